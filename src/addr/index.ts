@@ -1,0 +1,20 @@
+export {
+  type Cidr,
+  cidrContains,
+  cidrCovers,
+  cidrOf,
+  type Family,
+  formatCidr,
+  formatIp,
+  formatIpv4,
+  formatWords,
+  hasHostBits,
+  type Ip,
+  ipAdd,
+  ipEquals,
+  ipv4,
+  maskWord,
+  parseCidr,
+  parseIp,
+} from "./ip.ts";
+export { formatMac, localMac, type Mac, parseMac } from "./mac.ts";

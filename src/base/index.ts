@@ -1,0 +1,4 @@
+export { AssertionError, assert, unreachable } from "./assert.ts";
+export { formatIssue, InputError, type Issue, type IssueCode, type Place, usageError } from "./errors.ts";
+export type { Origin, OriginRole, SourceRef } from "./origin.ts";
+export { createPrng, hashText, type Prng } from "./prng.ts";

@@ -1,0 +1,79 @@
+/**
+ * Where results go: standard output or files. Files are written beside their final name and renamed, so that nobody
+ * ever reads half of one.
+ */
+import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { InputError, usageError } from "../base/index.ts";
+import { fileIssue } from "./input.ts";
+
+export type Format = "text" | "json" | "jsonl" | "junit" | "md" | "csv";
+
+export const formats: readonly Format[] = ["text", "json", "jsonl", "junit", "md", "csv"];
+
+export interface OutputTarget {
+  readonly format: Format;
+  /** `undefined`: standard output. */
+  readonly file: string | undefined;
+}
+
+/** Parses `fmt` or `fmt=file`, repeatable; at most one may go to standard output. */
+export function parseOutputs(values: readonly string[], allowed: readonly Format[]): readonly OutputTarget[] {
+  if (values.length === 0) return [{ format: "text", file: undefined }];
+  const targets = values.map((value): OutputTarget => {
+    const equals = value.indexOf("=");
+    const name = equals < 0 ? value : value.slice(0, equals);
+    const format = allowed.find((f) => f === name);
+    if (format === undefined) throw usageError(`unknown output format ${name}; known here: ${allowed.join(", ")}`);
+    const file = equals < 0 ? undefined : value.slice(equals + 1);
+    if (file === "") throw usageError(`no file named in --output ${value}`);
+    return { format, file };
+  });
+  if (targets.filter((target) => target.file === undefined).length > 1)
+    throw usageError("only one --output can go to standard output; give the others a file: fmt=FILE");
+  return targets;
+}
+
+/** Writes the pieces to the target. @throws InputError when the file cannot be written. */
+export function writeOutput(target: OutputTarget, pieces: Iterable<string | Uint8Array>): void {
+  if (target.file === undefined) {
+    for (const piece of pieces) writeAll(1, piece);
+    return;
+  }
+  writeFileAtomically(target.file, pieces);
+}
+
+/** Writes to a temporary name in the same directory, then renames. Directories are made as needed. */
+export function writeFileAtomically(file: string, pieces: Iterable<string | Uint8Array>): void {
+  const temporary = `${file}.${process.pid}.tmp`;
+  let descriptor: number | undefined;
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    descriptor = openSync(temporary, "w");
+    for (const piece of pieces) writeAll(descriptor, piece);
+    closeSync(descriptor);
+    descriptor = undefined;
+    renameSync(temporary, file);
+  } catch (error) {
+    if (descriptor !== undefined) closeSync(descriptor);
+    rmSync(temporary, { force: true });
+    if (error instanceof InputError) throw error;
+    throw new InputError([fileIssue(file, error)]);
+  }
+}
+
+/** Writes a whole piece, waiting when a pipe is full. */
+function writeAll(descriptor: number, piece: string | Uint8Array): void {
+  const bytes = typeof piece === "string" ? Buffer.from(piece) : piece;
+  let written = 0;
+  while (written < bytes.length) {
+    try {
+      written += writeSync(descriptor, bytes, written);
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : "";
+      if (code === "EPIPE") process.exit(0); // the reader has seen enough (`| head`)
+      if (code !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * What an engine is: a compiler (pure, steady state) and an agent (everything with a past). Compilers produce data
+ * and never run it. An engine is one product at one version on one node system.
+ */
+import type { Origin, Prng } from "../base/index.ts";
+import type { ApplyResult, TableOp } from "../filter/index.ts";
+import type { IptablesTables } from "../filter/iptables/index.ts";
+import type { Cell, ClusterState, Namespace, NetworkPolicy, Node, Pod, Service } from "../k8s/index.ts";
+
+export type ProductName = "azure-npm" | "calico" | "calico-ebpf" | "cilium" | "none" | "program";
+
+/** Repr of each kind of filter table; a node may carry several. */
+export interface TablesByKind {
+  readonly iptables: IptablesTables;
+}
+export type Kind = keyof TablesByKind;
+export type NodeTables = { readonly [K in Kind]?: TablesByKind[K] };
+
+/** What an engine cannot express, worded as the real engine logs it; the run goes on as the real engine would. */
+export interface Diagnostic {
+  /** Stable, kebab-case. */
+  readonly code: string;
+  readonly severity: "info" | "warning" | "error";
+  /** `namespace/name` of the policy concerned, or `undefined`. */
+  readonly policy: string | undefined;
+  readonly message: string;
+  readonly origin?: Origin;
+}
+
+/** A documented difference between an engine and the oracle (or the platform without engine). */
+export interface Divergence {
+  readonly id: string;
+  readonly cause: string;
+  readonly source: string;
+  readonly versions: string;
+  /**
+   * The engine's verdict where this divergence makes it differ from what the API says, else `null`. Written from the
+   * source's statement over API objects, never from tables. Must be `null` where the verdicts agree anyway.
+   * `expected` is the oracle's verdict of the same cell.
+   */
+  when(state: ClusterState, cell: Cell, expected: "allow" | "deny"): "allow" | "deny" | null;
+}
+
+export type FeatureSupport = "yes" | "no" | "partial";
+
+/** Rows of the feature table of `podwire engines`. */
+export interface EngineFeatures {
+  readonly platforms: readonly string[];
+  readonly networkPlugins: readonly string[];
+  readonly filters: string;
+  readonly features: Readonly<Record<string, { readonly support: FeatureSupport; readonly note?: string }>>;
+}
+
+export interface CompiledNode {
+  readonly tables: NodeTables;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export type WatchedObject = Namespace | Node | Pod | Service | NetworkPolicy;
+
+/** One event of the API server's watch stream, with the cluster as it is after the event. */
+export interface WatchEvent {
+  readonly type: "added" | "modified" | "deleted";
+  readonly object: WatchedObject;
+  readonly old: WatchedObject | undefined;
+  readonly state: ClusterState;
+}
+
+/** What an agent may do to the world. All calls are synchronous in virtual time. */
+export interface AgentContext {
+  readonly node: Node;
+  readonly random: Prng;
+  nowNs(): number;
+  apply(op: TableOp): ApplyResult;
+  log(diagnostic: Diagnostic): void;
+  /** Asks for `wake()` at virtual time `atNs`; a later call replaces an earlier one. */
+  wakeAt(atNs: number): void;
+}
+
+/** The stateful half. Handling the same quiet end state must end at `compile`'s tables, whatever came before. */
+export interface Agent {
+  /** Boot: clears what an earlier life left, writes base chains. The state is what the first list call returns. */
+  start(state: ClusterState): void;
+  event(event: WatchEvent): void;
+  wake(): void;
+  /** Uninstall: removes what the agent made. */
+  stop(): void;
+}
+
+export interface Engine {
+  /** `azure-npm-linux`, `none-linux`... */
+  readonly name: string;
+  readonly product: ProductName;
+  readonly os: "linux" | "windows";
+  /** The resolved version (never "default"), as printed in results. */
+  readonly version: string;
+  readonly switches: Readonly<Record<string, string>>;
+  readonly features: EngineFeatures;
+  readonly divergences: readonly Divergence[];
+  /**
+   * Steady state of a cluster. Node-independent parts are built once, frozen and shared by identity; `base` is what
+   * the platform put on the node, and tables of equal `base` identity are again shared.
+   */
+  compile(state: ClusterState): (node: Node, base: NodeTables) => CompiledNode;
+  agent(context: AgentContext): Agent;
+}
+
+export interface SwitchSpec {
+  readonly name: string;
+  readonly values: readonly string[];
+  readonly summary: string;
+}
+
+/** One line of the registry: how to make an engine of a version with switches. */
+export interface EngineDefinition {
+  readonly name: string;
+  readonly product: ProductName;
+  readonly os: "linux" | "windows";
+  /** Oldest first. */
+  readonly versions: readonly string[];
+  readonly defaultVersion: string;
+  readonly switches: readonly SwitchSpec[];
+  /** `switches` holds only declared names with declared values. */
+  create(version: string, switches: Readonly<Record<string, string>>): Engine;
+}

@@ -1,0 +1,18 @@
+export type {
+  Agent,
+  AgentContext,
+  CompiledNode,
+  Diagnostic,
+  Divergence,
+  Engine,
+  EngineDefinition,
+  EngineFeatures,
+  FeatureSupport,
+  Kind,
+  NodeTables,
+  ProductName,
+  SwitchSpec,
+  TablesByKind,
+  WatchEvent,
+  WatchedObject,
+} from "./engine.ts";

@@ -1,0 +1,118 @@
+/**
+ * What every kind of filter table shares: the hooks, the datapath, its results and its observer.
+ * A datapath is the tables of one node, linked and ready to run. The network runs *a* datapath and never knows which.
+ */
+import type { Ip } from "../addr/index.ts";
+import type { Origin, Prng } from "../base/index.ts";
+import type { PacketBatch } from "../packet/index.ts";
+
+/** Points on a packet's way where filters attach. Numbers are stable: they stand in trace logs. */
+export const Hook = {
+  tcIngress: 0,
+  prerouting: 1,
+  input: 2,
+  forward: 3,
+  output: 4,
+  postrouting: 5,
+  tcEgress: 6,
+  endpointOut: 7,
+  endpointIn: 8,
+} as const;
+export type Hook = (typeof Hook)[keyof typeof Hook];
+
+export const hookName: readonly string[] = [
+  "tc-ingress",
+  "PREROUTING",
+  "INPUT",
+  "FORWARD",
+  "OUTPUT",
+  "POSTROUTING",
+  "tc-egress",
+  "endpoint-Out",
+  "endpoint-In",
+];
+
+/** What a hook decided, by row number of the batch it ran on. Rows outside `first..last` are left alone. */
+export interface HookResults {
+  readonly verdict: Uint8Array;
+  /** Reject kind, drop reason or interface number, by verdict. */
+  readonly detail: Int32Array;
+  /** Index of the deciding rule in the datapath's provenance, or -1 (chain policy, no rule). */
+  readonly rule: Int32Array;
+  /** Packets that the hook itself sent back (RST, ICMP errors); routed from this node by the caller, then cleared. */
+  readonly emitted: PacketBatch;
+}
+
+/** Integers only; no allocation. `undefined` instead of an observer costs one test per event. */
+export interface FilterObserver {
+  /** Evaluation of a row begins in a chain or program; `point` is a number of `Datapath.describePoint`. */
+  enter(point: number, row: number): void;
+  /** Rule `index` was tried: `failedMatch` is the number of the match that failed, or -1 if the rule matched. */
+  rule(index: number, failedMatch: number): void;
+  /** A set or map was asked. `keyRef` is the kind's own reference to the key. */
+  lookup(map: number, keyRef: number, hit: boolean): void;
+  verdict(point: number, row: number, verdict: number): void;
+}
+
+/** An operation on live tables, as the engine's agent issues it. Each kind declares its own operations. */
+export interface TableOp {
+  readonly kind: string;
+}
+
+export type ApplyResult =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly errno: string; readonly line?: number; readonly message: string };
+
+export interface NodeInterface {
+  /** Number on this node, from 1. */
+  readonly index: number;
+  readonly name: string;
+}
+
+/** What tables may ask of the node they run on. */
+export interface NodeFacts {
+  readonly name: string;
+  readonly interfaces: readonly NodeInterface[];
+  /** Addresses of the node itself: `addrtype --dst-type LOCAL`. */
+  readonly localAddresses: readonly Ip[];
+}
+
+/** Clock, randomness and the node, handed to `link()`: a datapath takes nothing else from its surroundings. */
+export interface LinkContext {
+  readonly facts: NodeFacts;
+  /** Virtual nanoseconds, never decreasing. */
+  nowNs(): number;
+  readonly random: Prng;
+}
+
+/** One thing that a rule index stands for, for traces. */
+export interface RuleDescription {
+  readonly table: string;
+  readonly chain: string;
+  /** 1-based number in its chain. */
+  readonly number: number;
+  /** The rule as the platform's own tool prints it. */
+  readonly text: string;
+  readonly origin: Origin | undefined;
+}
+
+export interface Datapath {
+  /** Hooks at which this datapath has something attached; at any other, packets pass. */
+  readonly hooks: readonly number[];
+  /** Judges rows `first <= row < last`, which must be decoded; may edit packets and row state. */
+  run(
+    hook: number,
+    batch: PacketBatch,
+    first: number,
+    last: number,
+    out: HookResults,
+    observer?: FilterObserver,
+  ): void;
+  /** Changes live tables; answers as the kernel, HNS or bpf() does. */
+  apply(op: TableOp): ApplyResult;
+  describeRule(index: number): RuleDescription;
+  /** Why match `failedMatch` of rule `index` did not match the row: one clause of prose with the row's own value. */
+  explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string;
+  /** Name of a trace point (`filter/FORWARD`). */
+  describePoint(point: number): string;
+}

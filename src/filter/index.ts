@@ -1,0 +1,15 @@
+export {
+  type ApplyResult,
+  type Datapath,
+  type FilterObserver,
+  Hook,
+  type HookResults,
+  hookName,
+  type LinkContext,
+  type NodeFacts,
+  type NodeInterface,
+  type RuleDescription,
+  type TableOp,
+} from "./datapath.ts";
+export { createHookResults } from "./results.ts";
+export { RejectKind, Verdict, verdictName } from "./verdict.ts";

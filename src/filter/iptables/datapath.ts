@@ -1,0 +1,340 @@
+/**
+ * One node's netfilter: tables raw, mangle, nat, filter and security in kernel order at the five hooks, with connection
+ * tracking between raw and mangle. Rules are shared by identity; connection entries, live sets and the mapping of
+ * interface names belong to the node. Governing source: include/uapi/linux/netfilter_ipv4.h (hook priorities).
+ */
+import { formatIp, type Ip } from "../../addr/index.ts";
+import { append, CtState, DecodeStatus, type PacketBatch, rowAddress } from "../../packet/index.ts";
+import {
+  type ApplyResult,
+  type Datapath,
+  type FilterObserver,
+  Hook,
+  type HookResults,
+  type LinkContext,
+  type RuleDescription,
+  type TableOp,
+} from "../datapath.ts";
+import { SetCollection } from "../ipset/index.ts";
+import { applyNat, Conntrack, type ConntrackOptions, type NatChoice, rowDirection, setupNat } from "../netfilter/index.ts";
+import { Verdict } from "../verdict.ts";
+import { applyRules } from "./apply.ts";
+import { ctStateBits, type Decision, evaluateChain, type NodeTablesAtRun, RuleVerdict } from "./evaluate.ts";
+import { explainMatch } from "./explain.ts";
+import { addrTypes, entryKey, type LinkedRuleset, linkRuleset } from "./link.ts";
+import type { IptablesOp } from "./ops.ts";
+import { rejectPacket } from "./reject.ts";
+import { CtStateBit, type IptablesTables, type Ruleset, type TableName } from "./ruleset.ts";
+import { ruleText } from "./save.ts";
+
+/** What runs at a hook, in order. */
+type Stage =
+  | { readonly kind: "table"; readonly table: TableName; readonly chain: string }
+  | { readonly kind: "conntrack" }
+  | { readonly kind: "nat"; readonly chain: string; readonly manip: "src" | "dst" }
+  | { readonly kind: "confirm" };
+
+const table = (name: TableName, chain: string): Stage => ({ kind: "table", table: name, chain });
+
+const stages: { readonly [hook: number]: readonly Stage[] } = {
+  [Hook.prerouting]: [
+    table("raw", "PREROUTING"),
+    { kind: "conntrack" },
+    table("mangle", "PREROUTING"),
+    { kind: "nat", chain: "PREROUTING", manip: "dst" },
+  ],
+  [Hook.input]: [
+    table("mangle", "INPUT"),
+    table("filter", "INPUT"),
+    table("security", "INPUT"),
+    { kind: "nat", chain: "INPUT", manip: "src" },
+    { kind: "confirm" },
+  ],
+  [Hook.forward]: [table("mangle", "FORWARD"), table("filter", "FORWARD"), table("security", "FORWARD")],
+  [Hook.output]: [
+    table("raw", "OUTPUT"),
+    { kind: "conntrack" },
+    table("mangle", "OUTPUT"),
+    { kind: "nat", chain: "OUTPUT", manip: "dst" },
+    table("filter", "OUTPUT"),
+    table("security", "OUTPUT"),
+  ],
+  [Hook.postrouting]: [
+    table("mangle", "POSTROUTING"),
+    { kind: "nat", chain: "POSTROUTING", manip: "src" },
+    { kind: "confirm" },
+  ],
+};
+
+/** Rule indices of IPv6 rules start here, so that one number names a rule of either family. */
+const familyStride = 0x1000_0000;
+
+interface FamilyState {
+  linked: LinkedRuleset;
+  atRun: NodeTablesAtRun;
+  /** Chain numbers by hook and stage; -1 where the table is absent. */
+  chains: Map<Stage, number>;
+  setGeneration: number;
+}
+
+export class IptablesDatapath implements Datapath {
+  readonly hooks: readonly number[] = [Hook.prerouting, Hook.input, Hook.forward, Hook.output, Hook.postrouting];
+  readonly conntrack: Conntrack;
+  readonly #context: LinkContext;
+  readonly #sets: SetCollection;
+  readonly #locals: ReadonlySet<string>;
+  readonly #localWords: ReadonlySet<number>;
+  readonly #decision: Decision = { verdict: 0, rule: -1, detail: 0 };
+  #rulesets: { 4: Ruleset; 6: Ruleset };
+  #families: { 4: FamilyState | undefined; 6: FamilyState | undefined } = { 4: undefined, 6: undefined };
+
+  constructor(tables: IptablesTables, context: LinkContext, conntrack?: ConntrackOptions) {
+    this.#context = context;
+    this.#sets = new SetCollection(tables.sets.values());
+    this.#rulesets = { 4: tables.v4, 6: tables.v6 };
+    this.conntrack = new Conntrack(() => context.nowNs(), conntrack);
+    this.#locals = new Set(context.facts.localAddresses.map(formatIp));
+    this.#localWords = new Set(
+      context.facts.localAddresses.flatMap((ip) => (ip.family === 4 ? [ip.words[0] ?? 0] : [])),
+    );
+    this.#family(4);
+    this.#family(6);
+  }
+
+  /** The tables as they are now, for `save`. */
+  tables(): IptablesTables {
+    return { v4: this.#rulesets[4], v6: this.#rulesets[6], sets: this.#sets.toReprs() };
+  }
+
+  run(
+    hook: number,
+    batch: PacketBatch,
+    first: number,
+    last: number,
+    out: HookResults,
+    observer?: FilterObserver,
+  ): void {
+    const sequence = stages[hook];
+    for (let row = first; row < last; row++) {
+      out.verdict[row] = Verdict.accept;
+      out.rule[row] = -1;
+      out.detail[row] = 0;
+      if (sequence === undefined) continue;
+      const family = this.#family(batch.family[row] === 6 ? 6 : 4);
+      for (let i = 0; i < sequence.length; i++) {
+        const stage = sequence[i]!;
+        if (stage.kind === "conntrack") this.conntrack.lookup(batch, row);
+        else if (stage.kind === "confirm") this.conntrack.confirm(batch, row);
+        else if (stage.kind === "nat") this.#translate(family, stage, batch, row, out, observer);
+        else this.#judge(family, stage, batch, row, out, observer);
+        if (out.verdict[row] !== Verdict.accept) {
+          this.conntrack.release(batch, row);
+          break;
+        }
+      }
+      if (observer !== undefined) observer.verdict(hook, row, out.verdict[row]!);
+    }
+  }
+
+  apply(op: TableOp): ApplyResult {
+    const operation = op as IptablesOp;
+    if (operation.kind === "ipset-restore") {
+      const inUse = (name: string): boolean => this.#isReferenced(name);
+      for (let i = 0; i < operation.commands.length; i++) {
+        const result = this.#sets.apply(operation.commands[i]!, inUse);
+        if (!result.ok) return { ...result, line: i + 1 };
+      }
+      return { ok: true };
+    }
+    const before = this.#rulesets[operation.family];
+    const result = applyRules(before, operation, (name) => this.#sets.get(name) !== undefined);
+    if (!result.ok) return result;
+    this.#rulesets = { ...this.#rulesets, [operation.family]: result.ruleset };
+    return { ok: true };
+  }
+
+  describeRule(index: number): RuleDescription {
+    const { linked, local } = this.#linkedRule(index);
+    const { table: name, chain, number, rule } = linked.rules[local]!;
+    return { table: name, chain, number, text: ruleText(chain, rule), origin: rule.origin };
+  }
+
+  explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string {
+    const { linked, local } = this.#linkedRule(index);
+    const match = linked.rules[local]!.rule.matches[failedMatch]!;
+    return explainMatch(match, batch, row, this.#context.facts.interfaces, (name) => this.#sets.get(name)?.title);
+  }
+
+  describePoint(point: number): string {
+    const chain = this.#family(point >= familyStride ? 6 : 4).linked.chains[point % familyStride];
+    return chain === undefined ? "" : `${chain.table}/${chain.name}`;
+  }
+
+  #linkedRule(index: number): { linked: LinkedRuleset; local: number } {
+    const family = index >= familyStride ? 6 : 4;
+    return { linked: this.#family(family).linked, local: index % familyStride };
+  }
+
+  /** The linked state of a family, made again after rules or sets have changed. */
+  #family(family: 4 | 6): FamilyState {
+    const state = this.#families[family];
+    const ruleset = this.#rulesets[family];
+    if (state?.linked.ruleset === ruleset && state.setGeneration === this.#sets.generation) return state;
+    const linked = linkRuleset(ruleset);
+    const chains = new Map<Stage, number>();
+    for (const sequence of Object.values(stages))
+      for (const stage of sequence)
+        if (stage.kind === "table" || stage.kind === "nat")
+          chains.set(stage, chainOf(linked, stage.kind === "nat" ? "nat" : stage.table, stage.chain));
+    const made: FamilyState = {
+      linked,
+      chains,
+      atRun: this.#atRun(linked),
+      setGeneration: this.#sets.generation,
+    };
+    this.#families[family] = made;
+    return made;
+  }
+
+  #atRun(linked: LinkedRuleset): NodeTablesAtRun {
+    const { interfaces } = this.#context.facts;
+    const count = interfaces.reduce((max, { index }) => Math.max(max, index), 0) + 1;
+    const fits = new Uint8Array(linked.interfacePatterns.length * count);
+    linked.interfacePatterns.forEach((pattern, p) => {
+      const prefix = pattern.endsWith("+") ? pattern.slice(0, -1) : undefined;
+      for (const { index, name } of interfaces)
+        if (prefix === undefined ? name === pattern : name.startsWith(prefix)) fits[p * count + index] = 1;
+    });
+    return {
+      interfaceFits: fits,
+      interfaceCount: count,
+      sets: linked.setNames.map((name) => this.#sets.get(name)),
+      random: this.#context.random,
+      addressType: (batch, row, isDst) => this.#addressType(batch, row, isDst),
+      ctBits: (batch, row) => this.#ctBits(batch, row),
+    };
+  }
+
+  #judge(
+    family: FamilyState,
+    stage: Stage,
+    batch: PacketBatch,
+    row: number,
+    out: HookResults,
+    observer: FilterObserver | undefined,
+  ): void {
+    const chain = family.chains.get(stage)!;
+    if (chain < 0) return;
+    const decision = this.#decision;
+    evaluateChain(family.linked, family.atRun, chain, batch, row, decision, observer);
+    if (decision.rule >= 0) out.rule[row] = decision.rule + (batch.family[row] === 6 ? familyStride : 0);
+    if (decision.verdict === RuleVerdict.drop) {
+      out.verdict[row] = Verdict.drop;
+    } else if (decision.verdict === RuleVerdict.reject) {
+      out.verdict[row] = Verdict.reject;
+      out.detail[row] = decision.detail;
+      const answer = rejectPacket(batch, row, decision.detail, this.#ownAddress(batch, row));
+      if (answer !== undefined) append(out.emitted, answer);
+    }
+  }
+
+  #translate(
+    family: FamilyState,
+    stage: Extract<Stage, { kind: "nat" }>,
+    batch: PacketBatch,
+    row: number,
+    out: HookResults,
+    observer: FilterObserver | undefined,
+  ): void {
+    const entry = this.conntrack.entryOf(batch, row);
+    if (entry === undefined) return;
+    const isDone = stage.manip === "src" ? entry.srcNatDone : entry.dstNatDone;
+    if (!isDone && !entry.confirmed && batch.state.ctState[row] === CtState.new && rowDirection(batch, row) === 0) {
+      const choice = this.#natChoice(family, stage, batch, row, out, observer);
+      if (!setupNat(this.conntrack, entry, stage.manip, choice, this.#context.random)) {
+        out.verdict[row] = Verdict.drop;
+        return;
+      }
+    }
+    applyNat(entry, batch, row, stage.manip);
+  }
+
+  #natChoice(
+    family: FamilyState,
+    stage: Stage,
+    batch: PacketBatch,
+    row: number,
+    out: HookResults,
+    observer: FilterObserver | undefined,
+  ): NatChoice | undefined {
+    const chain = family.chains.get(stage)!;
+    if (chain < 0) return undefined;
+    const decision = this.#decision;
+    evaluateChain(family.linked, family.atRun, chain, batch, row, decision, observer);
+    if (decision.verdict !== RuleVerdict.nat) return undefined;
+    out.rule[row] = decision.rule + (batch.family[row] === 6 ? familyStride : 0);
+    const target = family.linked.natTargets[decision.detail]!;
+    if (target.kind === "MASQUERADE") {
+      const own = this.#ownAddress(batch, row);
+      return {
+        manip: "src",
+        words: own?.words,
+        ports: target.ports,
+        randomly: target.randomFully ?? false,
+      };
+    }
+    return {
+      manip: target.kind === "DNAT" ? "dst" : "src",
+      words: target.to.min.words,
+      ports: target.to.ports,
+      randomly: target.kind === "SNAT" && (target.randomFully ?? false),
+    };
+  }
+
+  /** The node's address that it would answer this row's source from. */
+  #ownAddress(batch: PacketBatch, row: number): Ip | undefined {
+    const family = batch.family[row];
+    const dst = rowAddress(batch, row, "dst");
+    if (this.#locals.has(formatIp(dst))) return dst;
+    return this.#context.facts.localAddresses.find((ip) => ip.family === family);
+  }
+
+  #ctBits(batch: PacketBatch, row: number): number {
+    let bits = ctStateBits[batch.state.ctState[row]!]!;
+    const entry = this.conntrack.entryOf(batch, row);
+    if (entry?.srcNat) bits |= CtStateBit.SNAT;
+    if (entry?.dstNat) bits |= CtStateBit.DNAT;
+    return bits;
+  }
+
+  #addressType(batch: PacketBatch, row: number, isDst: boolean): number {
+    const column = isDst ? batch.dst : batch.src;
+    const word = column[row * 4]!;
+    if (batch.family[row] === 4) {
+      if (this.#localWords.has(word) || word >>> 24 === 127) return addrTypes.indexOf("LOCAL");
+      if (word >>> 28 === 14) return addrTypes.indexOf("MULTICAST");
+      return addrTypes.indexOf(word === 0xffffffff ? "BROADCAST" : "UNICAST");
+    }
+    if (this.#locals.has(formatIp(rowAddress(batch, row, isDst ? "dst" : "src"))))
+      return addrTypes.indexOf("LOCAL");
+    return addrTypes.indexOf(word >>> 24 === 0xff ? "MULTICAST" : "UNICAST");
+  }
+
+  #isReferenced(set: string): boolean {
+    return ([4, 6] as const).some((family) => linkRuleset(this.#rulesets[family]).setNames.includes(set));
+  }
+}
+void DecodeStatus;
+
+function chainOf(linked: LinkedRuleset, name: TableName, chain: string): number {
+  return linked.entry.get(entryKey(name, chain)) ?? -1;
+}
+
+/** Makes a node's tables ready to run. @throws InputError for missing chains, missing sets or loops. */
+export function linkIptables(
+  tables: IptablesTables,
+  context: LinkContext,
+  conntrack?: ConntrackOptions,
+): IptablesDatapath {
+  return new IptablesDatapath(tables, context, conntrack);
+}

@@ -1,0 +1,267 @@
+/**
+ * The one evaluator of iptables chains: packet-major, over linked integers, with an explicit bounded stack. A trace is
+ * this evaluator observed; there is no second matcher. Governing source: kernel net/ipv4/netfilter/ip_tables.c
+ * (ipt_do_table) and the xt_* matches named in link.ts.
+ */
+import type { Prng } from "../../base/index.ts";
+import { CtState, DecodeStatus, type PacketBatch } from "../../packet/index.ts";
+import type { FilterObserver } from "../datapath.ts";
+import type { LiveSet } from "../ipset/index.ts";
+import { jumpDepthMax, type LinkedRuleset, Op, opNot, TargetOp, targetBase } from "./link.ts";
+import { CtStateBit } from "./ruleset.ts";
+
+/** What a chain decided. */
+export const RuleVerdict = { accept: 0, drop: 1, reject: 2, nat: 3 } as const;
+
+/** Per-node tables that a program asks at run time. */
+export interface NodeTablesAtRun {
+  /** `pattern * interfaceCount + interface number`: 1 where the name fits. */
+  readonly interfaceFits: Uint8Array;
+  readonly interfaceCount: number;
+  readonly sets: readonly (LiveSet | undefined)[];
+  addressType(batch: PacketBatch, row: number, isDst: boolean): number;
+  /** Bits of `CtStateBit` for a row. */
+  ctBits(batch: PacketBatch, row: number): number;
+  readonly random: Prng;
+}
+
+/** Result registers of the last evaluation: read at once, they are reused. */
+export interface Decision {
+  verdict: number;
+  /** Rule index, or -1 for a chain policy. */
+  rule: number;
+  /** Reject kind or nat number. */
+  detail: number;
+}
+
+const returnStack = new Int32Array(jumpDepthMax + 1);
+const chainStack = new Int32Array(jumpDepthMax + 1);
+
+/** Bits by `CtState`. */
+export const ctStateBits: readonly number[] = [
+  CtStateBit.INVALID,
+  CtStateBit.NEW,
+  CtStateBit.ESTABLISHED,
+  CtStateBit.RELATED,
+  CtStateBit.INVALID,
+  CtStateBit.UNTRACKED,
+];
+
+/** Runs the row through built-in chain `chain` (a chain number); writes `out`. */
+export function evaluateChain(
+  linked: LinkedRuleset,
+  node: NodeTablesAtRun,
+  chain: number,
+  batch: PacketBatch,
+  row: number,
+  out: Decision,
+  observer: FilterObserver | undefined,
+): void {
+  const { code, chains } = linked;
+  const marks = batch.state.mark;
+  let depth = 0;
+  let current = chain;
+  let pc = chains[chain]!.start;
+  out.detail = 0;
+  if (observer !== undefined) observer.enter(chain, row);
+  for (;;) {
+    if (pc === 0) {
+      if (depth === 0) break; // end of the built-in chain: its policy
+      depth--;
+      pc = returnStack[depth]!;
+      current = chainStack[depth]!;
+      continue;
+    }
+    const next = code[pc]!;
+    const rule = code[pc + 1]!;
+    const at = matchRule(code, pc + 2, node, batch, row);
+    if (at < 0) {
+      if (observer !== undefined) observer.rule(rule, -2 - at);
+      pc = next;
+      continue;
+    }
+    if (observer !== undefined) observer.rule(rule, -1);
+    switch (code[at]) {
+      case TargetOp.none:
+      case TargetOp.log:
+        pc = next;
+        break;
+      case TargetOp.accept:
+        out.verdict = RuleVerdict.accept;
+        out.rule = rule;
+        return;
+      case TargetOp.drop:
+        out.verdict = RuleVerdict.drop;
+        out.rule = rule;
+        return;
+      case TargetOp.reject:
+        out.verdict = RuleVerdict.reject;
+        out.rule = rule;
+        out.detail = code[at + 1]!;
+        return;
+      case TargetOp.nat:
+        out.verdict = RuleVerdict.nat;
+        out.rule = rule;
+        out.detail = code[at + 1]!;
+        return;
+      case TargetOp.return:
+        pc = 0;
+        break;
+      case TargetOp.mark:
+        marks[row] = (marks[row]! & code[at + 1]!) ^ code[at + 2]!;
+        pc = next;
+        break;
+      case TargetOp.notrack:
+        if (batch.state.ctState[row] === CtState.none) batch.state.ctState[row] = CtState.untracked;
+        pc = next;
+        break;
+      case TargetOp.jump:
+        returnStack[depth] = next;
+        chainStack[depth] = current;
+        depth++;
+        current = code[at + 1]!;
+        pc = chains[current]!.start;
+        if (observer !== undefined) observer.enter(current, row);
+        break;
+      case TargetOp.goto:
+        current = code[at + 1]!;
+        pc = chains[current]!.start;
+        if (observer !== undefined) observer.enter(current, row);
+        break;
+    }
+  }
+  out.verdict = chains[chain]!.policy === "DROP" ? RuleVerdict.drop : RuleVerdict.accept;
+  out.rule = -1;
+}
+
+/** Address of the target if every match holds; otherwise -2 - (number of the match that failed). */
+function matchRule(
+  code: Int32Array,
+  start: number,
+  node: NodeTablesAtRun,
+  batch: PacketBatch,
+  row: number,
+): number {
+  let at = start;
+  for (;;) {
+    const word = code[at]!;
+    const op = word & 0xff;
+    if (op >= targetBase) return at;
+    let holds: boolean;
+    switch (op) {
+      case Op.protocol:
+        holds = batch.protocol[row] === code[at + 1];
+        at += 2;
+        break;
+      case Op.src4:
+        holds = (batch.src[row * 4]! & code[at + 2]!) === code[at + 1];
+        at += 3;
+        break;
+      case Op.dst4:
+        holds = (batch.dst[row * 4]! & code[at + 2]!) === code[at + 1];
+        at += 3;
+        break;
+      case Op.src6:
+        holds = matches6(batch.src, row * 4, code, at + 1);
+        at += 9;
+        break;
+      case Op.dst6:
+        holds = matches6(batch.dst, row * 4, code, at + 1);
+        at += 9;
+        break;
+      case Op.inInterface:
+        holds = node.interfaceFits[code[at + 1]! * node.interfaceCount + batch.state.iif[row]!] === 1;
+        at += 2;
+        break;
+      case Op.outInterface:
+        holds = node.interfaceFits[code[at + 1]! * node.interfaceCount + batch.state.oif[row]!] === 1;
+        at += 2;
+        break;
+      case Op.sport:
+        holds = hasPorts(batch, row) && inRange(batch.sport[row]!, code, at + 1);
+        at += 3;
+        break;
+      case Op.dport:
+        holds = hasPorts(batch, row) && inRange(batch.dport[row]!, code, at + 1);
+        at += 3;
+        break;
+      case Op.multiport:
+        holds = hasPorts(batch, row) && matchesPorts(code, at + 1, batch, row);
+        at += 3 + 2 * code[at + 2]!;
+        break;
+      case Op.transport:
+        holds = batch.status[row] === DecodeStatus.ok && batch.protocol[row] === code[at + 1];
+        at += 2;
+        break;
+      case Op.tcpFlags:
+        holds = isWhole(batch, row, 6) && (batch.tcpFlags[row]! & code[at + 1]!) === code[at + 2];
+        at += 3;
+        break;
+      case Op.icmpType:
+        holds = matchesIcmp(batch, row, code[at + 1]!, code[at + 2]!);
+        at += 3;
+        break;
+      case Op.set: {
+        const set = node.sets[code[at + 1]!];
+        holds = set?.matches(batch, row, code[at + 2]!) === true;
+        at += 3;
+        break;
+      }
+      case Op.mark:
+        holds = (batch.state.mark[row]! & code[at + 2]!) === code[at + 1];
+        at += 3;
+        break;
+      case Op.ctstate:
+        holds = (node.ctBits(batch, row) & code[at + 1]!) !== 0;
+        at += 2;
+        break;
+      case Op.addrtype:
+        holds = node.addressType(batch, row, code[at + 1] === 1) === code[at + 2] || code[at + 2] === 0;
+        at += 3;
+        break;
+      case Op.statistic:
+        holds = node.random.nextU32() >>> 1 < code[at + 1]!;
+        at += 2;
+        break;
+      default:
+        holds = false;
+        at += 1;
+    }
+    if (holds === ((word & opNot) !== 0)) return -2 - (word >>> 16);
+  }
+}
+
+function matches6(column: Uint32Array, lane: number, code: Int32Array, at: number): boolean {
+  for (let i = 0; i < 4; i++) if ((column[lane + i]! & code[at + 4 + i]!) !== code[at + i]) return false;
+  return true;
+}
+
+function inRange(port: number, code: Int32Array, at: number): boolean {
+  return port >= code[at]! && port <= code[at + 1]!;
+}
+
+function hasPorts(batch: PacketBatch, row: number): boolean {
+  const protocol = batch.protocol[row];
+  return batch.status[row] === DecodeStatus.ok && (protocol === 6 || protocol === 17 || protocol === 132);
+}
+
+function isWhole(batch: PacketBatch, row: number, protocol: number): boolean {
+  return batch.status[row] === DecodeStatus.ok && batch.protocol[row] === protocol;
+}
+
+function matchesPorts(code: Int32Array, at: number, batch: PacketBatch, row: number): boolean {
+  const field = code[at]!;
+  const end = at + 2 + 2 * code[at + 1]!;
+  for (let i = at + 2; i < end; i += 2) {
+    if (field & 1 && inRange(batch.sport[row]!, code, i)) return true;
+    if (field & 2 && inRange(batch.dport[row]!, code, i)) return true;
+  }
+  return false;
+}
+
+function matchesIcmp(batch: PacketBatch, row: number, type: number, code: number): boolean {
+  if (batch.status[row] !== DecodeStatus.ok) return false;
+  if (batch.protocol[row] !== 1 && batch.protocol[row] !== 58) return false;
+  const value = batch.dport[row]!;
+  return (type === 255 || value >>> 8 === type) && (code < 0 || (value & 0xff) === code);
+}

@@ -1,0 +1,362 @@
+/**
+ * Rule sets as flat integers. `linkRuleset` turns a frozen `Ruleset` into one `Int32Array` per address family, cached
+ * by identity, so that every node with the same rules runs the same program. What differs between nodes (interface
+ * numbers, local addresses, live sets) is asked through small per-node tables at run time.
+ *
+ * Layout of a rule: [next rule's address, rule index, match..., target...]; an address of 0 ends a chain. A match is
+ * [op | NOT | number << 16, arguments...]. Governing source: kernel net/ipv4/netfilter/ip_tables.c.
+ */
+import { maskWord } from "../../addr/index.ts";
+import { InputError, unreachable } from "../../base/index.ts";
+import {
+  type AddrType,
+  builtinChains,
+  type Match,
+  type Rule,
+  type Ruleset,
+  type TableName,
+  type Target,
+} from "./ruleset.ts";
+
+/** Match operations; arguments follow in the code. */
+export const Op = {
+  protocol: 1, // protocol
+  src4: 2, // word, mask
+  dst4: 3,
+  src6: 4, // 4 words, 4 masks
+  dst6: 5,
+  inInterface: 6, // pattern number
+  outInterface: 7,
+  sport: 8, // min, max
+  dport: 9,
+  multiport: 10, // field (1 sports, 2 dports, 3 ports), count, min, max, ...
+  transport: 11, // protocol
+  tcpFlags: 12, // mask, value
+  icmpType: 13, // type, code or -1
+  set: 14, // set slot, dimensions
+  mark: 15, // value, mask
+  ctstate: 16, // bits
+  addrtype: 17, // side (0 src, 1 dst), type
+  statistic: 18, // probability in units of 2^-31
+  never: 19, // a match that needs what no packet here has (a socket's owner)
+} as const;
+export const opNot = 0x100;
+/** Targets are operations from here on. */
+export const targetBase = 64;
+export const TargetOp = {
+  none: 64,
+  accept: 65,
+  drop: 66,
+  return: 67,
+  reject: 68, // kind
+  jump: 69, // chain number
+  goto: 70,
+  mark: 71, // keep mask, xor value
+  log: 72, // log number
+  nat: 73, // nat number
+  notrack: 74,
+} as const;
+
+export const addrTypes: readonly AddrType[] = ["UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "MULTICAST"];
+
+export interface LinkedRule {
+  readonly table: TableName;
+  readonly chain: string;
+  /** 1-based. */
+  readonly number: number;
+  readonly rule: Rule;
+}
+
+export interface LinkedChain {
+  readonly table: TableName;
+  readonly name: string;
+  /** Address of the first rule; 0 for an empty chain. */
+  readonly start: number;
+  readonly policy: "ACCEPT" | "DROP" | undefined;
+}
+
+export interface LinkedRuleset {
+  readonly ruleset: Ruleset;
+  readonly code: Int32Array;
+  readonly chains: readonly LinkedChain[];
+  /** Chain number of a built-in chain, by table and name; -1 when the table is absent. */
+  readonly entry: ReadonlyMap<string, number>;
+  readonly rules: readonly LinkedRule[];
+  readonly interfacePatterns: readonly string[];
+  readonly setNames: readonly string[];
+  readonly natTargets: readonly Extract<Target, { kind: "DNAT" | "SNAT" | "MASQUERADE" }>[];
+  readonly logTargets: readonly Extract<Target, { kind: "LOG" }>[];
+  /** Deepest nesting of jumps below a built-in chain. */
+  readonly depth: number;
+}
+
+/** Jumps may nest this deep (nf_tables' NFT_JUMP_STACK_SIZE is 16; legacy tables allow one level per chain). */
+export const jumpDepthMax = 512;
+
+const cache = new WeakMap<Ruleset, LinkedRuleset>();
+
+/** @throws InputError when a jump has no chain, or chains form a loop (the kernel's ELOOP). */
+export function linkRuleset(ruleset: Ruleset): LinkedRuleset {
+  const known = cache.get(ruleset);
+  if (known !== undefined) return known;
+  const linked = new Linker(ruleset).link();
+  cache.set(ruleset, linked);
+  return linked;
+}
+
+export function entryKey(table: TableName, chain: string): string {
+  return `${table} ${chain}`;
+}
+
+class Linker {
+  readonly #ruleset: Ruleset;
+  readonly #code: number[] = [0]; // address 0 means "end of chain"
+  readonly #rules: LinkedRule[] = [];
+  readonly #patterns: string[] = [];
+  readonly #sets: string[] = [];
+  readonly #nats: Extract<Target, { kind: "DNAT" | "SNAT" | "MASQUERADE" }>[] = [];
+  readonly #logs: Extract<Target, { kind: "LOG" }>[] = [];
+  readonly #numbers = new Map<string, number>();
+
+  constructor(ruleset: Ruleset) {
+    this.#ruleset = ruleset;
+  }
+
+  link(): LinkedRuleset {
+    const tables = Object.values(this.#ruleset.tables);
+    for (const table of tables)
+      for (const chain of table.chains) this.#numbers.set(entryKey(table.name, chain.name), this.#numbers.size);
+    const chains: LinkedChain[] = [];
+    for (const table of tables)
+      for (const chain of table.chains) {
+        const start = chain.rules.length === 0 ? 0 : this.#code.length;
+        chain.rules.forEach((rule, i) => {
+          this.#emitRule({ table: table.name, chain: chain.name, number: i + 1, rule }, i + 1 === chain.rules.length);
+        });
+        chains.push({ table: table.name, name: chain.name, start, policy: chain.policy });
+      }
+    const entry = new Map<string, number>();
+    for (const [name, builtins] of Object.entries(builtinChains))
+      for (const chain of builtins) {
+        const key = entryKey(name as TableName, chain);
+        entry.set(key, this.#numbers.get(key) ?? -1);
+      }
+    return {
+      ruleset: this.#ruleset,
+      code: Int32Array.from(this.#code),
+      chains,
+      entry,
+      rules: this.#rules,
+      interfacePatterns: this.#patterns,
+      setNames: this.#sets,
+      natTargets: this.#nats,
+      logTargets: this.#logs,
+      depth: measureDepth(this.#ruleset),
+    };
+  }
+
+  #emitRule(linked: LinkedRule, isLast: boolean): void {
+    const code = this.#code;
+    const start = code.length;
+    code.push(0, this.#rules.length);
+    this.#rules.push(linked);
+    linked.rule.matches.forEach((match, number) => {
+      this.#emitMatch(match, number);
+    });
+    this.#emitTarget(linked);
+    code[start] = isLast ? 0 : code.length;
+  }
+
+  #emitMatch(match: Match, number: number): void {
+    const code = this.#code;
+    const head = (op: number, not?: boolean): void => {
+      code.push(op | (not ? opNot : 0) | (number << 16));
+    };
+    switch (match.kind) {
+      case "protocol":
+        if (match.protocol === 0) return; // "all"
+        head(Op.protocol, match.not);
+        code.push(match.protocol);
+        return;
+      case "source":
+      case "destination": {
+        const isSrc = match.kind === "source";
+        const { words, prefix, family } = match.net;
+        if (family === 4) {
+          head(isSrc ? Op.src4 : Op.dst4, match.not);
+          code.push((words[0] ?? 0) | 0, maskWord(prefix, 0) | 0);
+          return;
+        }
+        head(isSrc ? Op.src6 : Op.dst6, match.not);
+        for (const word of words) code.push(word | 0);
+        for (let i = 0; i < 4; i++) code.push(maskWord(prefix, i) | 0);
+        return;
+      }
+      case "in-interface":
+      case "out-interface":
+        head(match.kind === "in-interface" ? Op.inInterface : Op.outInterface, match.not);
+        code.push(numberOf(this.#patterns, match.name));
+        return;
+      case "sport":
+      case "dport":
+        head(match.kind === "sport" ? Op.sport : Op.dport, match.not);
+        code.push(match.min, match.max);
+        return;
+      case "multiport":
+        head(Op.multiport, match.not);
+        code.push({ sports: 1, dports: 2, ports: 3 }[match.field], match.ranges.length);
+        for (const [min, max] of match.ranges) code.push(min, max);
+        return;
+      case "transport":
+        head(Op.transport);
+        code.push({ tcp: 6, udp: 17, sctp: 132 }[match.protocol]);
+        return;
+      case "tcp-flags":
+        head(Op.tcpFlags, match.not);
+        code.push(match.mask, match.value);
+        return;
+      case "icmp-type":
+        head(Op.icmpType, match.not);
+        code.push(match.type, match.code ?? -1);
+        return;
+      case "set": {
+        head(Op.set, match.not);
+        const [first, second] = match.flags;
+        code.push(numberOf(this.#sets, match.set), (first === "src" ? 1 : 0) | (second === "src" ? 2 : 0));
+        return;
+      }
+      case "mark":
+        head(Op.mark, match.not);
+        code.push(match.value | 0, match.mask | 0);
+        return;
+      case "ctstate":
+        head(Op.ctstate, match.not);
+        code.push(match.states);
+        return;
+      case "addrtype":
+        for (const side of ["src", "dst"] as const) {
+          const wanted = match[side];
+          if (wanted === undefined) continue;
+          head(Op.addrtype, wanted.not);
+          code.push(side === "src" ? 0 : 1, addrTypes.indexOf(wanted.type));
+        }
+        return;
+      case "statistic":
+        head(Op.statistic, match.not);
+        code.push(Math.round(match.probability * 0x7fffffff));
+        return;
+      case "owner":
+        head(Op.never, false);
+        return;
+      case "comment":
+        return;
+      default:
+        unreachable(match);
+    }
+  }
+
+  #emitTarget({ table, chain, number, rule }: LinkedRule): void {
+    const code = this.#code;
+    const { target } = rule;
+    if (target === undefined) {
+      code.push(TargetOp.none);
+      return;
+    }
+    switch (target.kind) {
+      case "ACCEPT":
+        code.push(TargetOp.accept);
+        return;
+      case "DROP":
+        code.push(TargetOp.drop);
+        return;
+      case "RETURN":
+        code.push(TargetOp.return);
+        return;
+      case "REJECT":
+        code.push(TargetOp.reject, target.with);
+        return;
+      case "jump":
+      case "goto": {
+        const to = this.#numbers.get(entryKey(table, target.chain));
+        if (to === undefined) throw badChain(`${table}/${chain} rule ${number}: no chain ${target.chain}`);
+        code.push(target.kind === "jump" ? TargetOp.jump : TargetOp.goto, to);
+        return;
+      }
+      case "MARK":
+        code.push(TargetOp.mark, ~target.mask | 0, target.value | 0);
+        return;
+      case "LOG":
+        code.push(TargetOp.log, this.#logs.push(target) - 1);
+        return;
+      case "DNAT":
+      case "SNAT":
+      case "MASQUERADE":
+        code.push(TargetOp.nat, this.#nats.push(target) - 1);
+        return;
+      case "NOTRACK":
+        code.push(TargetOp.notrack);
+        return;
+      default:
+        unreachable(target);
+    }
+  }
+}
+
+function numberOf(names: string[], name: string): number {
+  const index = names.indexOf(name);
+  return index >= 0 ? index : names.push(name) - 1;
+}
+
+function badChain(message: string): InputError {
+  return new InputError([{ code: "invalid", path: "", message }]);
+}
+
+/** Longest path of jumps from any chain. @throws InputError for a loop (ELOOP). */
+function measureDepth(ruleset: Ruleset): number {
+  let deepest = 0;
+  for (const table of Object.values(ruleset.tables)) {
+    const jumps = new Map(
+      table.chains.map((chain) => [chain.name, chain.rules.flatMap(({ target }) => jumpTarget(target))]),
+    );
+    const depths = new Map<string, number>();
+    for (const start of jumps.keys()) deepest = Math.max(deepest, chainDepth(start, jumps, depths, table.name));
+  }
+  if (deepest > jumpDepthMax) throw badChain(`jumps nest ${deepest} deep; at most ${jumpDepthMax} are allowed`);
+  return deepest;
+}
+
+function jumpTarget(target: Target | undefined): readonly string[] {
+  return target?.kind === "jump" || target?.kind === "goto" ? [target.chain] : [];
+}
+
+/** Iterative depth-first search: -1 marks a chain whose jumps are being followed. */
+function chainDepth(
+  start: string,
+  jumps: ReadonlyMap<string, readonly string[]>,
+  depths: Map<string, number>,
+  table: string,
+): number {
+  const stack: { chain: string; next: number; best: number }[] = [];
+  const open = (chain: string): void => {
+    depths.set(chain, -1);
+    stack.push({ chain, next: 0, best: 0 });
+  };
+  if (!depths.has(start)) open(start);
+  while (stack.length > 0) {
+    const top = stack[stack.length - 1] as (typeof stack)[number];
+    const targets = jumps.get(top.chain) ?? [];
+    const target = targets[top.next++];
+    if (target === undefined) {
+      depths.set(top.chain, top.best);
+      stack.pop();
+      const parent = stack[stack.length - 1];
+      if (parent !== undefined) parent.best = Math.max(parent.best, top.best + 1);
+      continue;
+    }
+    const known = depths.get(target);
+    if (known === -1) throw badChain(`chains of table ${table} form a loop through ${target} (ELOOP)`);
+    if (known === undefined) open(target);
+    else top.best = Math.max(top.best, known + 1);
+  }
+  return depths.get(start) ?? 0;
+}

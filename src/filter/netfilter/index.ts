@@ -1,0 +1,12 @@
+export {
+  Conntrack,
+  type ConntrackOptions,
+  type CtEntry,
+  conntrackDefaults,
+  describeEntryState,
+  rowDirection,
+} from "./conntrack.ts";
+export { applyNat, type NatChoice, setupNat } from "./nat.ts";
+export { SctpState } from "./sctp-state.ts";
+export { TcpState } from "./tcp-state.ts";
+export type { Tuple } from "./tuples.ts";

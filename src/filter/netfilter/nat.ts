@@ -1,0 +1,106 @@
+/**
+ * Network address translation on connection entries (kernel net/netfilter/nf_nat_core.c): decided on a connection's
+ * first packet by changing the reply tuple, then applied to every packet of both directions and to the packet inside
+ * an ICMP error. A hook either rewrites destinations (PREROUTING, OUTPUT) or sources (POSTROUTING, INPUT).
+ */
+import type { Prng } from "../../base/index.ts";
+import { CtState, type PacketBatch, setAddress, setIcmpIdentifier, setPort } from "../../packet/index.ts";
+import { IpProtocol } from "../../wire/index.ts";
+import { type Conntrack, type CtEntry, rowDirection } from "./conntrack.ts";
+import { invertTuple, type Tuple, tupleWords } from "./tuples.ts";
+
+export type Manip = "src" | "dst";
+
+/** A translation that a rule asked for. Address words: one for IPv4, four for IPv6. */
+export interface NatChoice {
+  readonly manip: Manip;
+  readonly words: readonly number[] | undefined;
+  /** Inclusive; `undefined` keeps the port where possible. */
+  readonly ports: readonly [number, number] | undefined;
+  readonly randomly: boolean;
+}
+
+/**
+ * Decides a new connection's translation for one manip. `choice` undefined: none was asked for (the tuple is still
+ * checked, so that two connections never share a reply tuple). Returns false when no port is free: the packet drops.
+ */
+export function setupNat(
+  conntrack: Conntrack,
+  entry: CtEntry,
+  manip: Manip,
+  choice: NatChoice | undefined,
+  random: Prng,
+): boolean {
+  if (manip === "src") entry.srcNatDone = true;
+  else entry.dstNatDone = true;
+  const wanted: Tuple = new Uint32Array(tupleWords);
+  invertTuple(entry.tuples[1], wanted); // what the packet looks like after the translations so far
+  const before = wanted.slice();
+  if (choice?.words !== undefined) wanted.set(choice.words, manip === "src" ? 0 : 4);
+  if (!choosePort(conntrack, entry, wanted, manip, choice, random)) return false;
+  if (wanted.every((word, i) => word === before[i])) return true;
+  invertTuple(wanted, entry.tuples[1]);
+  if (manip === "src") entry.srcNat = true;
+  else entry.dstNat = true;
+  return true;
+}
+
+function choosePort(
+  conntrack: Conntrack,
+  entry: CtEntry,
+  wanted: Tuple,
+  manip: Manip,
+  choice: NatChoice | undefined,
+  random: Prng,
+): boolean {
+  const isSrc = manip === "src";
+  const reply: Tuple = new Uint32Array(tupleWords);
+  const isFree = (): boolean => {
+    invertTuple(wanted, reply);
+    return !conntrack.isTaken(reply, entry);
+  };
+  const current = isSrc ? wanted[8]! >>> 16 : wanted[8]! & 0xffff;
+  const setKey = (port: number): void => {
+    wanted[8] = isSrc ? ((port << 16) | (wanted[8]! & 0xffff)) >>> 0 : ((wanted[8]! & 0xffff0000) | port) >>> 0;
+  };
+  const [low, high] = choice?.ports ?? defaultRange(current, isSrc);
+  const inRange = choice?.ports === undefined || (current >= low && current <= high);
+  if (inRange && !choice?.randomly && isFree()) return true;
+  if (!isSrc && choice?.ports === undefined) return true; // a destination port is never changed unasked
+  const count = high - low + 1;
+  const start = choice?.randomly || isSrc ? random.below(count) : 0;
+  for (let i = 0; i < count; i++) {
+    setKey(low + ((start + i) % count));
+    if (isFree()) return true;
+  }
+  return false;
+}
+
+/** Ports keep their class (nf_nat_l4proto_unique_tuple): below 512, below 1024, the rest. */
+function defaultRange(port: number, isSrc: boolean): readonly [number, number] {
+  if (!isSrc) return [port, port];
+  if (port < 512) return [1, 511];
+  if (port < 1024) return [600, 1023];
+  return [1024, 65535];
+}
+
+/** Rewrites a row's source or destination as its connection was translated. */
+export function applyNat(entry: CtEntry, batch: PacketBatch, row: number, manip: Manip): void {
+  const direction = rowDirection(batch, row);
+  const touchesSrc = (manip === "src") === (direction === 0);
+  if (!(touchesSrc ? entry.srcNat : entry.dstNat)) return;
+  const target: Tuple = new Uint32Array(tupleWords);
+  invertTuple(entry.tuples[direction === 0 ? 1 : 0], target);
+  const words = batch.family[row] === 6 ? 4 : 1;
+  const address = [...target.subarray(manip === "src" ? 0 : 4, (manip === "src" ? 0 : 4) + words)];
+  setAddress(batch, row, manip, address);
+  if (batch.state.ctState[row] === CtState.related) return;
+  const port = manip === "src" ? target[8]! >>> 16 : target[8]! & 0xffff;
+  const protocol = batch.protocol[row]!;
+  if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) {
+    if (manip === "src" && direction === 0) setIcmpIdentifier(batch, row, target[8]! >>> 16);
+    else if (manip === "dst" && direction === 1) setIcmpIdentifier(batch, row, target[8]! >>> 16);
+  } else if (protocol === IpProtocol.tcp || protocol === IpProtocol.udp || protocol === IpProtocol.sctp) {
+    setPort(batch, row, manip, port);
+  }
+}

@@ -1,0 +1,30 @@
+/** Verdict vocabularies: one inside a table (`RuleVerdict`, each kind's own), one of a hook (`Verdict`). */
+
+export const Verdict = {
+  accept: 0,
+  drop: 1,
+  reject: 2,
+  redirect: 3,
+  stolen: 4,
+} as const;
+export type Verdict = (typeof Verdict)[keyof typeof Verdict];
+
+export const verdictName: readonly string[] = ["accept", "drop", "reject", "redirect", "stolen"];
+
+/** What a REJECT sends back. Numbers go into `HookResults.detail`. */
+export const RejectKind = {
+  netUnreachable: 0,
+  hostUnreachable: 1,
+  protoUnreachable: 2,
+  portUnreachable: 3,
+  netProhibited: 4,
+  hostProhibited: 5,
+  adminProhibited: 6,
+  tcpReset: 7,
+  /** ICMPv6 */
+  noRoute: 8,
+  addrUnreachable: 9,
+  policyFail: 10,
+  rejectRoute: 11,
+} as const;
+export type RejectKind = (typeof RejectKind)[keyof typeof RejectKind];

@@ -1,0 +1,202 @@
+/**
+ * Result documents: what `-o json` prints and what reports are made of. Plain data, byte-identical for equal input.
+ * Shapes are the public contract of the command line; a change of meaning makes a new `schema` version.
+ */
+
+interface Document {
+  /** `podwire/<name>/v1` */
+  readonly schema: string;
+  /** podwire's own version. */
+  readonly version: string;
+  readonly seed?: number;
+}
+
+export interface DiagnosticDocument {
+  readonly engine?: string;
+  readonly code: string;
+  readonly severity: "info" | "warning" | "error";
+  readonly policy?: string;
+  readonly message: string;
+  readonly file?: string;
+  readonly line?: number;
+}
+
+/** One end of the truth table. `id` is an end as the command line takes it (`x/a`, `node:n1`, `ip:10.0.0.0/8`). */
+export interface EndpointDocument {
+  readonly id: string;
+  readonly kind: "pod" | "node" | "external";
+  readonly node?: string;
+  readonly addresses: readonly string[];
+  /** `Deployment/frontend`: the workload a pod belongs to. */
+  readonly owner?: string;
+  readonly hostNetwork?: true;
+}
+
+export type CellVerdict = "allow" | "deny" | "undefined" | "some";
+
+export interface CellDocument {
+  readonly from: string;
+  readonly to: string;
+  readonly protocol: string;
+  /** Absent for ICMP. */
+  readonly port?: number;
+  readonly type?: number;
+  /** Dual stack only. */
+  readonly family?: 4 | 6;
+  readonly verdict: CellVerdict;
+  readonly by?: "egress" | "ingress" | "both";
+  readonly self?: true;
+}
+
+export interface EngineMatrix {
+  readonly engine: string;
+  readonly engineVersion: string;
+  readonly method: "walk" | "table" | "oracle";
+  readonly cells: readonly CellDocument[];
+  readonly diagnostics: readonly DiagnosticDocument[];
+}
+
+export interface MatrixDocument extends Document {
+  readonly endpoints: readonly EndpointDocument[];
+  readonly ports: readonly { readonly protocol: string; readonly port?: number; readonly type?: number }[];
+  readonly results: readonly EngineMatrix[];
+}
+
+export interface ProbePacketDocument {
+  readonly atNs: number;
+  readonly node: string;
+  readonly hook: string;
+  readonly line: string;
+  readonly verdict: string;
+}
+
+export interface ProbeDocument extends Document {
+  readonly engine: string;
+  readonly from: string;
+  readonly to: string;
+  readonly protocol: string;
+  readonly port: number;
+  readonly outcome: "connected" | "refused" | "timeout";
+  readonly elapsedNs: number;
+  readonly packets: readonly ProbePacketDocument[];
+}
+
+export interface TraceOriginDocument {
+  readonly file?: string;
+  readonly line?: number;
+  readonly policy?: string;
+  readonly path?: string;
+  readonly role?: string;
+}
+
+export interface TraceEntryDocument {
+  readonly node: string;
+  readonly hook: string;
+  readonly table: string;
+  readonly chain: string;
+  /** Jump depth below the hook's built-in chain. */
+  readonly depth: number;
+  /** 1-based number in its chain; 0 for the chain's policy. */
+  readonly rule: number;
+  readonly text: string;
+  readonly matched: boolean;
+  /** For a near miss: why it did not match. */
+  readonly why?: string;
+  readonly origin?: TraceOriginDocument;
+}
+
+/** One packet's way through one node's hooks. */
+export interface TracePacketDocument {
+  readonly line: string;
+  readonly direction: "request" | "reply";
+  readonly disposition: string;
+  readonly at?: string;
+  readonly entries: readonly TraceEntryDocument[];
+}
+
+export interface TraceDocument extends Document {
+  readonly engine: string;
+  readonly engineVersion: string;
+  readonly from: string;
+  readonly to: string;
+  readonly protocol: string;
+  readonly port: number;
+  readonly verdict: "allow" | "deny";
+  readonly by?: "egress" | "ingress";
+  readonly packets: readonly TracePacketDocument[];
+  /** What the Kubernetes API says of the same connection, in words. */
+  readonly oracle: { readonly verdict: string; readonly explanation: readonly string[] };
+  /** The rule that decided, with the manifest line behind it. */
+  readonly decidedBy?: TraceEntryDocument;
+}
+
+export interface DiffGroup {
+  /** A divergence's id, or `unexplained`. */
+  readonly divergence: string;
+  readonly cause?: string;
+  readonly source?: string;
+  readonly cells: number;
+  readonly witness: CellDocument & { readonly a: CellVerdict; readonly b: CellVerdict };
+}
+
+export interface DiffDocument extends Document {
+  readonly engines: readonly [string, string];
+  readonly compared: number;
+  readonly undefined: number;
+  readonly groups: readonly DiffGroup[];
+}
+
+export interface StepResult {
+  readonly step: number;
+  readonly action: string;
+  readonly line?: number;
+  readonly ok: boolean;
+  /** What was expected and what was seen, one line each problem; empty when ok. */
+  readonly problems: readonly string[];
+  /** Not compared because the API leaves it open. */
+  readonly undefined?: number;
+}
+
+export interface RunResultDocument {
+  readonly scenario: string;
+  readonly file: string;
+  readonly engine: string;
+  readonly engineVersion: string;
+  readonly seed: number;
+  readonly ok: boolean;
+  readonly virtualNs: number;
+  readonly packets: number;
+  readonly steps: readonly StepResult[];
+  readonly diagnostics: readonly DiagnosticDocument[];
+}
+
+export interface RunDocument extends Document {
+  readonly results: readonly RunResultDocument[];
+  readonly passed: number;
+  readonly failed: number;
+}
+
+export interface EnginesDocument extends Document {
+  readonly engines: readonly {
+    readonly name: string;
+    readonly product: string;
+    readonly os: string;
+    readonly versions: readonly string[];
+    readonly defaultVersion: string;
+    readonly switches: readonly {
+      readonly name: string;
+      readonly values: readonly string[];
+      readonly summary: string;
+    }[];
+    readonly platforms: readonly string[];
+    readonly networkPlugins: readonly string[];
+    readonly filters: string;
+    readonly features: Readonly<Record<string, { readonly support: string; readonly note?: string }>>;
+    readonly divergences: readonly {
+      readonly id: string;
+      readonly cause: string;
+      readonly source: string;
+      readonly versions: string;
+    }[];
+  }[];
+}

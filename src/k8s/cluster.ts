@@ -1,0 +1,58 @@
+/**
+ * The state of a virtual cluster: options in the words of `az aks create`, and every object by name. A value: frozen
+ * and compared by identity, so that what depends on a part of it can be cached on that part.
+ */
+import type { Cidr, Family, Ip } from "../addr/index.ts";
+import type { EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service, VendorObject } from "./types.ts";
+
+export interface NodePool {
+  readonly name: string;
+  readonly osType: "Linux" | "Windows";
+  readonly osSku: string;
+  readonly count: number;
+}
+
+export interface ClusterOptions {
+  readonly networkPlugin: "azure" | "kubenet" | "none";
+  readonly networkPluginMode: "overlay" | undefined;
+  readonly networkDataplane: "azure" | "cilium";
+  readonly networkPolicy: "none" | "azure" | "calico" | "cilium";
+  readonly kubernetesVersion: string;
+  readonly ipFamilies: readonly Family[];
+  /** One a family, in the order of `ipFamilies`. Not used by Azure CNI without overlay, whose pods live in `subnet`. */
+  readonly podCidrs: readonly Cidr[];
+  readonly serviceCidrs: readonly Cidr[];
+  /** The virtual network's subnet that nodes (and pods of Azure CNI without overlay) take addresses from. */
+  readonly nodeSubnets: readonly Cidr[];
+  readonly nodePools: readonly NodePool[];
+}
+
+export interface ClusterState {
+  readonly options: ClusterOptions;
+  readonly namespaces: ReadonlyMap<string, Namespace>;
+  readonly nodes: ReadonlyMap<string, Node>;
+  /** Keyed `namespace/name`, as are Services, slices and policies. Iteration order = creation order. */
+  readonly pods: ReadonlyMap<string, Pod>;
+  readonly services: ReadonlyMap<string, Service>;
+  readonly endpointSlices: ReadonlyMap<string, EndpointSlice>;
+  readonly networkPolicies: ReadonlyMap<string, NetworkPolicy>;
+  /** Objects of kinds that engines declare, keyed by kind, then by `namespace/name` (or `name`). */
+  readonly vendor: ReadonlyMap<string, ReadonlyMap<string, VendorObject>>;
+}
+
+/** One end of a judged connection, in final (post-translation) addresses. */
+export type CellEnd =
+  | { readonly kind: "pod"; readonly pod: Pod }
+  | { readonly kind: "node"; readonly node: Node }
+  | { readonly kind: "external"; readonly ip: Ip };
+
+export type CellProtocol = "TCP" | "UDP" | "SCTP" | "ICMP";
+
+/** A new connection: the unit that oracle and engines are compared on. `port` is the ICMP type for ICMP. */
+export interface Cell {
+  readonly from: CellEnd;
+  readonly to: CellEnd;
+  readonly protocol: CellProtocol;
+  readonly port: number;
+  readonly family: Family;
+}

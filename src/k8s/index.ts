@@ -1,0 +1,23 @@
+export type { Cell, CellEnd, CellProtocol, ClusterOptions, ClusterState, NodePool } from "./cluster.ts";
+export type {
+  ApiObject,
+  ContainerPort,
+  Endpoint,
+  EndpointSlice,
+  IpBlock,
+  LabelSelector,
+  LabelSelectorRequirement,
+  Labels,
+  Namespace,
+  NetworkPolicy,
+  NetworkPolicyPeer,
+  NetworkPolicyPort,
+  NetworkPolicyRule,
+  Node,
+  OwnerRef,
+  Pod,
+  Protocol,
+  Service,
+  ServicePort,
+  VendorObject,
+} from "./types.ts";

@@ -1,0 +1,161 @@
+/**
+ * API objects after decoding and defaulting: what the rest of the house works on. Field names are the API's own.
+ * `[]`, `null` and absence of a list all arrive here as what the API means by them (semantics of
+ * networking.k8s.io/v1). Objects are frozen; an edit makes a new object.
+ */
+import type { Cidr, Ip } from "../addr/index.ts";
+import type { SourceRef } from "../base/index.ts";
+
+export type Labels = Readonly<Record<string, string>>;
+export type Protocol = "TCP" | "UDP" | "SCTP";
+
+interface Meta {
+  readonly name: string;
+  readonly labels: Labels;
+  readonly annotations: Labels;
+  readonly source: SourceRef | undefined;
+}
+
+/** Always carries the label `kubernetes.io/metadata.name`. */
+export interface Namespace extends Meta {
+  readonly kind: "Namespace";
+}
+
+export interface Node extends Meta {
+  readonly kind: "Node";
+  readonly os: "linux" | "windows";
+  readonly osSku: string;
+  readonly pool: string;
+  /** InternalIP addresses, one a family; the first is the primary. */
+  readonly addresses: readonly Ip[];
+  /** Pod ranges of this node (overlay and kubenet); empty where pods take addresses of the node's subnet. */
+  readonly podCidrs: readonly Cidr[];
+  readonly unschedulable: boolean;
+}
+
+export interface ContainerPort {
+  readonly name: string | undefined;
+  readonly containerPort: number;
+  readonly protocol: Protocol;
+}
+
+/** The workload that a pod was expanded from or is controlled by. */
+export interface OwnerRef {
+  readonly kind: string;
+  readonly name: string;
+}
+
+export interface Pod extends Meta {
+  readonly kind: "Pod";
+  readonly namespace: string;
+  readonly nodeName: string;
+  readonly hostNetwork: boolean;
+  /** One a family, primary first; a hostNetwork pod has its node's. Empty when the pod has no address (ended). */
+  readonly ips: readonly Ip[];
+  readonly phase: "Pending" | "Running" | "Succeeded" | "Failed";
+  /** Ports of the app containers in order (init containers' are not listening and are left out). */
+  readonly ports: readonly ContainerPort[];
+  readonly owner: OwnerRef | undefined;
+}
+
+export interface ServicePort {
+  readonly name: string | undefined;
+  readonly protocol: Protocol;
+  readonly port: number;
+  readonly targetPort: number | string;
+  readonly nodePort: number | undefined;
+}
+
+export interface Service extends Meta {
+  readonly kind: "Service";
+  readonly namespace: string;
+  readonly type: "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName";
+  /** `undefined`: a Service without selector (its EndpointSlices are given). */
+  readonly selector: Labels | undefined;
+  readonly ports: readonly ServicePort[];
+  /** Empty for headless and ExternalName. */
+  readonly clusterIPs: readonly Ip[];
+  readonly headless: boolean;
+  readonly externalIPs: readonly Ip[];
+  readonly loadBalancerIPs: readonly Ip[];
+  readonly loadBalancerSourceRanges: readonly Cidr[];
+  readonly externalTrafficPolicy: "Cluster" | "Local";
+  readonly internalTrafficPolicy: "Cluster" | "Local";
+  readonly sessionAffinitySeconds: number | undefined;
+}
+
+export interface Endpoint {
+  readonly ips: readonly Ip[];
+  readonly nodeName: string | undefined;
+  readonly ready: boolean;
+}
+
+export interface EndpointSlice extends Meta {
+  readonly kind: "EndpointSlice";
+  readonly namespace: string;
+  readonly serviceName: string;
+  readonly ports: readonly {
+    readonly name: string | undefined;
+    readonly protocol: Protocol;
+    readonly port: number;
+  }[];
+  readonly endpoints: readonly Endpoint[];
+}
+
+export interface LabelSelectorRequirement {
+  readonly key: string;
+  readonly operator: "In" | "NotIn" | "Exists" | "DoesNotExist";
+  readonly values: readonly string[];
+}
+
+/** Both lists empty = selects everything. */
+export interface LabelSelector {
+  readonly matchLabels: Labels;
+  readonly matchExpressions: readonly LabelSelectorRequirement[];
+}
+
+export interface IpBlock {
+  readonly cidr: Cidr;
+  readonly except: readonly Cidr[];
+}
+
+/** Exactly one of: `ipBlock`; or one or both selectors. */
+export interface NetworkPolicyPeer {
+  readonly podSelector: LabelSelector | undefined;
+  readonly namespaceSelector: LabelSelector | undefined;
+  readonly ipBlock: IpBlock | undefined;
+}
+
+export interface NetworkPolicyPort {
+  readonly protocol: Protocol;
+  /** A number, a name, or `undefined` = every port of the protocol. */
+  readonly port: number | string | undefined;
+  readonly endPort: number | undefined;
+}
+
+export interface NetworkPolicyRule {
+  /** Empty = every peer, in and outside the cluster (`from`/`to` missing or empty). */
+  readonly peers: readonly NetworkPolicyPeer[];
+  /** Empty = every port of every protocol. */
+  readonly ports: readonly NetworkPolicyPort[];
+}
+
+export interface NetworkPolicy extends Meta {
+  readonly kind: "NetworkPolicy";
+  readonly namespace: string;
+  readonly podSelector: LabelSelector;
+  /** Defaulted: Ingress, and Egress if there are egress rules, when the input has none. */
+  readonly policyTypes: readonly ("Ingress" | "Egress")[];
+  readonly ingress: readonly NetworkPolicyRule[];
+  readonly egress: readonly NetworkPolicyRule[];
+}
+
+/** An object of a kind that an engine declared; `spec` is what the engine's schema made of it. */
+export interface VendorObject extends Meta {
+  readonly kind: string;
+  readonly apiVersion: string;
+  readonly namespace: string | undefined;
+  readonly spec: unknown;
+}
+
+export type ApiObject = Namespace | Node | Pod | Service | EndpointSlice | NetworkPolicy;

@@ -1,0 +1,31 @@
+export {
+  append,
+  CtState,
+  clearBatch,
+  clearRowState,
+  createBatch,
+  DecodeStatus,
+  HEADROOM_BYTES,
+  type PacketBatch,
+  type RowState,
+  rowBytes,
+} from "./batch.ts";
+export {
+  type EchoFields,
+  fragment,
+  frame,
+  type IpFields,
+  icmp,
+  icmpEcho,
+  icmpError,
+  ipPacket,
+  type SctpFields,
+  sctp,
+  type TcpFields,
+  tcp,
+  type UdpFields,
+  udp,
+} from "./build.ts";
+export { decode, decodeRow } from "./decode.ts";
+export { decrementTtl, packetEnd, type Side, setAddress, setDscp, setIcmpIdentifier, setPort } from "./edit.ts";
+export { type PacketView, rowAddress, view } from "./view.ts";

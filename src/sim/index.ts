@@ -1,0 +1,18 @@
+export { type ConnectionAttempt, firstPacket, type Judgement, judgeConnection } from "./judge.ts";
+export { createEventLoop, type EventLoop } from "./loop.ts";
+export {
+  type Disposition,
+  Network,
+  type NetworkOptions,
+  type PacketFate,
+  type TapEvent,
+} from "./network.ts";
+export { type HookWatcher, NodeStack, paths } from "./path.ts";
+export type {
+  EndpointSpec,
+  InterfaceSpec,
+  ListenerSpec,
+  NetworkSpec,
+  NodeSpec,
+  RouteSpec,
+} from "./spec.ts";

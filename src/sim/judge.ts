@@ -1,0 +1,146 @@
+/**
+ * Is a new connection possible? First packet and reply, each delivered at once through real bytes and real tables, a
+ * listener assumed. Every judgement has a source port of its own, so that what earlier ones left in connection tables
+ * cannot answer for it.
+ */
+import type { Ip } from "../addr/index.ts";
+import { assert } from "../base/index.ts";
+import { icmpEcho, sctp, tcp, udp } from "../packet/index.ts";
+import { Icmpv4Type, Icmpv6Type, icmpHeaderSize, IpProtocol, parseIpv4, parseIpv6, readU16, readU32, TcpFlag } from "../wire/index.ts";
+import type { Network, PacketFate } from "./network.ts";
+import type { HookWatcher } from "./path.ts";
+
+export interface ConnectionAttempt {
+  /** Pod id, `node:NAME` or `ip:ADDRESS`. */
+  readonly from: string;
+  readonly src: Ip;
+  readonly dst: Ip;
+  readonly protocol: "TCP" | "UDP" | "SCTP" | "ICMP";
+  /** Port; for ICMP the type (echo request is the only one that has a reply). */
+  readonly port: number;
+  /** 1024..65535 */
+  readonly sourcePort: number;
+}
+
+export interface Judgement {
+  readonly isAllowed: boolean;
+  readonly request: PacketFate;
+  /** `undefined` when the request was not delivered. */
+  readonly reply: PacketFate | undefined;
+}
+
+export function judgeConnection(
+  network: Network,
+  attempt: ConnectionAttempt,
+  watch?: (direction: "request" | "reply", bytes: Uint8Array) => HookWatcher,
+): Judgement {
+  const first = firstPacket(attempt);
+  const request = network.deliver(attempt.from, first, watch?.("request", first));
+  if (request.disposition !== "delivered" || request.receiver === undefined)
+    return { isAllowed: false, request, reply: undefined };
+  const answer = replyTo(request.bytes);
+  if (answer === undefined) return { isAllowed: true, request, reply: undefined };
+  const reply = network.deliver(request.receiver, answer, watch?.("reply", answer));
+  return { isAllowed: reply.disposition === "delivered" && reply.receiver === attempt.from, request, reply };
+}
+
+/** SYN, datagram, INIT or echo request. */
+export function firstPacket(attempt: ConnectionAttempt): Uint8Array {
+  const { src, dst, port, sourcePort } = attempt;
+  const ends = { src, dst, sport: sourcePort, dport: port };
+  switch (attempt.protocol) {
+    case "TCP":
+      return tcp({ ...ends, flags: TcpFlag.syn, seq: 1000, options: [{ kind: "mss", bytes: 1460 }] });
+    case "UDP":
+      return udp({ ...ends, payload: new TextEncoder().encode("probe") });
+    case "SCTP":
+      return sctp({ ...ends, verificationTag: 0, chunks: [initChunk("init", sourcePort)] });
+    case "ICMP": {
+      const request = src.family === 4 ? Icmpv4Type.echoRequest : Icmpv6Type.echoRequest;
+      const packet = icmpEcho({ src, dst, identifier: sourcePort, sequence: 1 });
+      assert(port === request || port === 8, "only echo requests are judged as connections");
+      return packet;
+    }
+  }
+}
+
+export function initChunk(kind: "init" | "init-ack", tag: number): {
+  readonly kind: "init" | "init-ack";
+  readonly initiateTag: number;
+  readonly advertisedWindow: number;
+  readonly outboundStreams: number;
+  readonly inboundStreams: number;
+  readonly initialTsn: number;
+  readonly parameters: readonly { readonly type: number; readonly value: Uint8Array }[];
+} {
+  const cookie = { type: 7, value: Uint8Array.of(tag >>> 8, tag & 255, 0x5a, 0xa5) };
+  return {
+    kind,
+    initiateTag: (tag * 2654435761) >>> 0 || 1,
+    advertisedWindow: 106496,
+    outboundStreams: 10,
+    inboundStreams: 2048,
+    initialTsn: tag,
+    parameters: kind === "init-ack" ? [cookie] : [],
+  };
+}
+
+/** SYN-ACK, echo of the datagram, INIT-ACK or echo reply to a delivered first packet; `undefined` for others. */
+function replyTo(bytes: Uint8Array): Uint8Array | undefined {
+  const ip = readIp(bytes);
+  if (ip === undefined) return undefined;
+  const { src, dst, protocol, payload } = ip;
+  const ends = { src: dst, dst: src, sport: readU16(payload, 2), dport: readU16(payload, 0) };
+  switch (protocol) {
+    case IpProtocol.tcp:
+      return tcp({
+        ...ends,
+        flags: TcpFlag.syn | TcpFlag.ack,
+        seq: 5000,
+        ack: (readU32(payload, 4) + 1) >>> 0,
+        options: [{ kind: "mss", bytes: 1460 }],
+      });
+    case IpProtocol.udp:
+      return udp({ ...ends, payload: payload.slice(8) });
+    case IpProtocol.sctp:
+      return sctp({
+        ...ends,
+        verificationTag: readU32(payload, 16), // the initiate tag of the INIT chunk
+        chunks: [initChunk("init-ack", readU16(payload, 0) ^ 0x55)],
+      });
+    case IpProtocol.icmp:
+    case IpProtocol.icmpv6:
+      return icmpEcho({
+        src: dst,
+        dst: src,
+        reply: true,
+        identifier: readU16(payload, 4),
+        sequence: readU16(payload, 6),
+        payload: payload.slice(icmpHeaderSize),
+      });
+    default:
+      return undefined;
+  }
+}
+
+export interface IpView {
+  readonly src: Ip;
+  readonly dst: Ip;
+  readonly protocol: number;
+  readonly payload: Uint8Array;
+}
+
+/** Addresses and transport payload of a whole packet. */
+export function readIp(bytes: Uint8Array): IpView | undefined {
+  if (bytes.length === 0) return undefined;
+  if (bytes[0]! >>> 4 === 4) {
+    const ip = parseIpv4(bytes);
+    if (!ip.ok) return undefined;
+    const { src, dst, protocol, payload } = ip.value;
+    return { src: { family: 4, words: [src] }, dst: { family: 4, words: [dst] }, protocol, payload };
+  }
+  const ip = parseIpv6(bytes);
+  if (!ip.ok) return undefined;
+  const { src, dst, protocol, payload } = ip.value;
+  return { src: { family: 6, words: src }, dst: { family: 6, words: dst }, protocol, payload };
+}

@@ -1,0 +1,283 @@
+/**
+ * The running network: node stacks, pods and hosts outside, joined by links with latency. Packets travel hop by hop;
+ * `send` schedules the hops on the event loop, `deliver` takes them at once (for truth tables). Both use one `hop`.
+ */
+import { formatIp, type Ip } from "../addr/index.ts";
+import { assert } from "../base/index.ts";
+import { createHookResults, type Datapath } from "../filter/index.ts";
+import { createBatch } from "../packet/index.ts";
+import { createEventLoop, type EventLoop } from "./loop.ts";
+import { type HookWatcher, NodeStack, type WalkEnd, walkNode } from "./path.ts";
+import type { EndpointSpec, InterfaceSpec, NetworkSpec } from "./spec.ts";
+
+/** What became of a packet. */
+export type Disposition =
+  | "delivered"
+  | "denied-egress"
+  | "denied-ingress"
+  | "no-route"
+  | "no-listener"
+  | "lost"
+  | "malformed";
+
+export interface PacketFate {
+  readonly disposition: Disposition;
+  /** Node and hook where it stopped, for denials. */
+  readonly node: string | undefined;
+  readonly hook: number | undefined;
+  readonly rule: number;
+  /** Receiver of a delivered packet, and the bytes it saw. */
+  readonly receiver: string | undefined;
+  readonly bytes: Uint8Array;
+  /** Packets that hooks sent back on the way. */
+  readonly emitted: readonly { readonly node: string; readonly bytes: Uint8Array }[];
+}
+
+/** A packet as it crosses an interface. */
+export interface TapEvent {
+  readonly atNs: number;
+  readonly node: string;
+  readonly interface: string;
+  readonly direction: "in" | "out";
+  /** From the network header on. */
+  readonly bytes: Uint8Array;
+}
+
+export interface NetworkOptions {
+  /** Of every hop; integer nanoseconds. */
+  readonly linkLatencyNs?: number;
+  readonly tap?: (event: TapEvent) => void;
+  readonly loop?: EventLoop;
+}
+
+/** Where a packet is and which way it goes. */
+interface Transit {
+  readonly bytes: Uint8Array;
+  readonly node: NodeStack;
+  /** 0: from the node's own stack. */
+  readonly iif: number;
+}
+
+type Hop =
+  | { readonly kind: "next"; readonly transit: Transit }
+  | { readonly kind: "end"; readonly fate: Omit<PacketFate, "emitted"> };
+
+export class Network {
+  readonly loop: EventLoop;
+  readonly nodes = new Map<string, NodeStack>();
+  readonly #endpoints = new Map<string, EndpointSpec>();
+  /** Node that an address is reached through: its own addresses and its pods'. */
+  readonly #owners = new Map<string, { readonly node: NodeStack; readonly endpoint: EndpointSpec | undefined }>();
+  readonly #externals = new Map<string, string>();
+  readonly #latencyNs: number;
+  readonly #tap: ((event: TapEvent) => void) | undefined;
+  /** Called with every delivered packet of `send`: the receiving stack's way in. */
+  onDeliver: ((receiver: string, bytes: Uint8Array) => void) | undefined;
+  /** Called with the end of every packet of `send`. */
+  onFate: ((fate: PacketFate) => void) | undefined;
+  readonly counts = { sent: 0, delivered: 0, dropped: 0, inFlight: 0 };
+
+  constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
+    this.loop = options.loop ?? createEventLoop();
+    this.#latencyNs = options.linkLatencyNs ?? 50_000;
+    this.#tap = options.tap;
+    const [batch, results] = [createBatch(1, 70_000), createHookResults(1)]; // one walk runs at a time
+    for (const node of spec.nodes) {
+      const stack = new NodeStack(node, batch, results);
+      this.nodes.set(node.name, stack);
+      for (const ip of node.addresses) this.#owners.set(formatIp(ip), { node: stack, endpoint: undefined });
+    }
+    for (const endpoint of spec.endpoints) this.addEndpoint(endpoint);
+  }
+
+  setDatapath(node: string, datapath: Datapath | undefined): void {
+    this.#node(node).datapath = datapath;
+  }
+
+  /** Plugs a pod in. `newInterface` is its host-side interface when the node has none of that number yet. */
+  addEndpoint(endpoint: EndpointSpec, newInterface?: InterfaceSpec): void {
+    const node = this.#node(endpoint.node);
+    if (newInterface !== undefined) node.addInterface(newInterface);
+    this.#endpoints.set(endpoint.id, endpoint);
+    for (const ip of endpoint.ips) {
+      node.addRoute({ ...ip, prefix: ip.family === 4 ? 32 : 128 }, endpoint.interfaceIndex);
+      this.#owners.set(formatIp(ip), { node, endpoint });
+    }
+  }
+
+  removeEndpoint(id: string): void {
+    const endpoint = this.#endpoints.get(id);
+    if (endpoint === undefined) return;
+    this.#endpoints.delete(id);
+    for (const ip of endpoint.ips) {
+      if (this.#owners.get(formatIp(ip))?.endpoint !== endpoint) continue; // the address has a new owner
+      this.#owners.delete(formatIp(ip));
+      this.#node(endpoint.node).removeHostRoute(ip);
+    }
+  }
+
+  endpoint(id: string): EndpointSpec | undefined {
+    return this.#endpoints.get(id);
+  }
+
+  /** Makes an address outside the cluster exist, so that packets to it arrive. */
+  addExternal(ip: Ip): string {
+    const id = `ip:${formatIp(ip)}`;
+    this.#externals.set(formatIp(ip), id);
+    return id;
+  }
+
+  /** Sends from a pod, `node:NAME` or `ip:ADDRESS`; hops happen on the event loop. */
+  send(from: string, bytes: Uint8Array): void {
+    this.counts.sent++;
+    this.counts.inFlight++;
+    const emitted: PacketFate["emitted"][number][] = [];
+    const first = this.#leave(from, bytes);
+    if (first.kind === "end") this.#arrive({ ...first.fate, emitted });
+    else this.#schedule(first.transit, emitted);
+  }
+
+  /** Sends and follows the packet to its end at once, leaving the clock alone. */
+  deliver(from: string, bytes: Uint8Array, watcher?: HookWatcher): PacketFate {
+    const emitted: PacketFate["emitted"][number][] = [];
+    let hop = this.#leave(from, bytes);
+    for (let hops = 0; hop.kind === "next"; hops++) {
+      assert(hops < 64, "a packet circles");
+      hop = this.#hop(hop.transit, emitted, watcher);
+    }
+    return { ...hop.fate, emitted };
+  }
+
+  #schedule(transit: Transit, emitted: PacketFate["emitted"][number][]): void {
+    this.loop.after(this.#latencyNs, () => {
+      const before = emitted.length;
+      const hop = this.#hop(transit, emitted, undefined);
+      for (const packet of emitted.slice(before)) this.send(`node:${packet.node}`, packet.bytes);
+      if (hop.kind === "next") this.#schedule(hop.transit, emitted);
+      else this.#arrive({ ...hop.fate, emitted });
+    });
+  }
+
+  #arrive(fate: PacketFate): void {
+    this.counts.inFlight--;
+    if (fate.disposition === "delivered") this.counts.delivered++;
+    else this.counts.dropped++;
+    this.onFate?.(fate);
+    if (fate.disposition === "delivered" && fate.receiver !== undefined)
+      this.onDeliver?.(fate.receiver, fate.bytes);
+  }
+
+  /** The first hop: out of a pod's namespace, a node's stack, or a host outside. */
+  #leave(from: string, bytes: Uint8Array): Hop {
+    if (from.startsWith("node:")) return next(this.#node(from.slice(5)), bytes, 0);
+    if (from.startsWith("ip:")) return this.#overFabric(bytes);
+    const endpoint = this.#endpoints.get(from);
+    if (endpoint === undefined) return ended("lost", bytes);
+    const dst = destinationOf(bytes);
+    if (dst === undefined) return ended("malformed", bytes);
+    if (endpoint.ips.some((ip) => formatIp(ip) === dst)) return deliveredTo(from, bytes); // its own loopback
+    const node = this.#node(endpoint.node);
+    this.#report(node, endpoint.interfaceIndex, "in", bytes);
+    return next(node, bytes, endpoint.interfaceIndex);
+  }
+
+  #hop(transit: Transit, emitted: PacketFate["emitted"][number][], watcher: HookWatcher | undefined): Hop {
+    const { node } = transit;
+    const sentBack: Uint8Array[] = [];
+    const end = walkNode(node, transit.bytes, transit.iif, sentBack, watcher);
+    for (const bytes of sentBack) emitted.push({ node: node.spec.name, bytes });
+    switch (end.kind) {
+      case "local":
+        return deliveredTo(`node:${node.spec.name}`, end.bytes);
+      case "stopped":
+        return { kind: "end", fate: this.#stoppedFate(node, transit, end) };
+      case "transmit": {
+        this.#report(node, end.oif, "out", end.bytes);
+        const link = node.interfaceOf(end.oif)?.link;
+        if (link === "loopback") return next(node, end.bytes, end.oif);
+        if (link === "fabric") return this.#overFabric(end.bytes);
+        return this.#toPod(node, end.oif, end.bytes);
+      }
+    }
+  }
+
+  #toPod(node: NodeStack, oif: number, bytes: Uint8Array): Hop {
+    const dst = destinationOf(bytes);
+    const owner = dst === undefined ? undefined : this.#owners.get(dst);
+    if (owner?.node !== node || owner.endpoint?.interfaceIndex !== oif) return ended("no-route", bytes);
+    return deliveredTo(owner.endpoint.id, bytes);
+  }
+
+  /** The virtual network: knows which node every address is behind. */
+  #overFabric(bytes: Uint8Array): Hop {
+    const dst = destinationOf(bytes);
+    if (dst === undefined) return ended("malformed", bytes);
+    const owner = this.#owners.get(dst);
+    if (owner !== undefined) {
+      const uplink = owner.node.spec.interfaces.find(({ link }) => link === "fabric");
+      if (uplink === undefined) return ended("no-route", bytes);
+      this.#report(owner.node, uplink.index, "in", bytes);
+      return next(owner.node, bytes, uplink.index);
+    }
+    const external = this.#externals.get(dst);
+    return external === undefined ? ended("no-route", bytes) : deliveredTo(external, bytes);
+  }
+
+  #stoppedFate(node: NodeStack, transit: Transit, end: Extract<WalkEnd, { kind: "stopped" }>): Omit<PacketFate, "emitted"> {
+    const place = { node: node.spec.name, hook: end.hook, rule: end.rule, receiver: undefined, bytes: transit.bytes };
+    switch (end.reason) {
+      case "no-route":
+        return { ...place, disposition: "no-route" };
+      case "malformed":
+        return { ...place, disposition: "malformed" };
+      case "ttl-exceeded":
+        return { ...place, disposition: "lost" };
+      case "denied": {
+        const origin = end.rule < 0 ? undefined : node.datapath?.describeRule(end.rule).origin;
+        const isFromHere = node.interfaceOf(transit.iif)?.link !== "fabric";
+        const direction = origin?.direction ?? (isFromHere ? "egress" : "ingress");
+        return { ...place, disposition: direction === "egress" ? "denied-egress" : "denied-ingress" };
+      }
+    }
+  }
+
+  #report(node: NodeStack, index: number, direction: "in" | "out", bytes: Uint8Array): void {
+    if (this.#tap === undefined) return;
+    const name = node.interfaceOf(index)?.name ?? `if${index}`;
+    this.#tap({ atNs: this.loop.nowNs(), node: node.spec.name, interface: name, direction, bytes });
+  }
+
+  #node(name: string): NodeStack {
+    const node = this.nodes.get(name);
+    assert(node !== undefined, `no node ${name}`);
+    return node;
+  }
+}
+
+function next(node: NodeStack, bytes: Uint8Array, iif: number): Hop {
+  return { kind: "next", transit: { node, bytes, iif } };
+}
+
+function ended(disposition: Disposition, bytes: Uint8Array): Hop {
+  return {
+    kind: "end",
+    fate: { disposition, node: undefined, hook: undefined, rule: -1, receiver: undefined, bytes },
+  };
+}
+
+function deliveredTo(receiver: string, bytes: Uint8Array): Hop {
+  return {
+    kind: "end",
+    fate: { disposition: "delivered", node: undefined, hook: undefined, rule: -1, receiver, bytes },
+  };
+}
+
+/** Destination address as text; `undefined` for what has none. */
+function destinationOf(bytes: Uint8Array): string | undefined {
+  const version = bytes.length > 0 ? bytes[0]! >>> 4 : 0;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (version === 4 && bytes.length >= 20) return formatIp({ family: 4, words: [view.getUint32(16)] });
+  if (version !== 6 || bytes.length < 40) return undefined;
+  return formatIp({ family: 6, words: [24, 28, 32, 36].map((at) => view.getUint32(at)) });
+}
+

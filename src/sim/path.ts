@@ -1,0 +1,235 @@
+/**
+ * A packet's way through one node, as data and one walker. The paths are those of netfilter's packet flow (see
+ * docs/architecture.md): arriving [tc-ingress, PREROUTING, route] then either to the node [INPUT] or onward [FORWARD,
+ * POSTROUTING, tc-egress]; from the node [route, OUTPUT, reroute, POSTROUTING, tc-egress]. On Windows [endpoint-Out,
+ * route, endpoint-In]. Where nothing is attached, packets pass. No engine is known here.
+ */
+import { type Cidr, cidrContains, formatIp, type Ip } from "../addr/index.ts";
+import { type Datapath, type FilterObserver, Hook, type HookResults, Verdict } from "../filter/index.ts";
+import {
+  append,
+  clearBatch,
+  DecodeStatus,
+  decodeRow,
+  decrementTtl,
+  icmpError,
+  type PacketBatch,
+  rowAddress,
+  rowBytes,
+} from "../packet/index.ts";
+import { Icmpv4Type, Icmpv6Type } from "../wire/index.ts";
+import type { InterfaceSpec, NodeSpec, RouteSpec } from "./spec.ts";
+
+type Step =
+  | { readonly kind: "hook"; readonly hook: number }
+  | { readonly kind: "route" }
+  | { readonly kind: "reroute" }
+  | { readonly kind: "ttl" };
+
+export interface NodePaths {
+  readonly arrive: readonly Step[];
+  readonly toNode: readonly Step[];
+  readonly onward: readonly Step[];
+  readonly fromNode: readonly Step[];
+}
+
+const hook = (number: number): Step => ({ kind: "hook", hook: number });
+const route: Step = { kind: "route" };
+
+export const paths: { readonly linux: NodePaths; readonly windows: NodePaths } = {
+  linux: {
+    arrive: [hook(Hook.tcIngress), hook(Hook.prerouting), route],
+    toNode: [hook(Hook.input)],
+    onward: [{ kind: "ttl" }, hook(Hook.forward), hook(Hook.postrouting), hook(Hook.tcEgress)],
+    fromNode: [route, hook(Hook.output), { kind: "reroute" }, hook(Hook.postrouting), hook(Hook.tcEgress)],
+  },
+  windows: {
+    arrive: [hook(Hook.endpointOut), route],
+    toNode: [],
+    onward: [hook(Hook.endpointIn)],
+    fromNode: [route, hook(Hook.endpointIn)],
+  },
+};
+
+/** Where a walk through a node ended. */
+export type WalkEnd =
+  | { readonly kind: "transmit"; readonly oif: number; readonly bytes: Uint8Array }
+  | { readonly kind: "local"; readonly bytes: Uint8Array }
+  | {
+      readonly kind: "stopped";
+      readonly reason: "denied" | "no-route" | "malformed" | "ttl-exceeded";
+      readonly hook: number;
+      readonly verdict: number;
+      /** Rule index of the node's datapath, -1 if none. */
+      readonly rule: number;
+    };
+
+/** Sees a packet before and after each hook; hands out the filter observer of the run. */
+export interface HookWatcher {
+  before(node: string, hook: number, datapath: Datapath, batch: PacketBatch, row: number): FilterObserver | undefined;
+  after(node: string, hook: number, results: HookResults, row: number): void;
+}
+
+/** A node of the running network. */
+export class NodeStack {
+  readonly spec: NodeSpec;
+  datapath: Datapath | undefined;
+  /** Scratch space of one walk: a batch of one row and the hooks' results. */
+  readonly batch: PacketBatch;
+  readonly results: HookResults;
+  readonly #hostRoutes = new Map<string, number>();
+  #routes: RouteSpec[] = [];
+  #interfaces = new Map<number, InterfaceSpec>();
+  readonly #local: ReadonlySet<string>;
+
+  constructor(spec: NodeSpec, batch: PacketBatch, results: HookResults) {
+    this.spec = spec;
+    this.batch = batch;
+    this.results = results;
+    this.#local = new Set(spec.addresses.map(formatIp));
+    for (const one of spec.interfaces) this.#interfaces.set(one.index, one);
+    for (const one of spec.routes) this.addRoute(one.net, one.oif);
+  }
+
+  interfaceOf(index: number): InterfaceSpec | undefined {
+    return this.#interfaces.get(index);
+  }
+
+  addInterface(spec: InterfaceSpec): void {
+    this.#interfaces.set(spec.index, spec);
+  }
+
+  addRoute(net: Cidr, oif: number): void {
+    if (net.prefix === (net.family === 4 ? 32 : 128)) {
+      this.#hostRoutes.set(formatIp(net), oif);
+      return;
+    }
+    this.#routes.push({ net, oif });
+    this.#routes.sort((a, b) => b.net.prefix - a.net.prefix);
+  }
+
+  removeHostRoute(ip: Ip): void {
+    this.#hostRoutes.delete(formatIp(ip));
+  }
+
+  isLocal(ip: Ip): boolean {
+    if (ip.family === 4 ? (ip.words[0] ?? 0) >>> 24 === 127 : isLoopback6(ip)) return true;
+    return this.#local.has(formatIp(ip));
+  }
+
+  /** Interface number towards an address; 0 when there is no route. */
+  routeTo(ip: Ip): number {
+    const host = this.#hostRoutes.get(formatIp(ip));
+    if (host !== undefined) return host;
+    return this.#routes.find(({ net }) => cidrContains(net, ip))?.oif ?? 0;
+  }
+
+  loopbackIndex(): number {
+    return this.spec.interfaces.find(({ link }) => link === "loopback")?.index ?? 0;
+  }
+}
+
+function isLoopback6(ip: Ip): boolean {
+  return ip.words[0] === 0 && ip.words[1] === 0 && ip.words[2] === 0 && ip.words[3] === 1;
+}
+
+/**
+ * Walks one packet through a node. `iif` 0: it comes from the node's own stack. `emitted` receives what hooks sent back
+ * (RST, ICMP errors), to be sent from the node.
+ */
+export function walkNode(
+  node: NodeStack,
+  bytes: Uint8Array,
+  iif: number,
+  emitted: Uint8Array[],
+  watcher?: HookWatcher,
+): WalkEnd {
+  const { batch } = node;
+  clearBatch(batch);
+  append(batch, bytes);
+  decodeRow(batch, 0);
+  if (batch.status[0] === DecodeStatus.malformedNetwork) return stopped("malformed", -1);
+  batch.state.iif[0] = iif;
+  const plan = paths[node.spec.os];
+  if (iif === 0) {
+    const end = walkSteps(node, plan.fromNode, emitted, watcher);
+    return end ?? transmitOrLoop(node);
+  }
+  const arrival = walkSteps(node, plan.arrive, emitted, watcher);
+  if (arrival !== undefined) return arrival;
+  if (node.isLocal(rowAddress(batch, 0, "dst")))
+    return walkSteps(node, plan.toNode, emitted, watcher) ?? { kind: "local", bytes: rowBytes(batch, 0).slice() };
+  return (
+    walkSteps(node, plan.onward, emitted, watcher) ?? {
+      kind: "transmit",
+      oif: batch.state.oif[0]!,
+      bytes: rowBytes(batch, 0).slice(),
+    }
+  );
+}
+
+/** A packet that a node sends to itself comes back in over loopback. */
+function transmitOrLoop(node: NodeStack): WalkEnd {
+  return { kind: "transmit", oif: node.batch.state.oif[0]!, bytes: rowBytes(node.batch, 0).slice() };
+}
+
+function walkSteps(
+  node: NodeStack,
+  steps: readonly Step[],
+  emitted: Uint8Array[],
+  watcher: HookWatcher | undefined,
+): WalkEnd | undefined {
+  const { batch } = node;
+  for (const step of steps) {
+    switch (step.kind) {
+      case "hook": {
+        const end = runHook(node, step.hook, emitted, watcher);
+        if (end !== undefined) return end;
+        break;
+      }
+      case "route":
+      case "reroute": {
+        const dst = rowAddress(batch, 0, "dst");
+        if (node.isLocal(dst)) {
+          batch.state.oif[0] = batch.state.iif[0] === 0 ? node.loopbackIndex() : 0;
+          break;
+        }
+        const oif = node.routeTo(dst);
+        if (oif === 0) return stopped("no-route", -1);
+        batch.state.oif[0] = oif;
+        break;
+      }
+      case "ttl":
+        if (!decrementTtl(batch, 0)) {
+          const from = node.spec.addresses.find((ip) => ip.family === batch.family[0]);
+          const type = batch.family[0] === 6 ? Icmpv6Type.timeExceeded : Icmpv4Type.timeExceeded;
+          if (from !== undefined) emitted.push(icmpError(rowBytes(batch, 0), from, type, 0));
+          return stopped("ttl-exceeded", -1);
+        }
+        break;
+    }
+  }
+  return undefined;
+}
+
+function runHook(
+  node: NodeStack,
+  number: number,
+  emitted: Uint8Array[],
+  watcher: HookWatcher | undefined,
+): WalkEnd | undefined {
+  const { datapath, batch, results } = node;
+  if (datapath === undefined || !datapath.hooks.includes(number)) return undefined;
+  const observer = watcher?.before(node.spec.name, number, datapath, batch, 0);
+  datapath.run(number, batch, 0, 1, results, observer);
+  watcher?.after(node.spec.name, number, results, 0);
+  for (let row = 0; row < results.emitted.length; row++) emitted.push(rowBytes(results.emitted, row).slice());
+  clearBatch(results.emitted);
+  const verdict = results.verdict[0]!;
+  if (verdict === Verdict.accept) return undefined;
+  return { kind: "stopped", reason: "denied", hook: number, verdict, rule: results.rule[0]! };
+}
+
+function stopped(reason: "no-route" | "malformed" | "ttl-exceeded", atHook: number): WalkEnd {
+  return { kind: "stopped", reason, hook: atHook, verdict: Verdict.drop, rule: -1 };
+}

@@ -1,0 +1,38 @@
+/**
+ * CRC32c (Castagnoli), the checksum of SCTP: RFC 9260 appendix A. Reflected polynomial 0x82f63b78, initial and final
+ * value all ones; the result is stored least significant byte first.
+ */
+
+const table: Uint32Array = makeTable();
+
+function makeTable(): Uint32Array {
+  const entries = new Uint32Array(256);
+  for (let i = 0; i < 256; i++) {
+    let crc = i;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+    entries[i] = crc >>> 0;
+  }
+  return entries;
+}
+
+/** CRC of `bytes[start..end)`, with four bytes at `zeroAt` (the checksum field itself) taken as zero if >= 0. */
+export function crc32c(bytes: Uint8Array, start = 0, end: number = bytes.length, zeroAt = -1): number {
+  let crc = 0xffffffff;
+  for (let at = start; at < end; at++) {
+    const byte = zeroAt >= 0 && at >= zeroAt && at < zeroAt + 4 ? 0 : bytes[at]!;
+    crc = (crc >>> 8) ^ table[(crc ^ byte) & 0xff]!;
+  }
+  return (crc ^ 0xffffffff) >>> 0;
+}
+
+/** Writes a CRC in SCTP's byte order. */
+export function writeCrc32c(bytes: Uint8Array, at: number, crc: number): void {
+  bytes[at] = crc;
+  bytes[at + 1] = crc >>> 8;
+  bytes[at + 2] = crc >>> 16;
+  bytes[at + 3] = crc >>> 24;
+}
+
+export function readCrc32c(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}

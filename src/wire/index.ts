@@ -1,0 +1,102 @@
+export { type ArpRepr, ArpOperation, arpSize, emitArp, parseArp, printArp } from "./arp.ts";
+export {
+  emptyBytes,
+  type Parsed,
+  pad4,
+  readU16,
+  readU32,
+  readWords,
+  type WireFault,
+  writeU16,
+  writeU32,
+  writeWords,
+} from "./bytes.ts";
+export {
+  checksumHolds,
+  finishSum,
+  internetChecksum,
+  pseudoHeaderSum,
+  sumWords,
+  updateChecksum,
+  updateChecksum32,
+} from "./checksum.ts";
+export { crc32c, readCrc32c, writeCrc32c } from "./crc32c.ts";
+export {
+  type EthernetRepr,
+  EtherType,
+  emitEthernet,
+  parseEthernet,
+  printEthernet,
+  sizeEthernet,
+  type VlanTag,
+} from "./ethernet.ts";
+export {
+  emitIcmp,
+  Icmpv4Type,
+  type IcmpOverrides,
+  type IcmpRepr,
+  icmpHeaderSize,
+  isIcmpv4Error,
+  parseIcmp,
+  printIcmpv4,
+  sizeIcmp,
+  UnreachableCode,
+} from "./icmpv4.ts";
+export { Icmpv6Type, isIcmpv6Error, printIcmpv6, Unreachable6Code } from "./icmpv6.ts";
+export {
+  emitIpv4,
+  Ipv4Field,
+  type Ipv4Overrides,
+  type Ipv4Repr,
+  ipv4Defaults,
+  ipv4HeaderSize,
+  parseIpv4,
+  printIpv4,
+  sizeIpv4,
+} from "./ipv4.ts";
+export {
+  type ExtensionHeader,
+  type ExtensionWalk,
+  emitIpv6,
+  extensionSize,
+  fragmentHeader,
+  type Ipv6Overrides,
+  type Ipv6Repr,
+  ipv6HeaderSize,
+  NextHeader,
+  optionsHeader,
+  parseIpv6,
+  printIpv6,
+  sizeIpv6,
+  walkExtensions,
+} from "./ipv6.ts";
+export { printPacket } from "./print.ts";
+export { IpProtocol, protocolName, protocolNumber } from "./protocol.ts";
+export {
+  emitSctp,
+  parseSctp,
+  printSctp,
+  type SctpChunk,
+  SctpChunkType,
+  type SctpOverrides,
+  type SctpRepr,
+  type SctpTlv,
+  sctpChecksumAt,
+  sctpHeaderSize,
+  sizeSctp,
+} from "./sctp.ts";
+export {
+  emitTcp,
+  parseTcp,
+  printTcp,
+  printTcpFlags,
+  sizeTcp,
+  sizeTcpOptions,
+  TcpField,
+  TcpFlag,
+  type TcpOption,
+  type TcpOverrides,
+  type TcpRepr,
+  tcpHeaderSize,
+} from "./tcp.ts";
+export { emitUdp, parseUdp, printUdp, sizeUdp, type UdpOverrides, type UdpRepr, udpHeaderSize } from "./udp.ts";
