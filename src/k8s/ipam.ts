@@ -1,0 +1,108 @@
+/**
+ * Addresses of the virtual cluster, lowest free first, so that the same objects always get the same ones and the
+ * address of a deleted pod is given out again (as real IPAMs do, which is what IP-reuse scenarios need).
+ * Azure CNI: nodes and pods share the node subnet, each node with a block of it that is assigned in advance.
+ * Overlay and kubenet: a /24 (or /64) of the pod range for each node.
+ */
+import { type Cidr, cidrContains, type Family, formatCidr, formatIp, type Ip, ipAdd } from "../addr/index.ts";
+import { InputError } from "../base/index.ts";
+import type { ClusterOptions, ClusterState } from "./cluster.ts";
+import type { Node } from "./types.ts";
+
+/** Azure keeps the first four addresses of each subnet. */
+const azureReserved = 4;
+/** Most pods a node can have in AKS; the size of a node's block in the node subnet. */
+const podsPerNode = 250;
+
+export class AddressPool {
+  readonly #options: ClusterOptions;
+  readonly #used = new Set<string>();
+  /** First offset of a range that may be free. */
+  readonly #cursors = new Map<string, number>();
+  readonly #blocks = new Map<string, number>();
+
+  constructor(state: ClusterState) {
+    this.#options = state.options;
+    for (const node of state.nodes.values()) this.addNode(node);
+    for (const pod of state.pods.values()) if (!pod.hostNetwork) this.claim(pod.ips);
+    for (const service of state.services.values()) this.claim(service.clusterIPs);
+  }
+
+  claim(ips: readonly Ip[]): void {
+    for (const ip of ips) this.#used.add(formatIp(ip));
+  }
+
+  addNode(node: Node): void {
+    this.claim(node.addresses);
+    this.#blocks.set(node.name, this.#blocks.size);
+  }
+
+  /** One address a family for a node, the first of its block. */
+  nodeAddresses(): readonly Ip[] {
+    const start = azureReserved + this.#blocks.size * this.#blockSize();
+    return this.#options.nodeSubnets.map((subnet) => this.#take(subnet, start, "node"));
+  }
+
+  /** The pod ranges of the next node; empty where pods live in the node subnet. */
+  nodePodCidrs(): readonly Cidr[] {
+    if (this.#sharesSubnet()) return [];
+    return this.#options.podCidrs.map((range) => subPrefix(range, this.#blocks.size));
+  }
+
+  podAddresses(node: Node): readonly Ip[] {
+    if (node.podCidrs.length > 0) return node.podCidrs.map((cidr) => this.#take(cidr, 2, "pod")); // .1 is the gateway
+    const block = this.#blocks.get(node.name) ?? 0;
+    const start = azureReserved + block * this.#blockSize();
+    return this.#options.nodeSubnets.map((subnet) => this.#take(subnet, start, "pod"));
+  }
+
+  clusterIPs(): readonly Ip[] {
+    // .1 is the API server's and .10 the DNS server's in AKS
+    const first = this.#options.serviceCidrs[0];
+    return first === undefined ? [] : [this.#take(first, 11, "Service")];
+  }
+
+  #sharesSubnet(): boolean {
+    return this.#options.networkPlugin === "azure" && this.#options.networkPluginMode === undefined;
+  }
+
+  #blockSize(): number {
+    return this.#sharesSubnet() ? podsPerNode + 1 : 1;
+  }
+
+  /** The lowest free address from `start` on; from the bottom again where the rest of the range is full. */
+  #take(range: Cidr, start: number, what: string): Ip {
+    const base: Ip = { family: range.family, words: range.words };
+    const bits = (range.family === 4 ? 32 : 128) - range.prefix;
+    const size = bits > 31 ? 2 ** 31 : 2 ** bits;
+    for (const from of [start, azureReserved]) {
+      const key = `${formatCidr(range)}/${from}`;
+      for (let offset = this.#cursors.get(key) ?? from; offset < size - 1; offset++) {
+        const ip = ipAdd(base, offset);
+        const text = formatIp(ip);
+        if (this.#used.has(text)) continue;
+        this.#used.add(text);
+        this.#cursors.set(key, offset + 1);
+        return ip;
+      }
+      this.#cursors.set(key, size);
+    }
+    throw new InputError([{ code: "too-large", path: "", message: `no free ${what} address left in ${formatCidr(range)}` }]);
+  }
+}
+
+/** The /24 (IPv4) or /64 (IPv6) number `index` of a pod range. @throws InputError when the range has no more. */
+function subPrefix(range: Cidr, index: number): Cidr {
+  const prefix = range.family === 4 ? Math.max(24, range.prefix) : Math.max(64, range.prefix);
+  const words = [...range.words];
+  const word = prefix <= 32 ? 0 : 1;
+  words[word] = (words[word] ?? 0) + index * 2 ** (32 * (word + 1) - prefix);
+  const cidr: Cidr = { family: range.family, words, prefix };
+  if (!cidrContains(range, { family: range.family, words }))
+    throw new InputError([{ code: "too-large", path: "podCidr", message: `${formatCidr(range)} has no range left for node ${index + 1}` }]);
+  return cidr;
+}
+
+export function familyOf(ips: readonly Ip[]): readonly Family[] {
+  return [...new Set(ips.map((ip) => ip.family))];
+}

@@ -1,0 +1,189 @@
+/**
+ * Manifests of any mix to decoded objects. Every problem of every object is reported at once, with its place; kinds
+ * that podwire has no use for are counted, never an error; of two objects of one name the later wins, as with
+ * `kubectl apply`.
+ */
+import { InputError, type Issue, type SourceRef } from "../base/index.ts";
+import {
+  decodeEndpointSlice,
+  decodeEndpoints,
+  decodeMeta,
+  decodeNamespace,
+  decodeNode,
+  decodePod,
+  decodeService,
+  type NodeInput,
+  type PodInput,
+  type ServiceInput,
+} from "./decode.ts";
+import { Fields, type Raw } from "./fields.ts";
+import { dnsSubdomainFault } from "./names.ts";
+import { type ManifestInput, parseManifest, placed, type RawObject } from "./parse.ts";
+import { decodePolicySpec } from "./policy.ts";
+import type { EndpointSlice, Namespace, NetworkPolicy, VendorObject } from "./types.ts";
+import { decodeWorkload, type Workload, type WorkloadKind, workloadKinds } from "./workloads.ts";
+
+/** An API kind that an engine brings along. `decode` reports through `fields` and returns what the engine works on. */
+export interface VendorKind {
+  readonly apiGroup: string;
+  readonly kind: string;
+  readonly namespaced: boolean;
+  decode(fields: Fields, spec: unknown): unknown;
+}
+
+/** Decoded objects by kind, each list in input order. */
+export interface LoadedObjects {
+  readonly namespaces: readonly Namespace[];
+  readonly nodes: readonly NodeInput[];
+  readonly pods: readonly PodInput[];
+  readonly workloads: readonly Workload[];
+  readonly services: readonly ServiceInput[];
+  readonly endpointSlices: readonly EndpointSlice[];
+  readonly policies: readonly NetworkPolicy[];
+  readonly vendor: readonly VendorObject[];
+  /** Kinds that were ignored, with how many objects of each. */
+  readonly ignored: ReadonlyMap<string, number>;
+  /** Objects that a later one of the same name replaced. */
+  readonly replaced: readonly string[];
+}
+
+export interface LoadOptions {
+  readonly vendorKinds?: readonly VendorKind[];
+  /** Called now and then with the number of objects decoded and the number known so far. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+type Lists = { -readonly [K in Exclude<keyof LoadedObjects, "ignored" | "replaced">]: Map<string, LoadedObjects[K][number]> };
+
+/** @throws InputError with every problem of every input. */
+export function loadManifests(inputs: readonly ManifestInput[], options: LoadOptions = {}): LoadedObjects {
+  const issues: Issue[] = [];
+  const byName = new Map(inputs.map((input) => [input.name, input]));
+  const raws: RawObject[] = [];
+  for (const input of inputs) {
+    try {
+      for (const object of parseManifest(input)) raws.push(object);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      issues.push(...error.issues);
+    }
+  }
+  const loader = new Loader(options.vendorKinds ?? []);
+  raws.forEach(({ raw, source }, i) => {
+    const found = loader.add(raw, source);
+    for (const issue of found.issues) {
+      const { path, message, code } = issue;
+      issues.push(placed(byName, source, { code, path, message: found.name ? `${message} (${found.name})` : message }));
+    }
+    if (i % 1000 === 0) options.onProgress?.(i, raws.length);
+  });
+  options.onProgress?.(raws.length, raws.length);
+  if (issues.length > 0) throw new InputError(issues);
+  return loader.result();
+}
+
+class Loader {
+  readonly #lists: Lists = {
+    namespaces: new Map(),
+    nodes: new Map(),
+    pods: new Map(),
+    workloads: new Map(),
+    services: new Map(),
+    endpointSlices: new Map(),
+    policies: new Map(),
+    vendor: new Map(),
+  };
+  readonly #ignored = new Map<string, number>();
+  readonly #replaced: string[] = [];
+  readonly #vendorKinds: readonly VendorKind[];
+
+  constructor(vendorKinds: readonly VendorKind[]) {
+    this.#vendorKinds = vendorKinds;
+  }
+
+  add(raw: Raw, source: SourceRef): { readonly issues: Fields["issues"]; readonly name: string } {
+    const fields = new Fields();
+    const kind = fields.text(raw["kind"], "kind");
+    const apiVersion = fields.text(raw["apiVersion"], "apiVersion") ?? "";
+    if (kind === undefined) {
+      fields.required("kind");
+      return { issues: fields.issues, name: "" };
+    }
+    const name = this.#decode(fields, kind, apiVersion, raw, source);
+    return { issues: fields.issues, name: name === "" ? "" : `${kind} ${name}` };
+  }
+
+  #decode(fields: Fields, kind: string, apiVersion: string, raw: Raw, source: SourceRef): string {
+    const vendor = this.#vendorKinds.find((item) => item.kind === kind && apiVersion.startsWith(`${item.apiGroup}/`));
+    if (vendor !== undefined) return this.#addVendor(fields, vendor, apiVersion, raw, source);
+    const core = apiVersion === "v1" || apiVersion === "";
+    switch (kind) {
+      case "Namespace":
+        if (core) return this.#put("namespaces", decodeNamespace(fields, raw, source));
+        break;
+      case "Node":
+        if (core) return this.#put("nodes", decodeNode(fields, raw, source));
+        break;
+      case "Pod":
+        if (core) return this.#put("pods", decodePod(fields, raw, source));
+        break;
+      case "Service":
+        if (core) return this.#put("services", decodeService(fields, raw, source));
+        break;
+      case "EndpointSlice":
+        return this.#put("endpointSlices", decodeEndpointSlice(fields, raw, source));
+      case "Endpoints":
+        for (const slice of decodeEndpoints(fields, raw, source)) this.#put("endpointSlices", slice);
+        return "";
+      case "NetworkPolicy":
+        if (apiVersion === "" || apiVersion.startsWith("networking.k8s.io/") || apiVersion.startsWith("extensions/"))
+          return this.#put("policies", {
+            ...decodePolicySpec(fields, raw["spec"]),
+            kind: "NetworkPolicy",
+            ...decodeMeta(fields, raw, source, dnsSubdomainFault),
+          });
+        break;
+      default: {
+        const workload = workloadKinds.find((item): item is WorkloadKind => item === kind);
+        if (workload !== undefined) return this.#put("workloads", decodeWorkload(fields, workload, raw, source));
+      }
+    }
+    const label = core ? kind : `${kind}.${apiVersion.split("/")[0]}`;
+    this.#ignored.set(label, (this.#ignored.get(label) ?? 0) + 1);
+    return "";
+  }
+
+  #addVendor(fields: Fields, vendor: VendorKind, apiVersion: string, raw: Raw, source: SourceRef): string {
+    const meta = decodeMeta(fields, raw, source, dnsSubdomainFault);
+    const namespace = vendor.namespaced ? meta.namespace : undefined;
+    return this.#put("vendor", { ...meta, namespace, kind: vendor.kind, apiVersion, spec: vendor.decode(fields, raw["spec"]) });
+  }
+
+  #put<K extends keyof Lists>(list: K, object: LoadedObjects[K][number]): string {
+    const { kind, name } = object;
+    const namespace = "namespace" in object && object.namespace !== undefined ? `${object.namespace}/` : "";
+    const id = `${kind} ${namespace}${name}`;
+    const map = this.#lists[list] as Map<string, LoadedObjects[K][number]>;
+    if (map.has(id)) this.#replaced.push(id);
+    map.set(id, object);
+    return `${namespace}${name}`;
+  }
+
+  result(): LoadedObjects {
+    const lists = Object.fromEntries(Object.entries(this.#lists).map(([list, map]) => [list, [...map.values()]]));
+    return { ...(lists as unknown as LoadedObjects), ignored: this.#ignored, replaced: this.#replaced };
+  }
+}
+
+export const noObjects: LoadedObjects = {
+  namespaces: [],
+  nodes: [],
+  pods: [],
+  workloads: [],
+  services: [],
+  endpointSlices: [],
+  policies: [],
+  vendor: [],
+  ignored: new Map(),
+  replaced: [],
+};

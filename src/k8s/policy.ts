@@ -1,0 +1,155 @@
+/**
+ * networking.k8s.io/v1 NetworkPolicy: decoding, defaulting and the API server's validation, all problems at once.
+ * Governing source: kubernetes pkg/apis/networking/{v1/defaults.go, validation/validation.go}. The lax reading of
+ * CIDRs is used (host bits are cleared), as API servers without StrictIPCIDRValidation do.
+ */
+import { type Cidr, cidrContains, parseCidr } from "../addr/index.ts";
+import { type Fields, type Raw } from "./fields.ts";
+import { labelKeyFault, labelValueFault, portNameFault, portNumberFault } from "./names.ts";
+import type {
+  IpBlock,
+  LabelSelector,
+  LabelSelectorRequirement,
+  NetworkPolicy,
+  NetworkPolicyPeer,
+  NetworkPolicyPort,
+  NetworkPolicyRule,
+  Protocol,
+} from "./types.ts";
+
+export const protocols: readonly Protocol[] = ["SCTP", "TCP", "UDP"];
+const operators = ["In", "NotIn", "Exists", "DoesNotExist"] as const;
+
+type PolicySpec = Pick<NetworkPolicy, "podSelector" | "policyTypes" | "ingress" | "egress">;
+
+export function decodePolicySpec(fields: Fields, value: unknown): PolicySpec {
+  const spec = fields.object(value, "spec") ?? {};
+  const podSelector = decodeSelector(fields, spec["podSelector"], "spec.podSelector") ?? everything;
+  const ingress = decodeRules(fields, spec["ingress"], "spec.ingress", "from");
+  const egress = decodeRules(fields, spec["egress"], "spec.egress", "to");
+  return { podSelector, policyTypes: decodeTypes(fields, spec["policyTypes"], egress.length > 0), ingress, egress };
+}
+
+export const everything: LabelSelector = Object.freeze({ matchLabels: Object.freeze({}), matchExpressions: Object.freeze([]) });
+
+function decodeTypes(fields: Fields, value: unknown, hasEgress: boolean): NetworkPolicy["policyTypes"] {
+  const path = "spec.policyTypes";
+  const list = fields.list(value, path);
+  if (list.length === 0) return hasEgress ? ["Ingress", "Egress"] : ["Ingress"];
+  if (list.length > 2) {
+    fields.invalid(path, list, "may not specify more than two policyTypes");
+    return [];
+  }
+  const types = list.map((type, i) => fields.oneOf(type || " ", `${path}[${i}]`, ["Egress", "Ingress"] as const, "Ingress"));
+  return [...new Set(types)].sort((a, b) => (a === b ? 0 : a === "Ingress" ? -1 : 1));
+}
+
+function decodeRules(fields: Fields, value: unknown, path: string, peersField: "from" | "to"): readonly NetworkPolicyRule[] {
+  return fields.list(value, path).map((item, i) => {
+    const rulePath = `${path}[${i}]`;
+    const rule = fields.object(item, rulePath) ?? {};
+    const ports = fields
+      .list(rule["ports"], `${rulePath}.ports`)
+      .map((port, j) => decodePort(fields, port, `${rulePath}.ports[${j}]`));
+    const peers = fields
+      .list(rule[peersField], `${rulePath}.${peersField}`)
+      .map((peer, j) => decodePeer(fields, peer, `${rulePath}.${peersField}[${j}]`));
+    return { peers, ports };
+  });
+}
+
+function decodePort(fields: Fields, value: unknown, path: string): NetworkPolicyPort {
+  const raw = fields.object(value, path) ?? {};
+  const protocol = fields.oneOf(raw["protocol"], `${path}.protocol`, protocols, "TCP");
+  const port = decodePortValue(fields, raw["port"], `${path}.port`);
+  const endPort = fields.integer(raw["endPort"], `${path}.endPort`);
+  if (endPort !== undefined) {
+    if (port === undefined) fields.invalid(`${path}.endPort`, endPort, "may not be specified when `port` is not specified");
+    else if (typeof port === "string") fields.invalid(`${path}.endPort`, endPort, "may not be specified when `port` is non-numeric");
+    else {
+      if (endPort < port) fields.invalid(`${path}.endPort`, endPort, "must be greater than or equal to `port`");
+      fields.check(`${path}.endPort`, endPort, portNumberFault(endPort));
+    }
+  }
+  return { protocol, port, endPort };
+}
+
+/** An IntOrString port. */
+export function decodePortValue(fields: Fields, value: unknown, path: string): number | string | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value === "number") fields.check(path, value, portNumberFault(value));
+  else if (typeof value === "string") fields.check(path, value, portNameFault(value));
+  else {
+    fields.invalid(path, value, "must be a port number or a port name");
+    return undefined;
+  }
+  return value;
+}
+
+function decodePeer(fields: Fields, value: unknown, path: string): NetworkPolicyPeer {
+  const raw: Raw = fields.object(value, path) ?? {};
+  const podSelector = decodeSelector(fields, raw["podSelector"], `${path}.podSelector`);
+  const namespaceSelector = decodeSelector(fields, raw["namespaceSelector"], `${path}.namespaceSelector`);
+  const block = fields.object(raw["ipBlock"], `${path}.ipBlock`);
+  const ipBlock = block === undefined ? undefined : decodeIpBlock(fields, block, `${path}.ipBlock`);
+  if (podSelector === undefined && namespaceSelector === undefined && block === undefined)
+    fields.required(path, "must specify a peer");
+  if (block !== undefined && (podSelector !== undefined || namespaceSelector !== undefined))
+    fields.forbidden(path, "may not specify both ipBlock and another peer");
+  return { podSelector, namespaceSelector, ipBlock };
+}
+
+const nowhere: Cidr = { family: 4, words: [0], prefix: 32 };
+
+function decodeIpBlock(fields: Fields, raw: Raw, path: string): IpBlock {
+  const text = fields.text(raw["cidr"], `${path}.cidr`) ?? "";
+  const cidr = text === "" ? undefined : parseCidr(text);
+  if (text === "") fields.required(`${path}.cidr`);
+  else if (cidr === undefined)
+    fields.invalid(`${path}.cidr`, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+  const except: Cidr[] = [];
+  fields.texts(raw["except"], `${path}.except`).forEach((item, i) => {
+    const inner = parseCidr(item);
+    const at = `${path}.except[${i}]`;
+    if (inner === undefined) fields.invalid(at, item, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    else if (cidr !== undefined && !(cidrContains(cidr, inner) && inner.prefix > cidr.prefix))
+      fields.invalid(at, item, "must be a strict subset of `cidr`");
+    else except.push(inner);
+  });
+  return { cidr: cidr ?? nowhere, except };
+}
+
+/** Absent (or null) gives `undefined`, which is not the same as the empty selector. */
+export function decodeSelector(fields: Fields, value: unknown, path: string): LabelSelector | undefined {
+  const raw = fields.object(value, path);
+  if (raw === undefined) return undefined;
+  const matchLabels = fields.map(raw["matchLabels"], `${path}.matchLabels`);
+  for (const key in matchLabels) {
+    fields.check(`${path}.matchLabels`, key, labelKeyFault(key));
+    fields.check(`${path}.matchLabels`, matchLabels[key], labelValueFault(matchLabels[key] ?? ""));
+  }
+  const matchExpressions = fields
+    .list(raw["matchExpressions"], `${path}.matchExpressions`)
+    .map((item, i) => decodeRequirement(fields, item, `${path}.matchExpressions[${i}]`));
+  return { matchLabels, matchExpressions };
+}
+
+function decodeRequirement(fields: Fields, value: unknown, path: string): LabelSelectorRequirement {
+  const raw = fields.object(value, path) ?? {};
+  const key = fields.text(raw["key"], `${path}.key`) ?? "";
+  const values = fields.texts(raw["values"], `${path}.values`);
+  const operator = operators.find((name) => name === raw["operator"]);
+  if (operator === "In" || operator === "NotIn") {
+    if (values.length === 0) fields.required(`${path}.values`, "must be specified when `operator` is 'In' or 'NotIn'");
+  } else if (operator === "Exists" || operator === "DoesNotExist") {
+    if (values.length > 0)
+      fields.forbidden(`${path}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+  } else {
+    fields.invalid(`${path}.operator`, raw["operator"] ?? "", "not a valid selector operator");
+  }
+  fields.check(`${path}.key`, key, labelKeyFault(key));
+  values.forEach((item, i) => {
+    fields.check(`${path}.values[${i}]`, item, labelValueFault(item));
+  });
+  return { key, operator: operator ?? "Exists", values };
+}
