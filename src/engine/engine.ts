@@ -5,7 +5,7 @@
 import type { Origin, Prng } from "../base/index.ts";
 import type { ApplyResult, TableOp } from "../filter/index.ts";
 import type { IptablesTables } from "../filter/iptables/index.ts";
-import type { Cell, ClusterState, Namespace, NetworkPolicy, Node, Pod, Service } from "../k8s/index.ts";
+import type { Cell, ClusterState, ClusterWords, Node, WatchedObject } from "../k8s/index.ts";
 
 export type ProductName = "azure-npm" | "calico" | "calico-ebpf" | "cilium" | "none" | "program";
 
@@ -55,8 +55,6 @@ export interface CompiledNode {
   readonly tables: NodeTables;
   readonly diagnostics: readonly Diagnostic[];
 }
-
-export type WatchedObject = Namespace | Node | Pod | Service | NetworkPolicy;
 
 /** One event of the API server's watch stream, with the cluster as it is after the event. */
 export interface WatchEvent {
@@ -120,6 +118,8 @@ export interface EngineDefinition {
   readonly versions: readonly string[];
   readonly defaultVersion: string;
   readonly switches: readonly SwitchSpec[];
+  /** What `az aks create` is told to get this product. */
+  readonly aks: ClusterWords;
   /** `switches` holds only declared names with declared values. */
   create(version: string, switches: Readonly<Record<string, string>>): Engine;
 }

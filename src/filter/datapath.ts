@@ -110,6 +110,8 @@ export interface Datapath {
   ): void;
   /** Changes live tables; answers as the kernel, HNS or bpf() does. */
   apply(op: TableOp): ApplyResult;
+  /** Forgets all tracked connections, as `conntrack -F`. */
+  forgetFlows(): void;
   describeRule(index: number): RuleDescription;
   /** Why match `failedMatch` of rule `index` did not match the row: one clause of prose with the row's own value. */
   explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string;

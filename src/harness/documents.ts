@@ -103,6 +103,8 @@ export interface TraceEntryDocument {
   /** For a near miss: why it did not match. */
   readonly why?: string;
   readonly origin?: TraceOriginDocument;
+  /** The rule that dropped or rejected the packet. */
+  readonly decided?: true;
 }
 
 /** One packet's way through one node's hooks. */
@@ -111,6 +113,8 @@ export interface TracePacketDocument {
   readonly direction: "request" | "reply";
   readonly disposition: string;
   readonly at?: string;
+  /** Every hook that the packet passed, in order. */
+  readonly hooks: readonly { readonly node: string; readonly hook: string; readonly verdict: string }[];
   readonly entries: readonly TraceEntryDocument[];
 }
 

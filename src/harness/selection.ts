@@ -5,6 +5,7 @@
 import { type Issue, InputError } from "../base/index.ts";
 import type { Engine, EngineDefinition, ProductName } from "../engine/index.ts";
 import { engineDefinitions } from "../engine/registry.ts";
+import type { ClusterWords } from "../k8s/index.ts";
 import { type OracleReadings, parseOracleReadings } from "../oracle/index.ts";
 
 /** One product at one version: an engine for each node system it has one for. */
@@ -16,6 +17,8 @@ export interface ProductSelection {
   readonly version: string;
   /** Set when a suffixed name (`azure-npm-linux`) was given: the default pool's system. */
   readonly poolOs: "linux" | "windows" | undefined;
+  /** What `az aks create` is told to get this product. */
+  readonly aks: ClusterWords;
   readonly engines: { readonly linux?: Engine; readonly windows?: Engine };
 }
 
@@ -66,6 +69,7 @@ export function parseSelection(label: string): Selection {
     label,
     product: first.product,
     version: (engines.linux ?? engines.windows)?.version ?? first.defaultVersion,
+    aks: first.aks,
     poolOs: name === first.product ? undefined : first.os,
     engines,
   };

@@ -165,6 +165,10 @@ export class IptablesDatapath implements Datapath {
     return explainMatch(match, batch, row, this.#context.facts.interfaces, (name) => this.#sets.get(name)?.title);
   }
 
+  forgetFlows(): void {
+    this.conntrack.flush();
+  }
+
   describePoint(point: number): string {
     const chain = this.#family(point >= familyStride ? 6 : 4).linked.chains[point % familyStride];
     return chain === undefined ? "" : `${chain.table}/${chain.name}`;

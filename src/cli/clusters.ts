@@ -1,0 +1,66 @@
+/** From the command line's manifests, engines and cluster options to clusters ready to emulate. */
+import { InputError, usageError } from "../base/index.ts";
+import { parseSelections, type ProductSelection, type SelectedCluster, type Selection } from "../harness/index.ts";
+import { buildCluster, type ClusterState, loadManifests, type LoadedObjects, type ManifestInput } from "../k8s/index.ts";
+import { readInputs } from "./input.ts";
+import { type ClusterFlags, clusterWords } from "./options.ts";
+
+export interface LoadedClusters {
+  readonly inputs: readonly ManifestInput[];
+  readonly clusters: readonly [SelectedCluster, ...SelectedCluster[]];
+}
+
+/**
+ * Reads manifests once and builds a cluster for each engine with its own AKS settings (the user's words win).
+ * With `all`, products that cannot run there are left out with the reason; a product that was named is an error.
+ */
+export function loadClusters(names: readonly string[], engines: string, flags: ClusterFlags, note: (text: string) => void): LoadedClusters {
+  const selections = parseSelections(engines);
+  const inputs = readInputs(names);
+  const objects = loadManifests(inputs);
+  const words = clusterWords(flags);
+  const isAll = engines.split(",").includes("all");
+  const warnings = new Set<string>();
+  const clusters: SelectedCluster[] = [];
+  for (const selection of selections) {
+    try {
+      const settings = selection.kind === "product" ? selection.aks : {};
+      const built = buildCluster(objects, { ...settings, ...words }, { force: flags.force ?? false, ...poolSystem(selection) });
+      for (const warning of built.warnings) warnings.add(warning);
+      clusters.push({ selection, state: built.state });
+    } catch (error) {
+      if (!isAll || !(error instanceof InputError) || !error.issues.every((issue) => issue.code === "refused")) throw error;
+      note(`${selection.label} is left out: ${error.issues.map((issue) => issue.message).join("; ")}`);
+    }
+  }
+  for (const warning of warnings) note(warning);
+  const [first, ...rest] = clusters;
+  if (first === undefined) throw usageError("no engine can run in this cluster");
+  checkIsNotEmpty(objects, names);
+  return { inputs, clusters: [first, ...rest] };
+}
+
+function poolSystem(selection: Selection): { readonly defaultOs?: "Linux" | "Windows" } {
+  return selection.kind === "product" && selection.poolOs === "windows" ? { defaultOs: "Windows" } : {};
+}
+
+function checkIsNotEmpty(objects: LoadedObjects, names: readonly string[]): void {
+  const { pods, workloads, policies, nodes, namespaces, services } = objects;
+  if ([pods, workloads, policies, nodes, namespaces, services].every((list) => list.length === 0))
+    throw usageError(`no Kubernetes objects that podwire knows in ${names.join(", ")}`);
+}
+
+export interface OneCluster {
+  readonly inputs: readonly ManifestInput[];
+  readonly state: ClusterState;
+  readonly selection: ProductSelection;
+}
+
+/** For commands that work on one engine and cannot take the oracle. */
+export function loadCluster(names: readonly string[], engine: string, flags: ClusterFlags, command: string, note: (text: string) => void): OneCluster {
+  const { inputs, clusters } = loadClusters(names, engine, flags, note);
+  const [{ selection, state }] = clusters;
+  if (clusters.length > 1) throw usageError(`${command} works on one engine, not on ${clusters.length}`);
+  if (selection.kind === "oracle") throw usageError(`${command} needs an engine with tables; the oracle has none`);
+  return { inputs, state, selection };
+}

@@ -1,0 +1,41 @@
+/** Progress on standard error: a bar on a terminal, for work of more than a second. Ctrl-C asks the work to stop. */
+import { SingleBar } from "cli-progress";
+import type { CommonOptions } from "./options.ts";
+
+const showAfterMs = 1000;
+
+export interface ProgressBar {
+  /** Resolves to `false` when the user has asked to stop; lets signals in. */
+  update(done: number, total: number): Promise<boolean>;
+  stop(): void;
+  isInterrupted(): boolean;
+}
+
+export function createProgress(label: string, options: Pick<CommonOptions, "quiet">): ProgressBar {
+  const started = performance.now();
+  const isShown = process.stderr.isTTY === true && !options.quiet;
+  let bar: SingleBar | undefined;
+  let interrupted = false;
+  const onInterrupt = (): void => {
+    if (interrupted) process.exit(130); // a second Ctrl-C does not wait
+    interrupted = true;
+  };
+  process.on("SIGINT", onInterrupt);
+  return {
+    async update(done, total) {
+      if (bar === undefined && isShown && performance.now() - started > showAfterMs) {
+        bar = new SingleBar({ format: `${label} {bar} {percentage}% {eta_formatted}`, stream: process.stderr, clearOnComplete: true });
+        bar.start(total, done);
+      }
+      bar?.setTotal(total);
+      bar?.update(done);
+      await new Promise((resolve) => setImmediate(resolve));
+      return !interrupted;
+    },
+    stop() {
+      bar?.stop();
+      process.off("SIGINT", onInterrupt);
+    },
+    isInterrupted: () => interrupted,
+  };
+}

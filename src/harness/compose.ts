@@ -1,0 +1,77 @@
+/**
+ * Where cluster, engine and network meet: the platform's base tables and on top of them what the engine makes, linked
+ * and put on every node of a running network.
+ */
+import { formatIp } from "../addr/index.ts";
+import { createPrng, type Origin } from "../base/index.ts";
+import type { CompiledNode, Diagnostic, NodeTables } from "../engine/index.ts";
+import { platformTables } from "../engine/platform/index.ts";
+import type { Datapath, LinkContext } from "../filter/index.ts";
+import type { ClusterState, Node } from "../k8s/index.ts";
+import { type EventLoop, Network, type NetworkOptions, type NodeSpec } from "../sim/index.ts";
+import { type ProductSelection, engineFor } from "./selection.ts";
+import { createTopology, type Topology } from "./topology.ts";
+import { linkTables } from "./kinds.ts";
+
+/** A cluster under one product in steady state. */
+export interface EmulatedCluster {
+  readonly state: ClusterState;
+  readonly selection: ProductSelection;
+  readonly network: Network;
+  readonly topology: Topology;
+  readonly datapaths: ReadonlyMap<string, Datapath>;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface ComposeOptions {
+  readonly seed: number;
+  readonly network?: NetworkOptions;
+}
+
+/** Tables of every node as `compile` makes them: node-independent parts are the same objects on all nodes. */
+export function compileCluster(state: ClusterState, selection: ProductSelection): ReadonlyMap<string, CompiledNode> {
+  const compilers = new Map<string, (node: Node, base: NodeTables) => CompiledNode>();
+  const compiled = new Map<string, CompiledNode>();
+  for (const node of state.nodes.values()) {
+    let compile = compilers.get(node.os);
+    if (compile === undefined) compilers.set(node.os, (compile = engineFor(selection, node.os).compile(state)));
+    compiled.set(node.name, compile(node, platformTables(state, node)));
+  }
+  return compiled;
+}
+
+/** @throws InputError when the product has no engine for the system of one of the nodes. */
+export function emulate(state: ClusterState, selection: ProductSelection, options: ComposeOptions): EmulatedCluster {
+  const topology = createTopology(state);
+  const network = new Network(topology.spec, options.network);
+  const datapaths = new Map<string, Datapath>();
+  const diagnostics = new Map<string, Diagnostic>();
+  const compiled = compileCluster(state, selection);
+  for (const spec of topology.spec.nodes) {
+    const node = compiled.get(spec.name);
+    if (node === undefined) continue;
+    for (const diagnostic of node.diagnostics) diagnostics.set(`${diagnostic.code} ${diagnostic.policy ?? ""} ${diagnostic.message}`, diagnostic);
+    const datapath = linkTables(node.tables, linkContext(spec, network.loop, options.seed));
+    network.setDatapath(spec.name, datapath);
+    if (datapath !== undefined) datapaths.set(spec.name, datapath);
+  }
+  return { state, selection, network, topology, datapaths, diagnostics: [...diagnostics.values()] };
+}
+
+export function linkContext(spec: NodeSpec, loop: EventLoop, seed: number): LinkContext {
+  return {
+    facts: { name: spec.name, interfaces: spec.interfaces, localAddresses: spec.addresses },
+    nowNs: () => loop.nowNs(),
+    random: createPrng(seed).fork(`node ${spec.name}`),
+  };
+}
+
+/** Text for an origin without its place: `NetworkPolicy x/allow spec.ingress[0]`. */
+export function originText(origin: Origin): string {
+  return [origin.kind, origin.name, origin.path].filter((part) => part !== "").join(" ");
+}
+
+/** All addresses of a node as text. */
+export function nodeAddressTexts(node: Node): readonly string[] {
+  return node.addresses.map(formatIp);
+}

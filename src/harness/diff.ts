@@ -1,0 +1,114 @@
+/**
+ * Where two engines (or an engine and the oracle) differ, and which documented divergence says so. A divergence is a
+ * predicate over API objects: a cell that differs and that none names is unexplained; one that a divergence names and
+ * that does not differ is a false alarm, and as much of an error.
+ */
+import type { Divergence } from "../engine/index.ts";
+import type { Cell, ClusterState } from "../k8s/index.ts";
+import { createOracle, defaultReadings } from "../oracle/index.ts";
+import type { CellVerdict, DiffDocument, DiffGroup } from "./documents.ts";
+import { cellDocument, createJudge, type MatrixOptions, type SelectedCluster, type TableCell, tableCells } from "./matrix.ts";
+import type { Selection } from "./selection.ts";
+
+export const unexplained = "unexplained";
+
+/** Divergences that say so of one cell, with the verdict that they predict. */
+export function divergencesOf(
+  selection: Selection,
+  state: ClusterState,
+  cell: Cell,
+  expected: "allow" | "deny",
+): readonly { readonly divergence: Divergence; readonly verdict: "allow" | "deny" }[] {
+  if (selection.kind === "oracle") return [];
+  const found: { readonly divergence: Divergence; readonly verdict: "allow" | "deny" }[] = [];
+  const seen = new Set<string>();
+  for (const engine of [selection.engines.linux, selection.engines.windows]) {
+    for (const divergence of engine?.divergences ?? []) {
+      if (seen.has(divergence.id)) continue;
+      const verdict = divergence.when(state, cell, expected);
+      if (verdict === null) continue;
+      seen.add(divergence.id);
+      found.push({ divergence, verdict });
+    }
+  }
+  return found;
+}
+
+interface Group {
+  readonly divergence: Divergence | undefined;
+  cells: number;
+  witness: DiffGroup["witness"];
+}
+
+/** Compares cell by cell; self cells are left out, `undefined` equals anything and is counted. */
+export async function computeDiff(a: SelectedCluster, b: SelectedCluster, version: string, options: MatrixOptions): Promise<DiffDocument> {
+  const table = tableCells(a.state, [a.selection, b.selection], options);
+  const [judgeA, judgeB] = [createJudge(a.state, a.selection, options.seed), createJudge(b.state, b.selection, options.seed)];
+  const oracle = createOracle(a.state, defaultReadings);
+  const dual = a.state.options.ipFamilies.length > 1;
+  const groups = new Map<string, Group>();
+  let compared = 0;
+  let open = 0;
+  for (const [i, cell] of table.cells.entries()) {
+    if (i % 2048 === 0 && (await options.onProgress?.(i, table.cells.length)) === false) break;
+    if (cell.isSelf) continue;
+    const [first, second] = [judgeA.judge(cell).verdict, judgeB.judge(cell).verdict];
+    if (first === "undefined" || second === "undefined") {
+      open++;
+      continue;
+    }
+    compared++;
+    if (first === second) continue;
+    const expected = oracle.judge(cell.cell).verdict;
+    note(groups, explain(a, b, cell, [first, second], expected), cell, first, second, dual);
+  }
+  const order = [...groups.values()].sort((x, y) => Number(x.divergence !== undefined) - Number(y.divergence !== undefined) || y.cells - x.cells);
+  return {
+    schema: "podwire/diff/v1",
+    version,
+    seed: options.seed,
+    engines: [a.selection.label, b.selection.label],
+    compared,
+    undefined: open,
+    groups: order.map(({ divergence, cells, witness }) => ({
+      divergence: divergence?.id ?? unexplained,
+      ...(divergence === undefined ? {} : { cause: divergence.cause, source: divergence.source }),
+      cells,
+      witness,
+    })),
+  };
+}
+
+/** The divergence of either side that predicts what that side did. */
+function explain(
+  a: SelectedCluster,
+  b: SelectedCluster,
+  cell: TableCell,
+  verdicts: readonly [CellVerdict, CellVerdict],
+  expected: CellVerdict,
+): Divergence | undefined {
+  if (expected !== "allow" && expected !== "deny") return undefined;
+  const sides = [
+    { cluster: a, verdict: verdicts[0] },
+    { cluster: b, verdict: verdicts[1] },
+  ];
+  for (const { cluster, verdict } of sides) {
+    if (verdict === expected) continue;
+    const named = divergencesOf(cluster.selection, cluster.state, cell.cell, expected);
+    const fitting = named.find((one) => one.verdict === verdict);
+    if (fitting !== undefined) return fitting.divergence;
+  }
+  return undefined;
+}
+
+function note(groups: Map<string, Group>, divergence: Divergence | undefined, cell: TableCell, a: CellVerdict, b: CellVerdict, dual: boolean): void {
+  const key = divergence?.id ?? unexplained;
+  const group = groups.get(key);
+  if (group !== undefined) {
+    group.cells++;
+    return;
+  }
+  // cells come in name order: the first is the smallest witness
+  const { verdict: _, ...ends } = cellDocument(cell, { verdict: a, by: undefined }, dual);
+  groups.set(key, { divergence, cells: 1, witness: { ...ends, verdict: a, a, b } });
+}

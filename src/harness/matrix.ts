@@ -1,0 +1,197 @@
+/**
+ * Truth tables: the verdict of every ordered pair of ends and every port, by walking each connection's first packet and
+ * reply through every hook of the emulated cluster, or by asking the oracle.
+ */
+import type { Family } from "../addr/index.ts";
+import type { Cell, ClusterState } from "../k8s/index.ts";
+import { createOracle, type Oracle } from "../oracle/index.ts";
+import { judgeConnection } from "../sim/index.ts";
+import { type EmulatedCluster, emulate } from "./compose.ts";
+import type { CellDocument, CellVerdict, DiagnosticDocument, EngineMatrix, MatrixDocument } from "./documents.ts";
+import { describeEnd, endAddress, sameEnd, type TableEnd, tableEnds, type TablePort, tablePorts } from "./ends.ts";
+import type { Diagnostic } from "../engine/index.ts";
+import type { Selection } from "./selection.ts";
+import { stationOf } from "./topology.ts";
+
+export interface MatrixOptions {
+  readonly seed: number;
+  /** `undefined`: every port that a container or a policy names. */
+  readonly ports?: readonly TablePort[];
+  readonly podsOnly?: boolean;
+  /** Called now and then with cells done and cells in all; answering `false` stops the work, what is finished is kept. */
+  readonly onProgress?: Progress;
+}
+
+export type Progress = (done: number, total: number) => Promise<boolean>;
+
+/** A selection in a cluster of its own settings. */
+export interface SelectedCluster {
+  readonly selection: Selection;
+  readonly state: ClusterState;
+}
+
+/** A cell with the ids of its ends. */
+export interface TableCell {
+  readonly from: TableEnd;
+  readonly to: TableEnd;
+  readonly cell: Cell;
+  readonly isSelf: boolean;
+}
+
+export interface CellAnswer {
+  readonly verdict: CellVerdict;
+  readonly by: "egress" | "ingress" | "both" | undefined;
+}
+
+export type CellJudge = (cell: TableCell) => CellAnswer;
+
+export interface CellTable {
+  readonly ends: readonly TableEnd[];
+  readonly ports: readonly TablePort[];
+  readonly cells: readonly TableCell[];
+}
+
+/** Cells of every ordered pair with a pod at one end at least, in the order from, to, port, family. */
+export function tableCells(
+  state: ClusterState,
+  selections: readonly Selection[],
+  options: Pick<MatrixOptions, "ports" | "podsOnly">,
+): CellTable {
+  const hostNetworkPods = selections.some((one) => one.kind === "oracle" && one.readings.hostNetwork === "distinguished");
+  const ends = tableEnds(state, { hostNetworkPods, podsOnly: options.podsOnly ?? false });
+  const ports = options.ports ?? tablePorts(state);
+  const cells: TableCell[] = [];
+  for (const from of ends) {
+    for (const to of ends) {
+      if (from.end.kind !== "pod" && to.end.kind !== "pod") continue;
+      const isSelf = sameEnd(from.end, to.end);
+      for (const { protocol, port } of ports) {
+        for (const family of state.options.ipFamilies) {
+          if (endAddress(from.end, family) === undefined || endAddress(to.end, family) === undefined) continue;
+          cells.push({ from, to, isSelf, cell: { from: from.end, to: to.end, protocol, port, family } });
+        }
+      }
+    }
+  }
+  return { ends, ports, cells };
+}
+
+/** Endpoints and ports are those of the first cluster: the clusters hold the same objects. */
+export async function computeMatrix(
+  clusters: readonly [SelectedCluster, ...SelectedCluster[]],
+  version: string,
+  options: MatrixOptions,
+): Promise<MatrixDocument> {
+  const selections = clusters.map(({ selection }) => selection);
+  const tables = clusters.map(({ state }) => tableCells(state, selections, options));
+  const total = tables.reduce((sum, table) => sum + table.cells.length, 0);
+  const results: EngineMatrix[] = [];
+  let done = 0;
+  let isGoing = true;
+  for (const [i, { state, selection }] of clusters.entries()) {
+    if (!isGoing) break;
+    const { judge, diagnostics } = createJudge(state, selection, options.seed);
+    const dual = state.options.ipFamilies.length > 1;
+    const documents: CellDocument[] = [];
+    for (const cell of tables[i]?.cells ?? []) {
+      if (done++ % 4096 === 0) isGoing = (await options.onProgress?.(done, total)) ?? true;
+      if (!isGoing) break;
+      documents.push(cellDocument(cell, judge(cell), dual));
+    }
+    results.push({
+      engine: selection.label,
+      engineVersion: selection.version,
+      method: selection.kind === "oracle" ? "oracle" : "walk",
+      cells: documents,
+      diagnostics: diagnostics.map(diagnosticDocument),
+    });
+  }
+  const [first] = tables;
+  return {
+    schema: "podwire/matrix/v1",
+    version,
+    seed: options.seed,
+    endpoints: (first?.ends ?? []).map(describeEnd),
+    ports: (first?.ports ?? []).map(({ protocol, port }) => (protocol === "ICMP" ? { protocol, type: port } : { protocol, port })),
+    results,
+  };
+}
+
+export interface Judge {
+  readonly judge: CellJudge;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** Verdicts of one selection on one state, cell by cell. */
+export function createJudge(state: ClusterState, selection: Selection, seed: number): Judge {
+  if (selection.kind === "oracle") return { judge: oracleJudge(createOracle(state, selection.readings)), diagnostics: [] };
+  const cluster = emulate(state, selection, { seed });
+  return { judge: walkJudge(cluster), diagnostics: cluster.diagnostics };
+}
+
+export function oracleJudge(oracle: Oracle): CellJudge {
+  return ({ cell }) => {
+    const { verdict, by } = oracle.judge(cell);
+    return { verdict, by };
+  };
+}
+
+/** Forget connections before the kernel's default table (262,144 entries) fills up. */
+const judgementsPerFlush = 100_000;
+
+export function walkJudge(cluster: EmulatedCluster): CellJudge {
+  let count = 0;
+  return ({ cell }) => {
+    if (count > 0 && count % judgementsPerFlush === 0) for (const datapath of cluster.datapaths.values()) datapath.forgetFlows();
+    const attempt = connectionAttempt(cluster, cell, 1024 + (count++ % 64_000));
+    if (attempt === undefined) return { verdict: "deny", by: undefined };
+    const { isAllowed, request, reply } = judgeConnection(cluster.network, attempt);
+    if (isAllowed) return { verdict: "allow", by: undefined };
+    const stopped = request.disposition === "delivered" ? reply : request;
+    return { verdict: "deny", by: directionOf(stopped?.disposition) };
+  };
+}
+
+function directionOf(disposition: string | undefined): "egress" | "ingress" | undefined {
+  if (disposition === "denied-egress") return "egress";
+  return disposition === "denied-ingress" ? "ingress" : undefined;
+}
+
+/** The connection that a cell stands for; external addresses come to exist in the network on the way. */
+export function connectionAttempt(
+  cluster: EmulatedCluster,
+  cell: Cell,
+  sourcePort: number,
+): Parameters<typeof judgeConnection>[1] | undefined {
+  const src = endAddress(cell.from, cell.family);
+  const dst = endAddress(cell.to, cell.family);
+  if (src === undefined || dst === undefined) return undefined;
+  const from = cell.from.kind === "external" ? cluster.network.addExternal(src) : stationOf(cell.from);
+  if (cell.to.kind === "external") cluster.network.addExternal(dst);
+  return { from, src, dst, protocol: cell.protocol, port: cell.port, sourcePort };
+}
+
+export function cellDocument({ from, to, cell, isSelf }: TableCell, answer: CellAnswer, dual: boolean): CellDocument {
+  const { protocol, port } = cell;
+  return {
+    from: from.id,
+    to: to.id,
+    protocol,
+    ...(protocol === "ICMP" ? { type: port } : { port }),
+    ...(dual ? { family: cell.family as Family } : {}),
+    verdict: answer.verdict,
+    ...(answer.by === undefined ? {} : { by: answer.by }),
+    ...(isSelf ? { self: true as const } : {}),
+  };
+}
+
+export function diagnosticDocument(diagnostic: Diagnostic): DiagnosticDocument {
+  const { code, severity, policy, message, origin } = diagnostic;
+  return {
+    code,
+    severity,
+    ...(policy === undefined ? {} : { policy }),
+    message,
+    ...(origin?.source === undefined ? {} : { file: origin.source.file }),
+  };
+}

@@ -1,0 +1,116 @@
+/** The packet's way: every hook of every node, each rule that matched, the nearest miss, and the line behind them. */
+import { formatIp } from "../addr/index.ts";
+import type { Cell } from "../k8s/index.ts";
+import { createOracle, defaultReadings } from "../oracle/index.ts";
+import { type Judgement, judgeConnection, type PacketFate } from "../sim/index.ts";
+import { printPacket } from "../wire/index.ts";
+import type { EmulatedCluster } from "./compose.ts";
+import type { TraceDocument, TraceEntryDocument, TracePacketDocument } from "./documents.ts";
+import type { TableEnd } from "./ends.ts";
+import { connectionAttempt } from "./matrix.ts";
+import type { OriginPlacer } from "./places.ts";
+import { type RecordedHook, TraceRecorder } from "./recorder.ts";
+
+/** Source port of traced connections; any one does. */
+const sourcePort = 40_000;
+
+export function traceConnection(
+  cluster: EmulatedCluster,
+  from: TableEnd,
+  to: TableEnd,
+  connection: Pick<Cell, "protocol" | "port" | "family">,
+  place: OriginPlacer,
+  version: string,
+): TraceDocument {
+  const cell: Cell = { from: from.end, to: to.end, ...connection };
+  const attempt = connectionAttempt(cluster, cell, sourcePort);
+  const packets: TracePacketDocument[] = [];
+  let judgement: Judgement | undefined;
+  if (attempt !== undefined) {
+    const recorders: { readonly direction: "request" | "reply"; readonly bytes: Uint8Array; readonly recorder: TraceRecorder }[] = [];
+    judgement = judgeConnection(cluster.network, attempt, (direction, bytes) => {
+      const recorder = new TraceRecorder();
+      recorders.push({ direction, bytes, recorder });
+      return recorder;
+    });
+    for (const { direction, bytes, recorder } of recorders) {
+      const fate = direction === "request" ? judgement.request : judgement.reply;
+      if (fate !== undefined) packets.push(packetDocument(direction, bytes, fate, recorder.hooks, place));
+    }
+  }
+  const deciding = packets.flatMap((packet) => packet.entries).find((entry) => entry.decided);
+  const stopped = judgement?.request.disposition === "delivered" ? judgement.reply : judgement?.request;
+  const by = stopped?.disposition === "denied-egress" ? "egress" : stopped?.disposition === "denied-ingress" ? "ingress" : undefined;
+  const oracle = createOracle(cluster.state, defaultReadings);
+  return {
+    schema: "podwire/trace/v1",
+    version,
+    engine: cluster.selection.label,
+    engineVersion: cluster.selection.version,
+    from: from.id,
+    to: to.id,
+    protocol: connection.protocol,
+    port: connection.port,
+    verdict: judgement?.isAllowed ? "allow" : "deny",
+    ...(by === undefined ? {} : { by }),
+    packets,
+    oracle: { verdict: oracle.judge(cell).verdict, explanation: oracleLines(oracle.explain(cell), place) },
+    ...(deciding === undefined || judgement?.isAllowed ? {} : { decidedBy: deciding }),
+  };
+}
+
+function packetDocument(
+  direction: "request" | "reply",
+  bytes: Uint8Array,
+  fate: PacketFate,
+  hooks: readonly RecordedHook[],
+  place: OriginPlacer,
+): TracePacketDocument {
+  return {
+    line: printPacket(bytes),
+    direction,
+    disposition: fate.disposition,
+    ...(fate.node === undefined ? {} : { at: fate.node }),
+    hooks: hooks.map(({ node, hook, verdict }) => ({ node, hook, verdict })),
+    entries: hooks.flatMap((hook) => hookEntries(hook, place)),
+  };
+}
+
+function hookEntries(hook: RecordedHook, place: OriginPlacer): readonly TraceEntryDocument[] {
+  return hook.rules.map(({ depth, matched, why, description }, i): TraceEntryDocument => {
+    const { table, chain, number, text, origin } = description;
+    return {
+      node: hook.node,
+      hook: hook.hook,
+      table,
+      chain,
+      depth,
+      rule: number,
+      text,
+      matched,
+      ...(why === undefined ? {} : { why }),
+      ...(origin === undefined ? {} : { origin: place(origin) }),
+      ...(i === hook.decidedBy && hook.verdict !== "accept" ? { decided: true as const } : {}),
+    };
+  });
+}
+
+function oracleLines(explanation: readonly { readonly text: string; readonly origin?: Parameters<OriginPlacer>[0] }[], place: OriginPlacer): readonly string[] {
+  return explanation.map(({ text, origin }) => {
+    if (origin === undefined) return text;
+    const { file, line } = place(origin);
+    return file === undefined ? text : `${text} (${file}${line === undefined ? "" : `:${line}`})`;
+  });
+}
+
+/** Address of an end for messages. */
+export function endText(end: TableEnd): string {
+  switch (end.end.kind) {
+    case "pod":
+      return `${end.id} (${end.end.pod.ips.map(formatIp).join(", ")})`;
+    case "node":
+      return `${end.id} (${end.end.node.addresses.map(formatIp).join(", ")})`;
+    case "external":
+      return end.id;
+  }
+}

@@ -1,0 +1,3 @@
+export type { ExplainedLine } from "./explain.ts";
+export { createOracle, type Oracle, type OracleAnswer } from "./oracle.ts";
+export { defaultReadings, type OracleReadings, oracleReadings, parseOracleReadings, type ReadingSpec } from "./readings.ts";

@@ -1,0 +1,206 @@
+/** Steps: from the checked raw form to the closed union that the harness walks. */
+import { assert, type Issue, unreachable } from "../base/index.ts";
+import { type FieldPath, formatPath, type PlacedDocument } from "./document.ts";
+import { readDuration } from "./duration.ts";
+import { type End, readEnd } from "./end.ts";
+import { type Expectation, readExpectation, sameForAll } from "./expectation.ts";
+import { podObject } from "./fixture.ts";
+import { readTable, samePort } from "./matrix.ts";
+import { formatPort, readPort, type ScenarioPort } from "./port.ts";
+import type {
+  Attempt,
+  ExpectedVerdict,
+  ManifestText,
+  MatrixExpectation,
+  MatrixOverride,
+  ProbeOutcome,
+  SendOutcome,
+  Step,
+} from "./scenario.ts";
+import { type RawAttempt, type RawManifests, type RawMatrix, type RawStep, stepActions } from "./schema.ts";
+
+export interface StepContext {
+  readonly document: PlacedDocument;
+  readonly issues: Issue[];
+  /** Flows opened so far; `false` = closed. */
+  readonly flows: Map<string, boolean>;
+  texts(value: RawManifests, path: FieldPath): readonly ManifestText[];
+}
+
+/** agnhost connect's timeout in the AKS walk-through. */
+const defaultTimeoutNs = 3e9;
+/** ICMP echo request. */
+const echoType = 8;
+
+/** `undefined` when the step was reported as bad. `raw` has been checked against the schema. */
+export function readStep(raw: RawStep, path: FieldPath, context: StepContext): Step | undefined {
+  const action = stepActions.find((name) => raw[name] !== undefined);
+  assert(action !== undefined, "a checked step has an action");
+  const base = { place: context.document.keyPlace([...path, action]), note: raw.note };
+  const at = [...path, action];
+  switch (action) {
+    case "apply":
+      return { ...base, action, manifests: context.texts(given(raw.apply), at) };
+    case "delete": {
+      const { kind, name } = given(raw.delete);
+      const [namespace, ownName] = splitOptional(name);
+      return { ...base, action, kind, namespace, name: ownName };
+    }
+    case "label":
+      return { ...base, action, ...labelTarget(given(raw.label)), labels: given(raw.label).labels };
+    case "createPod": {
+      const pod = given(raw.createPod);
+      const manifest = {
+        name: `${context.document.file}#${formatPath(at)}`,
+        text: JSON.stringify(podObject(pod, [], undefined)),
+      };
+      return { ...base, action, ...splitNamespaced(pod.name), manifest };
+    }
+    case "deletePod":
+      return { ...base, action, ...splitNamespaced(given(raw.deletePod)) };
+    case "probe": {
+      const probe = given(raw.probe);
+      const timeoutNs = probe.timeout === undefined ? defaultTimeoutNs : durationOf(probe.timeout);
+      return { ...base, action, ...attemptOf(probe), timeoutNs, expect: outcomeOf(probe, "connected") };
+    }
+    case "connect": {
+      const connect = given(raw.connect);
+      const flow = given(connect.as);
+      if (context.flows.get(flow) === true)
+        report(context, [...at, "as"], "duplicate", `flow ${flow} is open already`);
+      context.flows.set(flow, true);
+      return { ...base, action, flow, ...attemptOf(connect), expect: outcomeOf(connect, "connected") };
+    }
+    case "send": {
+      const { flow, from, expect } = given(raw.send);
+      checkFlow(flow, [...at, "flow"], context);
+      return { ...base, action, flow, from, expect: readExpectation(expect) as Expectation<SendOutcome> };
+    }
+    case "close": {
+      const flow = given(raw.close);
+      checkFlow(flow, at, context);
+      context.flows.set(flow, false);
+      return { ...base, action, flow };
+    }
+    case "expectMatrix": {
+      const matrix = readMatrix(given(raw.expectMatrix), at, context);
+      return matrix === undefined ? undefined : { ...base, action, matrix };
+    }
+    case "expectDiagnostic": {
+      const { engines = [], code, policy, message, absent = false } = given(raw.expectDiagnostic);
+      return { ...base, action, engines, code, policy, message, absent };
+    }
+    case "advance":
+      return { ...base, action, durationNs: durationOf(given(raw.advance)) };
+    case "restart":
+      return { ...base, action, node: given(raw.restart).node };
+    default:
+      return unreachable(action);
+  }
+}
+
+function readMatrix(raw: RawMatrix, path: FieldPath, context: StepContext): MatrixExpectation | undefined {
+  const ports = raw.ports.map(portOf);
+  const place = context.document.place(path);
+  const base = { ports, family: raw.family, place };
+  if (raw.table !== undefined) {
+    const table = readTable(raw.table, ports, place);
+    if (typeof table !== "string")
+      return { ...base, pods: table.pods, default: sameForAll("allow"), overrides: table.overrides };
+    report(context, [...path, "table"], "invalid", table);
+    return undefined;
+  }
+  const overrides = (raw.overrides ?? []).map((override, index): MatrixOverride => {
+    const at = [...path, "overrides", index];
+    const own = (override.ports ?? []).map(portOf);
+    for (const port of own)
+      if (!ports.some((known) => samePort(known, port)))
+        report(
+          context,
+          [...at, "ports"],
+          "unknown-name",
+          `${formatPort(port)} is not among the matrix's ports`,
+        );
+    return {
+      from: asList(override.from),
+      to: asList(override.to),
+      ports: own,
+      verdict: readExpectation(override.verdict) as Expectation<ExpectedVerdict>,
+      place: context.document.place(at),
+    };
+  });
+  const fallback = readExpectation(raw.default ?? "allow") as Expectation<ExpectedVerdict>;
+  return { ...base, pods: raw.pods ?? [], default: fallback, overrides };
+}
+
+function labelTarget(raw: NonNullable<RawStep["label"]>): {
+  readonly kind: "Pod" | "Namespace" | "Node";
+  readonly namespace: string | undefined;
+  readonly name: string;
+} {
+  if (raw.pod !== undefined) return { kind: "Pod", ...splitNamespaced(raw.pod) };
+  if (raw.namespace !== undefined) return { kind: "Namespace", namespace: undefined, name: raw.namespace };
+  return { kind: "Node", namespace: undefined, name: given(raw.node) };
+}
+
+function attemptOf(raw: RawAttempt): Attempt {
+  const protocol = (raw.protocol ?? "TCP") as ScenarioPort["protocol"];
+  const port = protocol === "ICMP" ? (raw.type ?? echoType) : given(raw.port);
+  return { from: endOf(raw.from), to: endOf(raw.to), port: { protocol, port }, family: raw.family };
+}
+
+function outcomeOf(raw: RawAttempt, fallback: ProbeOutcome): Expectation<ProbeOutcome> {
+  return readExpectation(raw.expect ?? fallback) as Expectation<ProbeOutcome>;
+}
+
+function checkFlow(flow: string, path: FieldPath, context: StepContext): void {
+  const isOpen = context.flows.get(flow);
+  if (isOpen === true) return;
+  report(
+    context,
+    path,
+    "unknown-name",
+    isOpen === false ? `flow ${flow} is closed` : `no step before opens flow ${flow}`,
+  );
+}
+
+function report(context: StepContext, path: FieldPath, code: Issue["code"], message: string): void {
+  context.issues.push({ code, path: formatPath(path), message, ...context.document.place(path) });
+}
+
+function given<T>(value: T | undefined): T {
+  assert(value !== undefined, "checked by the schema");
+  return value;
+}
+
+function endOf(text: string): End {
+  const end = readEnd(text);
+  assert(typeof end !== "string", "checked by the schema");
+  return end;
+}
+
+function portOf(text: string): ScenarioPort {
+  const port = readPort(text);
+  assert(typeof port !== "string", "checked by the schema");
+  return port;
+}
+
+function durationOf(text: string): number {
+  const durationNs = readDuration(text);
+  assert(typeof durationNs !== "string", "checked by the schema");
+  return durationNs;
+}
+
+function asList(value: string | readonly string[]): readonly string[] {
+  return typeof value === "string" ? [value] : value;
+}
+
+function splitNamespaced(text: string): { readonly namespace: string; readonly name: string } {
+  const slash = text.indexOf("/");
+  return { namespace: text.slice(0, slash), name: text.slice(slash + 1) };
+}
+
+function splitOptional(text: string): readonly [string | undefined, string] {
+  const slash = text.indexOf("/");
+  return slash < 0 ? [undefined, text] : [text.slice(0, slash), text.slice(slash + 1)];
+}
