@@ -69,6 +69,8 @@ export interface AgentContext {
   readonly node: Node;
   readonly random: Prng;
   nowNs(): number;
+  /** The node's tables as they are now, as `iptables -S` would list them. */
+  tables(): NodeTables;
   apply(op: TableOp): ApplyResult;
   log(diagnostic: Diagnostic): void;
   /** Asks for `wake()` at virtual time `atNs`; a later call replaces an earlier one. */

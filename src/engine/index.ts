@@ -14,5 +14,4 @@ export type {
   SwitchSpec,
   TablesByKind,
   WatchEvent,
-  WatchedObject,
 } from "./engine.ts";

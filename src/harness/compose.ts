@@ -2,8 +2,7 @@
  * Where cluster, engine and network meet: the platform's base tables and on top of them what the engine makes, linked
  * and put on every node of a running network.
  */
-import { formatIp } from "../addr/index.ts";
-import { createPrng, type Origin } from "../base/index.ts";
+import { createPrng } from "../base/index.ts";
 import type { CompiledNode, Diagnostic, NodeTables } from "../engine/index.ts";
 import { platformTables } from "../engine/platform/index.ts";
 import type { Datapath, LinkContext } from "../filter/index.ts";
@@ -51,9 +50,9 @@ export function emulate(state: ClusterState, selection: ProductSelection, option
     const node = compiled.get(spec.name);
     if (node === undefined) continue;
     for (const diagnostic of node.diagnostics) diagnostics.set(`${diagnostic.code} ${diagnostic.policy ?? ""} ${diagnostic.message}`, diagnostic);
-    const datapath = linkTables(node.tables, linkContext(spec, network.loop, options.seed));
-    network.setDatapath(spec.name, datapath);
-    if (datapath !== undefined) datapaths.set(spec.name, datapath);
+    const linked = linkTables(node.tables, linkContext(spec, network.loop, options.seed));
+    network.setDatapath(spec.name, linked?.datapath);
+    if (linked !== undefined) datapaths.set(spec.name, linked.datapath);
   }
   return { state, selection, network, topology, datapaths, diagnostics: [...diagnostics.values()] };
 }
@@ -64,14 +63,4 @@ export function linkContext(spec: NodeSpec, loop: EventLoop, seed: number): Link
     nowNs: () => loop.nowNs(),
     random: createPrng(seed).fork(`node ${spec.name}`),
   };
-}
-
-/** Text for an origin without its place: `NetworkPolicy x/allow spec.ingress[0]`. */
-export function originText(origin: Origin): string {
-  return [origin.kind, origin.name, origin.path].filter((part) => part !== "").join(" ");
-}
-
-/** All addresses of a node as text. */
-export function nodeAddressTexts(node: Node): readonly string[] {
-  return node.addresses.map(formatIp);
 }

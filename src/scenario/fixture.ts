@@ -4,7 +4,7 @@
  * are placed on the nodes in turn. Governing source: kubernetes test/e2e/network/netpol (names of ports and labels).
  */
 import { readServedPort } from "./port.ts";
-import type { RawFixture, RawPod } from "./schema.ts";
+import type { RawFixture, RawPod, RawPort } from "./schema.ts";
 
 type ApiValue = Readonly<Record<string, unknown>>;
 
@@ -34,7 +34,7 @@ export function expandFixture(fixture: RawFixture): readonly ApiValue[] {
 }
 
 /** A Pod as `createPod` and the fixture write it; `node` is used where the pod names none. */
-export function podObject(pod: RawPod, defaultPorts: readonly string[], node: string | undefined): ApiValue {
+export function podObject(pod: RawPod, defaultPorts: readonly RawPort[], node: string | undefined): ApiValue {
   const [namespace, name] = splitName(pod.name);
   const nodeName = pod.node ?? node;
   const containers = containersOf(pod.ports ?? defaultPorts);
@@ -53,10 +53,10 @@ export function podObject(pod: RawPod, defaultPorts: readonly string[], node: st
 }
 
 /** One container a port; a pod that serves nothing has one without ports. */
-function containersOf(ports: readonly string[]): readonly ApiValue[] {
+function containersOf(ports: readonly RawPort[]): readonly ApiValue[] {
   const containers: ApiValue[] = [];
   for (const text of ports) {
-    const port = readServedPort(text);
+    const port = readServedPort(String(text));
     if (typeof port === "string") continue; // reported by the schema
     const name = `serve-${port.port}-${port.protocol.toLowerCase()}`;
     containers.push({

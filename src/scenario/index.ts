@@ -8,7 +8,7 @@ export {
   sameForAll,
 } from "./expectation.ts";
 export { expandFixture } from "./fixture.ts";
-export { loadScenario, type ScenarioInput, type ScenarioLoadOptions } from "./load.ts";
+export { loadScenario, manifestFile, type ScenarioInput, type ScenarioLoadOptions } from "./load.ts";
 export { type ExpectedCell, expandExpectedMatrix } from "./matrix.ts";
 export { formatPort, readPort, type ScenarioPort } from "./port.ts";
 export type {

@@ -2,12 +2,12 @@
  * Scenario files: text -> `Scenario`. All problems of a file are reported at once, each at the line and column of
  * what is wrong; an unknown word comes with the known one nearest to it.
  */
-import type { z } from "zod";
 import { InputError, type Issue } from "../base/index.ts";
 import { type FieldPath, formatPath, type PlacedDocument, parsePlacedDocument } from "./document.ts";
 import { expandFixture } from "./fixture.ts";
+import { toIssues } from "./problems.ts";
 import type { ManifestText, Scenario, ScenarioCluster } from "./scenario.ts";
-import { type RawManifests, type RawScenario, scenarioJsonSchema, scenarioSchema } from "./schema.ts";
+import { type RawManifests, type RawScenario, scenarioSchema } from "./schema.ts";
 import { readStep, type StepContext } from "./steps.ts";
 import { nearestWord } from "./suggest.ts";
 
@@ -23,6 +23,8 @@ export interface ScenarioLoadOptions {
    * @throws InputError when it cannot. Without a reader `path:` entries are refused.
    */
   readonly readManifests?: (path: string, scenarioFile: string) => readonly ManifestText[];
+  /** Names that engine lists and expectations may use (without version and switches); any name if absent. */
+  readonly engineNames?: readonly string[];
 }
 
 /** @throws InputError with every problem of the file. */
@@ -41,13 +43,29 @@ function buildScenario(raw: RawScenario, document: PlacedDocument, options: Scen
     issues,
     flows: new Map(),
     texts: (value, path) => readManifestTexts(value, path, document, options, issues),
+    made: (object, path) => madeManifest(object, path, document),
+    checkEngine(label, path) {
+      const known = options.engineNames;
+      const name = label.split(/[@+]/, 1)[0] ?? "";
+      if (known === undefined || known.includes(name)) return;
+      const nearest = nearestWord(name, known);
+      const hint = nearest === undefined ? `known: ${known.join(", ")}` : `did you mean ${nearest}?`;
+      const place =
+        typeof path[path.length - 1] === "number" ? document.place(path) : document.keyPlace(path);
+      issues.push({
+        code: "unknown-name",
+        path: formatPath(path),
+        message: `unknown engine ${name}; ${hint}`,
+        ...place,
+      });
+    },
   };
-  const fixture: ManifestText[] = [];
-  if (raw.fixture !== undefined)
-    fixture.push({
-      name: `${document.file}#fixture`,
-      text: JSON.stringify({ apiVersion: "v1", kind: "List", items: expandFixture(raw.fixture) }),
-    });
+  const fixture =
+    raw.fixture === undefined
+      ? []
+      : [context.made({ apiVersion: "v1", kind: "List", items: expandFixture(raw.fixture) }, ["fixture"])];
+  for (const [index, engine] of raw.engines.entries())
+    if (!/^(all$|program:|[./])/.test(engine)) context.checkEngine(engine, ["engines", index]);
   const manifests = raw.manifests === undefined ? [] : context.texts(raw.manifests, ["manifests"]);
   const steps = raw.steps.map((step, index) => readStep(step, ["steps", index], context));
   if (issues.length > 0) throw new InputError(issues);
@@ -55,11 +73,23 @@ function buildScenario(raw: RawScenario, document: PlacedDocument, options: Scen
     name: raw.name ?? stem(document.file),
     file: document.file,
     description: leadingComment(document.text),
+    clusterPlace: document.keyPlace(["cluster"]),
     cluster: (raw.cluster ?? {}) as ScenarioCluster, // the schema's enums are the type's unions
     manifests: [...fixture, ...manifests],
     engines: raw.engines,
     steps: steps.filter((step) => step !== undefined),
   });
+}
+
+function madeManifest(object: unknown, path: FieldPath, document: PlacedDocument): ManifestText {
+  const padding = "\n".repeat((document.keyPlace(path).line ?? 1) - 1);
+  return { name: `${document.file}#${formatPath(path)}`, text: padding + JSON.stringify(object) };
+}
+
+/** The scenario file of a manifest's name, whose lines are those of the manifest; other names stay as they are. */
+export function manifestFile(name: string): string {
+  const hash = name.lastIndexOf("#");
+  return hash < 0 ? name : name.slice(0, hash);
 }
 
 function readManifestTexts(
@@ -105,106 +135,6 @@ function isList(value: RawManifests): value is readonly (string | Readonly<Recor
 
 function asText(entry: string | Readonly<Record<string, unknown>>): string {
   return typeof entry === "string" ? entry : JSON.stringify(entry);
-}
-
-/** One of zod's issues as ours: placed, and with a suggestion where a word is unknown. */
-function toIssues(issue: z.core.$ZodIssue, base: FieldPath, document: PlacedDocument): readonly Issue[] {
-  const path = [...base, ...issue.path.map((part) => (typeof part === "symbol" ? String(part) : part))];
-  const at = (): Pick<Issue, "path" | "file" | "line" | "column"> => ({
-    path: formatPath(path),
-    ...document.place(path),
-  });
-  switch (issue.code) {
-    case "unrecognized_keys": {
-      const known = knownFields(path);
-      return issue.keys.map((key) => {
-        const nearest = nearestWord(key, known);
-        const hint = nearest === undefined ? `known here: ${known.join(", ")}` : `did you mean ${nearest}?`;
-        const what = path.length === 2 && path[0] === "steps" ? "step" : "field";
-        return {
-          code: "unknown-name",
-          path: formatPath([...path, key]),
-          message: `unknown ${what} ${key}; ${hint}`,
-          ...document.keyPlace([...path, key]),
-        };
-      });
-    }
-    case "invalid_union": {
-      const branch = nearestBranch(issue.errors);
-      if (branch !== undefined) return branch.flatMap((inner) => toIssues(inner, path, document));
-      const wanted = issue.errors.flat().map((inner) => inner.message);
-      return [{ code: "invalid", message: [...new Set(wanted)].join("; or: "), ...at() }];
-    }
-    case "invalid_value": {
-      const value = valueAt(document.value, path);
-      const nearest = typeof value === "string" ? nearestWord(value, issue.values.map(String)) : undefined;
-      const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
-      const given = value === undefined ? "missing" : `not ${JSON.stringify(value)}`;
-      return [
-        {
-          code: value === undefined ? "required" : "invalid",
-          message: `must be ${issue.values.map(String).join(", ")}, ${given}${hint}`,
-          ...at(),
-        },
-      ];
-    }
-    case "invalid_type":
-      if (valueAt(document.value, path) === undefined)
-        return [
-          {
-            code: "required",
-            message: `${String(path[path.length - 1] ?? "the scenario")} is missing`,
-            ...at(),
-          },
-        ];
-      return [{ code: "invalid", message: issue.message, ...at() }];
-    default:
-      return [{ code: "invalid", message: issue.message, ...at() }];
-  }
-}
-
-/** The branch of a union that the value was meant for: one whose complaint is about a part, not about the type. */
-function nearestBranch(
-  errors: readonly (readonly z.core.$ZodIssue[])[],
-): readonly z.core.$ZodIssue[] | undefined {
-  const meant = errors.filter(
-    (issues) => !issues.some((issue) => issue.path.length === 0 && issue.code === "invalid_type"),
-  );
-  return meant.length === 1 || meant.length > 0
-    ? meant.reduce((a, b) => (b.length < a.length ? b : a))
-    : undefined;
-}
-
-function valueAt(value: unknown, path: FieldPath): unknown {
-  let current = value;
-  for (const part of path) {
-    if (typeof current !== "object" || current === null) return undefined;
-    current = (current as Readonly<Record<string | number, unknown>>)[part];
-  }
-  return current;
-}
-
-interface JsonSchemaNode {
-  readonly properties?: Readonly<Record<string, JsonSchemaNode>>;
-  readonly items?: JsonSchemaNode;
-  readonly anyOf?: readonly JsonSchemaNode[];
-  readonly additionalProperties?: JsonSchemaNode | boolean;
-}
-
-/** Field names that the published schema allows at a path. */
-function knownFields(path: FieldPath): readonly string[] {
-  let nodes: readonly JsonSchemaNode[] = [scenarioJsonSchema() as JsonSchemaNode];
-  const alternatives = (list: readonly JsonSchemaNode[]): readonly JsonSchemaNode[] =>
-    list.flatMap((node) =>
-      node.anyOf ? [node, ...node.anyOf.flatMap((inner) => [inner, ...(inner.anyOf ?? [])])] : [node],
-    );
-  for (const part of path)
-    nodes = alternatives(nodes).flatMap((node) => {
-      const extra = typeof node.additionalProperties === "object" ? node.additionalProperties : undefined;
-      const next = typeof part === "number" ? node.items : (node.properties?.[part] ?? extra);
-      return next === undefined ? [] : [next];
-    });
-  return [...new Set(alternatives(nodes).flatMap((node) => Object.keys(node.properties ?? {})))];
 }
 
 /** Comment lines before anything else, without their `#`. */

@@ -88,15 +88,16 @@ export interface ReadTable {
   readonly overrides: readonly MatrixOverride[];
 }
 
-/** Reads a grid; cells on the diagonal may hold anything. @returns what is wrong as a text, or the table. */
+/** Reads a grid; a word may stand in its corner and anything on its diagonal. @returns what is wrong as a text, or the table. */
 export function readTable(text: string, ports: readonly ScenarioPort[], place: Place): ReadTable | string {
   const rows = text
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "" && !line.startsWith("#"))
     .map((line) => line.split(/\s+/));
-  const [header, ...body] = rows;
-  if (header === undefined || body.length === 0) return "the table needs a header line and rows";
+  const [firstLine, ...body] = rows;
+  if (firstLine === undefined || body.length === 0) return "the table needs a header line and rows";
+  const header = firstLine[0]?.includes("/") ? firstLine : firstLine.slice(1); // a word in the corner
   const overridesOfTable: MatrixOverride[] = [];
   for (const [from = "", ...cells] of body) {
     if (!header.includes(from)) return `row ${from} has no column`;

@@ -19,6 +19,7 @@ export interface ScenarioCluster {
   /** One prefix a family, separated by commas. */
   readonly podCidr?: string;
   readonly serviceCidr?: string;
+  readonly nodeSubnet?: string;
   readonly nodePools?: readonly ScenarioNodePool[];
   /** Emulate combinations that AKS refuses. */
   readonly force?: boolean;
@@ -146,6 +147,8 @@ export interface Scenario {
   /** The file's leading comment: what it shows, what to look at. */
   readonly description: readonly string[];
   readonly cluster: ScenarioCluster;
+  /** Where `cluster` stands, for what AKS refuses; the file's start if it is absent. */
+  readonly clusterPlace: Place;
   readonly manifests: readonly ManifestText[];
   readonly engines: readonly string[];
   readonly steps: readonly Step[];

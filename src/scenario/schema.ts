@@ -3,6 +3,7 @@
  * are checked by the readers that later take them apart, so that both say the same.
  */
 import { z } from "zod";
+import { parseIp } from "../addr/index.ts";
 import { readDuration } from "./duration.ts";
 import { readEnd } from "./end.ts";
 import { readPort, readServedPort } from "./port.ts";
@@ -10,6 +11,8 @@ import { readPort, readServedPort } from "./port.ts";
 export type RawExpectation = string | Readonly<Record<string, string>>;
 export type RawManifest = string | Readonly<Record<string, unknown>>;
 export type RawManifests = RawManifest | readonly RawManifest[];
+/** YAML reads a bare `80` as a number. */
+export type RawPort = string | number;
 type RawLabels = Readonly<Record<string, string>>;
 
 export interface RawAttempt {
@@ -27,12 +30,12 @@ export interface RawAttempt {
 export interface RawOverride {
   readonly from: string | readonly string[];
   readonly to: string | readonly string[];
-  readonly ports?: readonly string[] | undefined;
+  readonly ports?: readonly RawPort[] | undefined;
   readonly verdict: RawExpectation;
 }
 
 export interface RawMatrix {
-  readonly ports: readonly string[];
+  readonly ports: readonly RawPort[];
   readonly pods?: readonly string[] | undefined;
   readonly family?: 4 | 6 | undefined;
   readonly default?: RawExpectation | undefined;
@@ -47,7 +50,7 @@ export interface RawPod {
   readonly ip?: string | undefined;
   readonly ip6?: string | undefined;
   readonly hostNetwork?: boolean | undefined;
-  readonly ports?: readonly string[] | undefined;
+  readonly ports?: readonly RawPort[] | undefined;
 }
 
 export interface RawNode {
@@ -62,7 +65,7 @@ export interface RawFixture {
     | undefined;
   readonly nodes?: number | readonly RawNode[] | undefined;
   readonly pods: readonly (string | RawPod)[];
-  readonly ports?: readonly string[] | undefined;
+  readonly ports?: readonly RawPort[] | undefined;
 }
 
 export interface RawStep {
@@ -145,8 +148,9 @@ const end = textOf(
   readEnd,
   "ns/pod, ns/deploy/name, node:NAME, svc:ns/name, lb:ns/name, nodeport:NODE:PORT or ip:ADDRESS",
 );
-const port = textOf(readPort, "80/TCP, 53/UDP, 80/SCTP, or 8/ICMP (the ICMP type)");
-const servedPort = textOf(readServedPort, "80/TCP, 53/UDP or 80/SCTP");
+const portNumber = z.int().min(1).max(65535).describe("a TCP port");
+const port = z.union([portNumber, textOf(readPort, "80/TCP, 53/UDP, 80/SCTP, or 8/ICMP (the ICMP type)")]);
+const servedPort = z.union([portNumber, textOf(readServedPort, "80/TCP, 53/UDP or 80/SCTP")]);
 const duration = textOf(readDuration, "500ms, 15s, 5m, 1h30m");
 const labels = z.record(z.string(), z.string());
 const family = z.union([z.literal(4), z.literal(6)]).describe("address family; the primary one if absent");
@@ -234,12 +238,17 @@ const matrix = z
       });
   });
 
+const addressOf = (family: 4 | 6): z.ZodType<string> =>
+  textOf(
+    (text) => (parseIp(text)?.family === family ? undefined : `not an IPv${family} address: ${text}`),
+    `an IPv${family} address`,
+  );
 const podFields = {
   name: namespacedName,
   labels: labels.optional().describe("{ pod: NAME } if absent"),
   node: objectName.optional(),
-  ip: z.string().optional().describe("status.podIP; assigned by the virtual cluster if absent"),
-  ip6: z.string().optional(),
+  ip: addressOf(4).optional().describe("status.podIP; assigned by the virtual cluster if absent"),
+  ip6: addressOf(6).optional(),
   hostNetwork: z.boolean().optional(),
   ports: z.array(servedPort).optional(),
 };
@@ -254,7 +263,9 @@ const fixture = z
       .union([
         z.int().min(1).max(100),
         z
-          .array(z.strictObject({ name: objectName, ip: z.string().optional(), ip6: z.string().optional() }))
+          .array(
+            z.strictObject({ name: objectName, ip: addressOf(4).optional(), ip6: addressOf(6).optional() }),
+          )
           .min(1),
       ])
       .optional()
@@ -337,6 +348,7 @@ const cluster = z.strictObject({
     .min(1)
     .max(2)
     .optional(),
+  nodeSubnet: z.string().optional().describe("the subnet of nodes, and of pods of Azure CNI without overlay"),
   podCidr: z.string().optional().describe("one prefix a family, separated by commas"),
   serviceCidr: z.string().optional(),
   nodePools: z

@@ -17,7 +17,15 @@ import type {
   SendOutcome,
   Step,
 } from "./scenario.ts";
-import { type RawAttempt, type RawManifests, type RawMatrix, type RawStep, stepActions } from "./schema.ts";
+import {
+  type RawAttempt,
+  type RawExpectation,
+  type RawManifests,
+  type RawMatrix,
+  type RawPort,
+  type RawStep,
+  stepActions,
+} from "./schema.ts";
 
 export interface StepContext {
   readonly document: PlacedDocument;
@@ -25,6 +33,10 @@ export interface StepContext {
   /** Flows opened so far; `false` = closed. */
   readonly flows: Map<string, boolean>;
   texts(value: RawManifests, path: FieldPath): readonly ManifestText[];
+  /** An object that the loader made, on the line of what it was made from. */
+  made(object: unknown, path: FieldPath): ManifestText;
+  /** Reports an engine that nobody knows. */
+  checkEngine(label: string, path: FieldPath): void;
 }
 
 /** agnhost connect's timeout in the AKS walk-through. */
@@ -50,10 +62,7 @@ export function readStep(raw: RawStep, path: FieldPath, context: StepContext): S
       return { ...base, action, ...labelTarget(given(raw.label)), labels: given(raw.label).labels };
     case "createPod": {
       const pod = given(raw.createPod);
-      const manifest = {
-        name: `${context.document.file}#${formatPath(at)}`,
-        text: JSON.stringify(podObject(pod, [], undefined)),
-      };
+      const manifest = context.made(podObject(pod, [], undefined), at);
       return { ...base, action, ...splitNamespaced(pod.name), manifest };
     }
     case "deletePod":
@@ -61,7 +70,7 @@ export function readStep(raw: RawStep, path: FieldPath, context: StepContext): S
     case "probe": {
       const probe = given(raw.probe);
       const timeoutNs = probe.timeout === undefined ? defaultTimeoutNs : durationOf(probe.timeout);
-      return { ...base, action, ...attemptOf(probe), timeoutNs, expect: outcomeOf(probe, "connected") };
+      return { ...base, action, ...attemptOf(probe), timeoutNs, expect: outcomeOf(probe, at, context) };
     }
     case "connect": {
       const connect = given(raw.connect);
@@ -69,12 +78,18 @@ export function readStep(raw: RawStep, path: FieldPath, context: StepContext): S
       if (context.flows.get(flow) === true)
         report(context, [...at, "as"], "duplicate", `flow ${flow} is open already`);
       context.flows.set(flow, true);
-      return { ...base, action, flow, ...attemptOf(connect), expect: outcomeOf(connect, "connected") };
+      return { ...base, action, flow, ...attemptOf(connect), expect: outcomeOf(connect, at, context) };
     }
     case "send": {
       const { flow, from, expect } = given(raw.send);
       checkFlow(flow, [...at, "flow"], context);
-      return { ...base, action, flow, from, expect: readExpectation(expect) as Expectation<SendOutcome> };
+      return {
+        ...base,
+        action,
+        flow,
+        from,
+        expect: perEngine<SendOutcome>(expect, [...at, "expect"], context),
+      };
     }
     case "close": {
       const flow = given(raw.close);
@@ -88,6 +103,7 @@ export function readStep(raw: RawStep, path: FieldPath, context: StepContext): S
     }
     case "expectDiagnostic": {
       const { engines = [], code, policy, message, absent = false } = given(raw.expectDiagnostic);
+      for (const [index, engine] of engines.entries()) context.checkEngine(engine, [...at, "engines", index]);
       return { ...base, action, engines, code, policy, message, absent };
     }
     case "advance":
@@ -125,11 +141,11 @@ function readMatrix(raw: RawMatrix, path: FieldPath, context: StepContext): Matr
       from: asList(override.from),
       to: asList(override.to),
       ports: own,
-      verdict: readExpectation(override.verdict) as Expectation<ExpectedVerdict>,
+      verdict: perEngine<ExpectedVerdict>(override.verdict, [...at, "verdict"], context),
       place: context.document.place(at),
     };
   });
-  const fallback = readExpectation(raw.default ?? "allow") as Expectation<ExpectedVerdict>;
+  const fallback = perEngine<ExpectedVerdict>(raw.default ?? "allow", [...path, "default"], context);
   return { ...base, pods: raw.pods ?? [], default: fallback, overrides };
 }
 
@@ -149,8 +165,19 @@ function attemptOf(raw: RawAttempt): Attempt {
   return { from: endOf(raw.from), to: endOf(raw.to), port: { protocol, port }, family: raw.family };
 }
 
-function outcomeOf(raw: RawAttempt, fallback: ProbeOutcome): Expectation<ProbeOutcome> {
-  return readExpectation(raw.expect ?? fallback) as Expectation<ProbeOutcome>;
+function outcomeOf(raw: RawAttempt, path: FieldPath, context: StepContext): Expectation<ProbeOutcome> {
+  return perEngine(raw.expect ?? "connected", [...path, "expect"], context);
+}
+
+/** An expectation whose values the schema has checked to be of `T`. */
+function perEngine<T extends string>(
+  raw: RawExpectation,
+  path: FieldPath,
+  context: StepContext,
+): Expectation<T> {
+  const expectation = readExpectation(raw) as Expectation<T>;
+  for (const engine of expectation.perEngine.keys()) context.checkEngine(engine, [...path, engine]);
+  return expectation;
 }
 
 function checkFlow(flow: string, path: FieldPath, context: StepContext): void {
@@ -179,8 +206,8 @@ function endOf(text: string): End {
   return end;
 }
 
-function portOf(text: string): ScenarioPort {
-  const port = readPort(text);
+function portOf(raw: RawPort): ScenarioPort {
+  const port = readPort(String(raw));
   assert(typeof port !== "string", "checked by the schema");
   return port;
 }

@@ -64,7 +64,7 @@ type Hop =
 
 export class Network {
   readonly loop: EventLoop;
-  readonly nodes = new Map<string, NodeStack>();
+  readonly nodes: Map<string, NodeStack> = new Map();
   readonly #endpoints = new Map<string, EndpointSpec>();
   /** Node that an address is reached through: its own addresses and its pods'. */
   readonly #owners = new Map<string, { readonly node: NodeStack; readonly endpoint: EndpointSpec | undefined }>();
@@ -75,7 +75,7 @@ export class Network {
   onDeliver: ((receiver: string, bytes: Uint8Array) => void) | undefined;
   /** Called with the end of every packet of `send`. */
   onFate: ((fate: PacketFate) => void) | undefined;
-  readonly counts = { sent: 0, delivered: 0, dropped: 0, inFlight: 0 };
+  readonly counts: { sent: number; delivered: number; dropped: number; inFlight: number } = { sent: 0, delivered: 0, dropped: 0, inFlight: 0 };
 
   constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
     this.loop = options.loop ?? createEventLoop();

@@ -1,0 +1,250 @@
+/**
+ * Where Azure NPM on Linux departs from the API, as predicates over API objects. Each quirk is stated by what NPM's
+ * documents and issues say it does; `npmVerdict` is NetworkPolicy's decision procedure with some of the quirks applied.
+ * A divergence holds where the verdict with all quirks is not the API's and this quirk is a cause: alone it would do,
+ * or without it the verdict would be another.
+ */
+import { cidrContains, formatIp, type Ip } from "../../addr/index.ts";
+import {
+  type Cell,
+  type CellEnd,
+  type ClusterState,
+  type LabelSelector,
+  type Labels,
+  matchesSelector,
+  type NetworkPolicy,
+  type NetworkPolicyPeer,
+  type NetworkPolicyPort,
+  type NetworkPolicyRule,
+  type Pod,
+} from "../../k8s/index.ts";
+import type { Divergence } from "../engine.ts";
+import { wireserverAddress } from "../platform/index.ts";
+import type { NpmVariant } from "./versions.ts";
+
+type Quirk = "namespace-not-in" | "bare-negation" | "ipv6-policy" | "ipv6-unfiltered" | "all-namespaces-key" | "wireserver";
+
+interface Statement {
+  readonly quirk: Quirk;
+  readonly id: string;
+  readonly cause: string;
+  readonly source: string;
+  readonly versions: string;
+}
+
+const statements: readonly Statement[] = [
+  {
+    quirk: "namespace-not-in",
+    id: "npm-namespace-not-in",
+    cause: "NotIn with several values in a namespaceSelector becomes one rule a value, so that being outside one of them is enough",
+    source: "Azure/azure-container-networking #4866, #4662",
+    versions: "up to 2026-08",
+  },
+  {
+    quirk: "bare-negation",
+    id: "npm-bare-negation",
+    cause: "a namespaceSelector of negations only becomes a bare `! set`, which also matches node and external addresses",
+    source: "Azure/azure-container-networking #4868",
+    versions: "up to 2026-08",
+  },
+  {
+    quirk: "ipv6-policy",
+    id: "npm-ipv6-policy-skipped",
+    cause: "a policy with an IPv6 ipBlock is not translated at all: its pods stay open",
+    source: "azure-container-networking npm/pkg/dataplane/ipsets (unsupported IP address); AKS: no IPv6",
+    versions: "all",
+  },
+  {
+    quirk: "ipv6-unfiltered",
+    id: "npm-ipv6-unfiltered",
+    cause: "NPM programs iptables only, ip6tables stays as it was: IPv6 is not filtered",
+    source: "AKS: Azure NPM does not support IPv6",
+    versions: "all",
+  },
+  {
+    quirk: "all-namespaces-key",
+    id: "npm-all-namespaces-key",
+    cause: "the set of all namespaces has the name that a namespace label key `all-namespaces` gets: selecting on that key selects every namespace",
+    source: "azure-container-networking npm/util/const.go (KubeAllNamespacesFlag) and the namespace controller",
+    versions: "all",
+  },
+  {
+    quirk: "wireserver",
+    id: "platform-wireserver",
+    cause: "AKS nodes drop forwarded TCP to port 80 of Azure's wireserver, unless NPM accepts the packet first, which it does once there is a policy",
+    source: "live dumps of AKS nodes (FORWARD -d 168.63.129.16/32 -p tcp --dport 80 -j DROP)",
+    versions: "all",
+  },
+];
+
+export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
+  const active = new Set<Quirk>(["ipv6-policy", "ipv6-unfiltered", "all-namespaces-key", "wireserver"]);
+  if (variant.namespaceNotIn === "any-of-negations") active.add("namespace-not-in");
+  if (variant.bareNegation === "unscoped") active.add("bare-negation");
+  return statements
+    .filter(({ quirk }) => active.has(quirk))
+    .map(({ quirk, ...statement }): Divergence => ({
+      ...statement,
+      when(state, cell, expected) {
+        const verdict = npmVerdict(state, cell, active);
+        if (verdict === expected) return null;
+        const alone = npmVerdict(state, cell, new Set([quirk]));
+        const without = npmVerdict(state, cell, new Set([...active].filter((other) => other !== quirk)));
+        return alone === verdict || without !== verdict ? verdict : null;
+      },
+    }));
+}
+
+type Quirks = ReadonlySet<Quirk>;
+
+interface Side {
+  readonly end: CellEnd;
+  readonly ip: Ip;
+  /** A pod that policies can select; hostNetwork pods are in no set of NPM. */
+  readonly pod: Pod | undefined;
+}
+
+function sideOf(end: CellEnd, { family }: Cell): Side | undefined {
+  const ips = end.kind === "pod" ? end.pod.ips : end.kind === "node" ? end.node.addresses : [end.ip];
+  const ip = ips.find((one) => one.family === family);
+  if (ip === undefined) return undefined;
+  return { end, ip, pod: end.kind === "pod" && !end.pod.hostNetwork ? end.pod : undefined };
+}
+
+function npmVerdict(state: ClusterState, cell: Cell, quirks: Quirks): "allow" | "deny" {
+  const [from, to] = [sideOf(cell.from, cell), sideOf(cell.to, cell)];
+  if (from === undefined || to === undefined) return "deny";
+  if (cell.family === 6 && quirks.has("ipv6-unfiltered")) return "allow";
+  if (from.pod !== undefined && from.pod === to.pod) return "allow";
+  const policies = effectivePolicies(state, quirks);
+  if (quirks.has("wireserver") && policies.length === 0 && isWireserver(from, to, cell)) return "deny";
+  const passes =
+    sideAllows(state, policies, "Egress", from, to, to, cell, quirks) &&
+    (isLocalNode(from, to) || sideAllows(state, policies, "Ingress", to, from, to, cell, quirks));
+  return passes ? "allow" : "deny";
+}
+
+function isWireserver(from: Side, to: Side, cell: Cell): boolean {
+  return from.pod !== undefined && to.end.kind === "external" && formatIp(to.ip) === wireserverAddress && cell.protocol === "TCP" && cell.port === 80;
+}
+
+/** Host processes reach the pods of their node through OUTPUT, where nothing is filtered. */
+function isLocalNode(from: Side, to: Side): boolean {
+  if (to.pod === undefined || from.pod !== undefined) return false;
+  const node = from.end.kind === "node" ? from.end.node.name : from.end.kind === "pod" ? from.end.pod.nodeName : undefined;
+  return node === to.pod.nodeName;
+}
+
+const withoutIpv6 = new WeakMap<ClusterState["networkPolicies"], readonly NetworkPolicy[]>();
+
+function effectivePolicies(state: ClusterState, quirks: Quirks): readonly NetworkPolicy[] {
+  if (!quirks.has("ipv6-policy")) return [...state.networkPolicies.values()];
+  let policies = withoutIpv6.get(state.networkPolicies);
+  if (policies === undefined) {
+    policies = [...state.networkPolicies.values()].filter((policy) => !hasIpv6Block(policy));
+    withoutIpv6.set(state.networkPolicies, policies);
+  }
+  return policies;
+}
+
+/** Only what takes effect is translated: rules of a direction that the policy does not have are not looked at. */
+function hasIpv6Block(policy: NetworkPolicy): boolean {
+  const directions = [policy.policyTypes.includes("Ingress") ? policy.ingress : [], policy.policyTypes.includes("Egress") ? policy.egress : []];
+  return directions.some((rules) => {
+    if (rules.some((rule) => rule.peers.length === 0 && rule.ports.length === 0)) return false;
+    return rules.some((rule) => rule.peers.some((peer) => peer.ipBlock?.cidr.family === 6));
+  });
+}
+
+function sideAllows(
+  state: ClusterState,
+  policies: readonly NetworkPolicy[],
+  type: "Ingress" | "Egress",
+  subject: Side,
+  peer: Side,
+  destination: Side,
+  cell: Cell,
+  quirks: Quirks,
+): boolean {
+  const { pod } = subject;
+  if (pod === undefined) return true;
+  let isIsolated = false;
+  for (const policy of policies) {
+    if (policy.namespace !== pod.namespace || !policy.policyTypes.includes(type) || !matchesSelector(policy.podSelector, pod.labels)) continue;
+    isIsolated = true;
+    const rules = type === "Ingress" ? policy.ingress : policy.egress;
+    if (rules.some((rule) => ruleAllows(state, policy, rule, peer, destination, cell, quirks))) return true;
+  }
+  return !isIsolated;
+}
+
+function ruleAllows(
+  state: ClusterState,
+  policy: NetworkPolicy,
+  rule: NetworkPolicyRule,
+  peer: Side,
+  destination: Side,
+  cell: Cell,
+  quirks: Quirks,
+): boolean {
+  const isPeer = rule.peers.length === 0 || rule.peers.some((one) => peerMatches(state, policy, one, peer, quirks));
+  return isPeer && (rule.ports.length === 0 || rule.ports.some((port) => portMatches(port, destination.pod, cell)));
+}
+
+function peerMatches(state: ClusterState, policy: NetworkPolicy, rule: NetworkPolicyPeer, peer: Side, quirks: Quirks): boolean {
+  if (rule.ipBlock !== undefined) {
+    const { cidr, except } = rule.ipBlock;
+    return cidrContains(cidr, peer.ip) && !except.some((range) => cidrContains(range, peer.ip));
+  }
+  const { pod } = peer;
+  if (pod === undefined) return quirks.has("bare-negation") && isBareNegation(rule, quirks);
+  if (rule.podSelector !== undefined && !matchesSelector(rule.podSelector, pod.labels)) return false;
+  if (rule.namespaceSelector === undefined) return pod.namespace === policy.namespace;
+  const labels = state.namespaces.get(pod.namespace)?.labels ?? {};
+  return namespaceMatches(rule.namespaceSelector, labels, quirks);
+}
+
+/** Nothing but `! set`: an address that is in no set at all satisfies it. */
+function isBareNegation({ podSelector, namespaceSelector }: NetworkPolicyPeer, quirks: Quirks): boolean {
+  if (namespaceSelector === undefined || !isNegative(namespaceSelector, quirks)) return false;
+  return podSelector === undefined || isNegative(podSelector, new Set()) || isEverything(podSelector);
+}
+
+function isEverything({ matchLabels, matchExpressions }: LabelSelector): boolean {
+  return Object.keys(matchLabels).length === 0 && matchExpressions.length === 0;
+}
+
+function isNegative({ matchLabels, matchExpressions }: LabelSelector, quirks: Quirks): boolean {
+  if (Object.keys(matchLabels).length > 0 || matchExpressions.length === 0) return false;
+  return matchExpressions.every(({ key, operator }) => {
+    if (quirks.has("all-namespaces-key") && key === "all-namespaces" && operator === "DoesNotExist") return true;
+    return operator === "NotIn" || operator === "DoesNotExist";
+  });
+}
+
+function namespaceMatches(selector: LabelSelector, labels: Labels, quirks: Quirks): boolean {
+  // the set named by the key alone is the set of all namespaces
+  const isAlwaysThere = (key: string): boolean => quirks.has("all-namespaces-key") && key === "all-namespaces";
+  for (const [key, value] of Object.entries(selector.matchLabels)) if (labels[key] !== value) return false;
+  return selector.matchExpressions.every(({ key, operator, values }) => {
+    const has = Object.hasOwn(labels, key);
+    switch (operator) {
+      case "In":
+        return has && values.includes(labels[key] ?? "");
+      case "NotIn":
+        if (!quirks.has("namespace-not-in")) return !has || !values.includes(labels[key] ?? "");
+        return new Set(values).size > 1 || !has || !values.includes(labels[key] ?? "");
+      case "Exists":
+        return has || isAlwaysThere(key);
+      case "DoesNotExist":
+        return !has && !isAlwaysThere(key);
+    }
+  });
+}
+
+function portMatches(rule: NetworkPolicyPort, destination: Pod | undefined, { protocol, port }: Cell): boolean {
+  if (rule.protocol !== protocol) return false;
+  if (rule.port === undefined) return true;
+  if (typeof rule.port === "number") return port >= rule.port && port <= (rule.endPort ?? rule.port);
+  return (destination?.ports ?? []).some((one) => one.name === rule.port && one.protocol === protocol && one.containerPort === port);
+}

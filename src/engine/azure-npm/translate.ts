@@ -1,0 +1,270 @@
+/**
+ * NetworkPolicy to NPM's internal form: a list of ACLs over named sets, the same for Linux and Windows. Governing
+ * source: azure-container-networking npm/pkg/controlplane/translation (translatePolicy.go, parseSelector.go).
+ * Go walks maps in random order there; here label keys are sorted, so that equal input gives equal output.
+ */
+import { type Cidr, formatCidr } from "../../addr/index.ts";
+import type { Origin } from "../../base/index.ts";
+import type {
+  IpBlock,
+  LabelSelector,
+  NetworkPolicy,
+  NetworkPolicyPeer,
+  NetworkPolicyPort,
+  NetworkPolicyRule,
+} from "../../k8s/index.ts";
+import type { NpmVariant } from "./versions.ts";
+
+export type Direction = "ingress" | "egress";
+
+/** Readable name of a set before hashing, with what its members are. */
+export type SetName =
+  | { readonly kind: "namespace"; readonly text: string }
+  | { readonly kind: "pod-label"; readonly text: string }
+  | { readonly kind: "namespace-label"; readonly text: string }
+  | { readonly kind: "named-port"; readonly text: string }
+  | { readonly kind: "cidr"; readonly text: string; readonly members: readonly CidrMember[] }
+  | { readonly kind: "nested-label"; readonly text: string; readonly members: readonly SetName[] };
+
+export interface CidrMember {
+  readonly net: Cidr;
+  readonly nomatch: boolean;
+}
+
+export interface SetMatch {
+  readonly set: SetName;
+  /** False: `! --match-set`. */
+  readonly isIncluded: boolean;
+}
+
+/** One iptables rule (or HNS ACL) to be. */
+export interface Acl {
+  readonly direction: Direction;
+  readonly action: "allow" | "drop";
+  readonly protocol: "TCP" | "UDP" | "SCTP" | undefined;
+  readonly ports: readonly [min: number, max: number] | undefined;
+  /** Sets of the far side: `src` for ingress, `dst` for egress. */
+  readonly peers: readonly SetMatch[];
+  /** Always matched on the destination, `dst,dst`. */
+  readonly namedPort: SetMatch | undefined;
+  readonly origin: Origin;
+}
+
+export interface TranslatedPolicy {
+  /** `namespace/name` */
+  readonly key: string;
+  readonly namespace: string;
+  /** Sets that select the policy's pods; the namespace's own set is always among them, last. */
+  readonly selector: readonly SetMatch[];
+  readonly acls: readonly Acl[];
+  readonly selectOrigin: Origin;
+}
+
+export type Translation =
+  | { readonly ok: true; readonly policy: TranslatedPolicy }
+  | { readonly ok: false; readonly code: string; readonly message: string; readonly origin: Origin };
+
+export const namespaceSet = (namespace: string): SetName => ({ kind: "namespace", text: `ns-${namespace}` });
+export const podLabelSet = (key: string, value?: string): SetName => ({
+  kind: "pod-label",
+  text: value === undefined ? `podlabel-${key}` : `podlabel-${key}:${value}`,
+});
+export const namespaceLabelSet = (key: string, value?: string): SetName => ({
+  kind: "namespace-label",
+  text: value === undefined ? `nslabel-${key}` : `nslabel-${key}:${value}`,
+});
+/** A label key of this name on a namespace shares the set. */
+export const allNamespacesSet: SetName = { kind: "namespace-label", text: "nslabel-all-namespaces" };
+export const namedPortSet = (name: string): SetName => ({ kind: "named-port", text: `namedport:${name}` });
+
+/** Thrown inside the translation only; the whole policy is given up then. */
+class Untranslatable extends Error {
+  readonly code: string;
+  readonly path: string;
+  constructor(code: string, path: string, message: string) {
+    super(message);
+    this.code = code;
+    this.path = path;
+  }
+}
+
+export function translatePolicy(policy: NetworkPolicy, variant: NpmVariant): Translation {
+  const key = `${policy.namespace}/${policy.name}`;
+  const origin = (path: string, role: Origin["role"], direction?: Direction): Origin => ({
+    kind: "NetworkPolicy",
+    name: key,
+    path,
+    role,
+    ...(direction === undefined ? {} : { direction }),
+    ...(policy.source === undefined ? {} : { source: policy.source }),
+  });
+  try {
+    const translator = new Translator(policy, key, variant, origin);
+    return {
+      ok: true,
+      policy: {
+        key,
+        namespace: policy.namespace,
+        selector: [...translator.podSets(policy.podSelector), included(namespaceSet(policy.namespace))],
+        acls: [
+          ...(policy.policyTypes.includes("Ingress") ? translator.direction("ingress", policy.ingress) : []),
+          ...(policy.policyTypes.includes("Egress") ? translator.direction("egress", policy.egress) : []),
+        ],
+        selectOrigin: origin("spec.podSelector", "select"),
+      },
+    };
+  } catch (error) {
+    if (!(error instanceof Untranslatable)) throw error;
+    return { ok: false, code: error.code, message: error.message, origin: origin(error.path, "allow") };
+  }
+}
+
+function included(set: SetName): SetMatch {
+  return { set, isIncluded: true };
+}
+
+class Translator {
+  readonly #policy: NetworkPolicy;
+  readonly #key: string;
+  readonly #variant: NpmVariant;
+  readonly #origin: (path: string, role: Origin["role"], direction?: Direction) => Origin;
+
+  constructor(
+    policy: NetworkPolicy,
+    key: string,
+    variant: NpmVariant,
+    origin: (path: string, role: Origin["role"], direction?: Direction) => Origin,
+  ) {
+    this.#policy = policy;
+    this.#key = key;
+    this.#variant = variant;
+    this.#origin = origin;
+  }
+
+  /** A rule without peers and ports makes every other rule of its direction, and the drop, superfluous. */
+  direction(direction: Direction, rules: readonly NetworkPolicyRule[]): readonly Acl[] {
+    const allowAll = rules.findIndex((rule) => rule.peers.length === 0 && rule.ports.length === 0);
+    if (allowAll >= 0) return [this.#acl(direction, [], undefined, `spec.${direction}[${allowAll}]`)];
+    const acls = rules.flatMap((rule, i) => this.#rule(direction, rule, i));
+    const path = rules.length === 0 ? "spec.policyTypes" : `spec.${direction}`;
+    const drop: Acl = {
+      direction,
+      action: "drop",
+      protocol: undefined,
+      ports: undefined,
+      peers: [],
+      namedPort: undefined,
+      origin: this.#origin(path, "default-deny", direction),
+    };
+    return [...acls, drop];
+  }
+
+  #rule(direction: Direction, rule: NetworkPolicyRule, index: number): readonly Acl[] {
+    const path = `spec.${direction}[${index}]`;
+    const field = direction === "ingress" ? "from" : "to";
+    const perPeer =
+      rule.peers.length === 0
+        ? [{ peers: [] as readonly SetMatch[], path }]
+        : rule.peers.flatMap((peer, j) => {
+            const at = `${path}.${field}[${j}]`;
+            return this.#peer(direction, peer, index, j, at).map((peers) => ({ peers, path: at }));
+          });
+    return perPeer.flatMap((one) => {
+      if (rule.ports.length === 0) return [this.#acl(direction, one.peers, undefined, one.path)];
+      return rule.ports.map((port, j) =>
+        this.#acl(direction, one.peers, port, rule.peers.length === 0 ? `${path}.ports[${j}]` : one.path),
+      );
+    });
+  }
+
+  #acl(direction: Direction, peers: readonly SetMatch[], port: NetworkPolicyPort | undefined, path: string): Acl {
+    const number = typeof port?.port === "number" ? port.port : undefined;
+    return {
+      direction,
+      action: "allow",
+      protocol: port?.protocol,
+      ports: number === undefined ? undefined : [number, port?.endPort ?? number],
+      peers,
+      namedPort: typeof port?.port === "string" ? included(namedPortSet(port.port)) : undefined,
+      origin: this.#origin(path, "allow", direction),
+    };
+  }
+
+  /** Alternatives of one peer, each a list of sets that must all match. */
+  #peer(direction: Direction, peer: NetworkPolicyPeer, ruleIndex: number, peerIndex: number, path: string): readonly (readonly SetMatch[])[] {
+    if (peer.ipBlock !== undefined) {
+      const suffix = `${ruleIndex}-${peerIndex}${direction === "ingress" ? "IN" : "OUT"}`;
+      const { name, namespace } = this.#policy;
+      const text =
+        this.#variant.setNames === "delimited" ? `cidr-${name}:in-ns:${namespace}-${suffix}` : `cidr-${name}-in-ns-${namespace}-${suffix}`;
+      return [[included({ kind: "cidr", text, members: cidrMembers(peer.ipBlock, `${path}.ipBlock.cidr`) })]];
+    }
+    const pods = peer.podSelector === undefined ? [] : this.podSets(peer.podSelector);
+    if (peer.namespaceSelector === undefined) return [[...pods, included(namespaceSet(this.#policy.namespace))]];
+    return this.#namespaceSets(peer.namespaceSelector).map((namespaces) => [...namespaces, ...pods]);
+  }
+
+  podSets(selector: LabelSelector): readonly SetMatch[] {
+    const sets = labelsOf(selector).map(([key, value]) => included(podLabelSet(key, value)));
+    for (const { key, operator, values } of selector.matchExpressions) {
+      const isIncluded = operator === "In" || operator === "Exists";
+      const distinct = [...new Set(values)];
+      const set =
+        distinct.length === 0 ? podLabelSet(key) : distinct.length === 1 ? podLabelSet(key, distinct[0]) : this.#nested(key, distinct);
+      sets.push({ set, isIncluded });
+    }
+    return withoutRepeats(sets);
+  }
+
+  #nested(key: string, values: readonly string[]): SetName {
+    const owner = { "2022": "", dashes: `${this.#key}-`, delimited: `${this.#key}:` }[this.#variant.setNames];
+    const text = `nestedlabel-${owner}${[key, ...values].join(":")}`;
+    return { kind: "nested-label", text, members: values.map((value) => podLabelSet(key, value)) };
+  }
+
+  /** Multi-value expressions multiply into alternatives. */
+  #namespaceSets(selector: LabelSelector): readonly (readonly SetMatch[])[] {
+    let alternatives: readonly (readonly SetMatch[])[] = [labelsOf(selector).map(([key, value]) => included(namespaceLabelSet(key, value)))];
+    for (const { key, operator, values } of selector.matchExpressions) {
+      const isIncluded = operator === "In" || operator === "Exists";
+      const sets = values.length === 0 ? [namespaceLabelSet(key)] : [...new Set(values)].map((value) => namespaceLabelSet(key, value));
+      const matches = sets.map((set): SetMatch => ({ set, isIncluded }));
+      const together = operator === "NotIn" && this.#variant.namespaceNotIn === "all-of-negations";
+      alternatives = together
+        ? alternatives.map((one) => [...one, ...matches])
+        : alternatives.flatMap((one) => matches.map((match) => [...one, match]));
+    }
+    return alternatives.map((sets) => {
+      const isBare = sets.length > 0 && sets.every((match) => !match.isIncluded);
+      const scope = sets.length === 0 || (isBare && this.#variant.bareNegation === "within-all-namespaces");
+      return withoutRepeats(scope ? [...sets, included(allNamespacesSet)] : sets);
+    });
+  }
+}
+
+function labelsOf(selector: LabelSelector): readonly (readonly [string, string])[] {
+  return Object.entries(selector.matchLabels).sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function withoutRepeats(sets: readonly SetMatch[]): readonly SetMatch[] {
+  const seen = new Map<string, SetMatch>();
+  for (const match of sets) seen.set(`${match.isIncluded} ${match.set.text}`, match);
+  return [...seen.values()];
+}
+
+/** hash:net holds no /0: `0.0.0.0/0` becomes its two halves, and a half that is excepted becomes `nomatch`. */
+function cidrMembers({ cidr, except }: IpBlock, path: string): readonly CidrMember[] {
+  for (const net of [cidr, ...except])
+    if (net.family !== 4) throw new Untranslatable("unsupported-ip-address", path, `unsupported IP address: ${formatCidr(net)}`);
+  const members = new Map<string, CidrMember>();
+  const halves: readonly Cidr[] =
+    cidr.prefix === 0
+      ? [
+          { family: 4, words: [0], prefix: 1 },
+          { family: 4, words: [0x80000000], prefix: 1 },
+        ]
+      : [cidr];
+  for (const net of halves) members.set(formatCidr(net), { net, nomatch: false });
+  for (const net of except) members.set(formatCidr(net), { net, nomatch: true });
+  return [...members.values()];
+}

@@ -1,0 +1,18 @@
+export { type ComposeOptions, compileCluster, emulate, type EmulatedCluster } from "./compose.ts";
+export { computeDiff, divergencesOf, unexplained } from "./diff.ts";
+export type * from "./documents.ts";
+export { endAddress, type TableEnd, tableEnds, type TablePort, tablePorts } from "./ends.ts";
+export {
+  type CellTable,
+  computeMatrix,
+  createJudge,
+  type MatrixOptions,
+  type Progress,
+  type SelectedCluster,
+  type TableCell,
+  tableCells,
+} from "./matrix.ts";
+export { createOriginPlacer, type OriginPlacer } from "./places.ts";
+export { resolveEnd } from "./resolve-end.ts";
+export { engineFor, type OracleSelection, parseSelection, parseSelections, type ProductSelection, type Selection } from "./selection.ts";
+export { traceConnection } from "./trace.ts";
