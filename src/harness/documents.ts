@@ -87,6 +87,7 @@ export interface TraceOriginDocument {
   readonly policy?: string;
   readonly path?: string;
   readonly role?: string;
+  readonly direction?: "ingress" | "egress";
 }
 
 export interface TraceEntryDocument {
@@ -130,8 +131,10 @@ export interface TraceDocument extends Document {
   readonly packets: readonly TracePacketDocument[];
   /** What the Kubernetes API says of the same connection, in words. */
   readonly oracle: { readonly verdict: string; readonly explanation: readonly string[] };
-  /** The rule that decided, with the manifest line behind it. */
+  /** The rule that dropped or rejected the packet. */
   readonly decidedBy?: TraceEntryDocument;
+  /** The policy and line whose default deny the packet met last before it was dropped. */
+  readonly deniedBecause?: TraceOriginDocument;
 }
 
 export interface DiffGroup {

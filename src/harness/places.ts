@@ -10,8 +10,8 @@ export function createOriginPlacer(inputs: readonly ManifestInput[]): OriginPlac
   const byName = new Map(inputs.map((input) => [input.name, input]));
   const known = new Map<string, TraceOriginDocument>();
   return (origin) => {
-    const { source, path, name, kind, role } = origin;
-    const key = `${source?.file}\0${source?.documentIndex}\0${source?.itemIndex}\0${path}\0${kind}\0${name}\0${role}`;
+    const { source, path, name, kind, role, direction } = origin;
+    const key = `${source?.file}\0${source?.documentIndex}\0${source?.itemIndex}\0${path}\0${kind}\0${name}\0${role}\0${direction}`;
     let document = known.get(key);
     if (document === undefined) {
       const input = source === undefined ? undefined : byName.get(source.file);
@@ -22,6 +22,7 @@ export function createOriginPlacer(inputs: readonly ManifestInput[]): OriginPlac
         policy: kind === "NetworkPolicy" ? name : `${name} (${kind})`,
         ...(path === "" ? {} : { path }),
         role,
+        ...(direction === undefined ? {} : { direction }),
       };
       known.set(key, document);
     }

@@ -5,7 +5,7 @@ import { createOracle, defaultReadings } from "../oracle/index.ts";
 import { type Judgement, judgeConnection, type PacketFate } from "../sim/index.ts";
 import { printPacket } from "../wire/index.ts";
 import type { EmulatedCluster } from "./compose.ts";
-import type { TraceDocument, TraceEntryDocument, TracePacketDocument } from "./documents.ts";
+import type { TraceDocument, TraceEntryDocument, TraceOriginDocument, TracePacketDocument } from "./documents.ts";
 import type { TableEnd } from "./ends.ts";
 import { connectionAttempt } from "./matrix.ts";
 import type { OriginPlacer } from "./places.ts";
@@ -39,8 +39,8 @@ export function traceConnection(
     }
   }
   const deciding = packets.flatMap((packet) => packet.entries).find((entry) => entry.decided);
-  const stopped = judgement?.request.disposition === "delivered" ? judgement.reply : judgement?.request;
-  const by = stopped?.disposition === "denied-egress" ? "egress" : stopped?.disposition === "denied-ingress" ? "ingress" : undefined;
+  const because = deciding === undefined ? undefined : reasonOf(packets, deciding, by(judgement));
+  const direction = by(judgement);
   const oracle = createOracle(cluster.state, defaultReadings);
   return {
     schema: "podwire/trace/v1",
@@ -52,11 +52,30 @@ export function traceConnection(
     protocol: connection.protocol,
     port: connection.port,
     verdict: judgement?.isAllowed ? "allow" : "deny",
-    ...(by === undefined ? {} : { by }),
+    ...(direction === undefined ? {} : { by: direction }),
     packets,
     oracle: { verdict: oracle.judge(cell).verdict, explanation: oracleLines(oracle.explain(cell), place) },
     ...(deciding === undefined || judgement?.isAllowed ? {} : { decidedBy: deciding }),
+    ...(because === undefined ? {} : { deniedBecause: because }),
   };
+}
+
+function by(judgement: Judgement | undefined): "egress" | "ingress" | undefined {
+  const stopped = judgement?.request.disposition === "delivered" ? judgement.reply : judgement?.request;
+  if (stopped?.disposition === "denied-egress") return "egress";
+  return stopped?.disposition === "denied-ingress" ? "ingress" : undefined;
+}
+
+/** The policy behind a drop: what denied last, by default or by a rule, on the way to it in the same hook. */
+function reasonOf(
+  packets: readonly TracePacketDocument[],
+  deciding: TraceEntryDocument,
+  direction: "egress" | "ingress" | undefined,
+): TraceOriginDocument | undefined {
+  const same = packets.flatMap((packet) => packet.entries).filter((entry) => entry.node === deciding.node && entry.hook === deciding.hook);
+  const denying = same.filter(({ matched, origin }) => matched && (origin?.role === "default-deny" || origin?.role === "deny"));
+  const named = denying.filter(({ origin }) => origin?.file !== undefined && (direction === undefined || origin.direction === direction));
+  return (named.at(-1) ?? deciding).origin;
 }
 
 function packetDocument(

@@ -1,0 +1,42 @@
+/** The packet's way as a tree. */
+import type { TraceDocument, TraceEntryDocument, TraceOriginDocument } from "../harness/index.ts";
+import { type ReportOptions, styleOf, type Style } from "./style.ts";
+
+export function* traceText(document: TraceDocument, options: ReportOptions): Iterable<string> {
+  const style = styleOf(options.color);
+  const { from, to, port, protocol, engine, engineVersion } = document;
+  yield `${style.strong(`${from} -> ${to} ${port}/${protocol}`)} on ${engine} (${engineVersion}): ${verdictText(document, style)}\n`;
+  for (const packet of document.packets) {
+    yield `\n${packet.direction === "request" ? ">" : "<"} ${packet.line}\n`;
+    for (const [i, hook] of packet.hooks.entries()) {
+      if (hook.node !== packet.hooks[i - 1]?.node) yield `  ${style.strong(hook.node)}\n`;
+      yield `    ${hook.hook}: ${hook.verdict === "accept" ? style.good(hook.verdict) : style.bad(hook.verdict)}\n`;
+      for (const entry of packet.entries) if (entry.node === hook.node && entry.hook === hook.hook) yield* entryLines(entry, style);
+    }
+    const where = packet.at === undefined ? "" : ` on ${packet.at}`;
+    yield `  ${packet.disposition === "delivered" ? style.good("delivered") : style.bad(packet.disposition)}${where}\n`;
+  }
+  if (document.deniedBecause !== undefined) yield `\ndenied because of ${originText(document.deniedBecause)}\n`;
+  yield `\nthe Kubernetes API says: ${document.oracle.verdict}\n`;
+  for (const line of document.oracle.explanation) yield `  ${line}\n`;
+}
+
+function verdictText(document: TraceDocument, style: Style): string {
+  if (document.verdict === "allow") return style.good("allowed");
+  return style.bad(document.by === undefined ? "denied" : `denied (${document.by})`);
+}
+
+function* entryLines(entry: TraceEntryDocument, style: Style): Iterable<string> {
+  const indent = "      ".concat("  ".repeat(entry.depth));
+  const number = entry.rule === 0 ? "policy" : `#${entry.rule}`;
+  const mark = entry.decided ? style.bad("=>") : entry.matched ? "  " : style.dim("~ ");
+  const text = `${entry.table}/${entry.chain} ${number}  ${entry.text}`;
+  yield `${indent}${mark} ${entry.matched ? text : style.dim(text)}\n`;
+  if (entry.why !== undefined) yield `${indent}     ${style.open(`nearest miss: ${entry.why}`)}\n`;
+  if (entry.origin?.file !== undefined) yield `${indent}     ${style.dim(originText(entry.origin))}\n`;
+}
+
+export function originText(origin: TraceOriginDocument): string {
+  const place = origin.file === undefined ? "" : ` at ${origin.file}${origin.line === undefined ? "" : `:${origin.line}`}`;
+  return `${origin.policy ?? ""}${origin.path === undefined ? "" : ` ${origin.path}`}${place}`;
+}
