@@ -12,7 +12,11 @@ export {
   type TableCell,
   tableCells,
 } from "./matrix.ts";
+export { describeEngines } from "./engines.ts";
+export { LiveCluster } from "./live.ts";
 export { createOriginPlacer, type OriginPlacer } from "./places.ts";
+export { probeConnection } from "./probe.ts";
 export { resolveEnd } from "./resolve-end.ts";
-export { engineFor, type OracleSelection, parseSelection, parseSelections, type ProductSelection, type Selection } from "./selection.ts";
+export { engineFor, engineNames, type OracleSelection, parseSelection, parseSelections, type ProductSelection, type Selection } from "./selection.ts";
+export { type RunOptions, runScenario } from "./run.ts";
 export { traceConnection } from "./trace.ts";

@@ -31,6 +31,11 @@ export interface OracleSelection {
 
 export type Selection = ProductSelection | OracleSelection;
 
+/** Names that an engine list may use, without versions and switches. */
+export function engineNames(): readonly string[] {
+  return ["oracle", ...new Set(engineDefinitions.flatMap((definition) => [definition.product, definition.name]))];
+}
+
 /** Splits a comma list; `all` is every product. @throws InputError naming what is known. */
 export function parseSelections(text: string): readonly Selection[] {
   const names = text
@@ -133,8 +138,7 @@ function checkSwitches(
 }
 
 function unknownEngine(name: string): InputError {
-  const known = [...new Set(engineDefinitions.flatMap((d) => [d.product, d.name]))];
-  return usage(`unknown engine ${name}; known: ${[...known, "oracle", "all"].join(", ")}`, "unknown-name");
+  return usage(`unknown engine ${name}; known: ${[...engineNames(), "all"].join(", ")}`, "unknown-name");
 }
 
 function usage(message: string, code: Issue["code"] = "usage"): InputError {

@@ -1,5 +1,4 @@
 /** The packet's way: every hook of every node, each rule that matched, the nearest miss, and the line behind them. */
-import { formatIp } from "../addr/index.ts";
 import type { Cell } from "../k8s/index.ts";
 import { createOracle, defaultReadings } from "../oracle/index.ts";
 import { type Judgement, judgeConnection, type PacketFate } from "../sim/index.ts";
@@ -120,16 +119,4 @@ function oracleLines(explanation: readonly { readonly text: string; readonly ori
     const { file, line } = place(origin);
     return file === undefined ? text : `${text} (${file}${line === undefined ? "" : `:${line}`})`;
   });
-}
-
-/** Address of an end for messages. */
-export function endText(end: TableEnd): string {
-  switch (end.end.kind) {
-    case "pod":
-      return `${end.id} (${end.end.pod.ips.map(formatIp).join(", ")})`;
-    case "node":
-      return `${end.id} (${end.end.node.addresses.map(formatIp).join(", ")})`;
-    case "external":
-      return end.id;
-  }
 }

@@ -48,6 +48,8 @@ export interface NetworkOptions {
   readonly linkLatencyNs?: number;
   readonly tap?: (event: TapEvent) => void;
   readonly loop?: EventLoop;
+  /** Sees every hook that packets of `send` pass. */
+  readonly watcher?: HookWatcher;
 }
 
 /** Where a packet is and which way it goes. */
@@ -71,6 +73,7 @@ export class Network {
   readonly #externals = new Map<string, string>();
   readonly #latencyNs: number;
   readonly #tap: ((event: TapEvent) => void) | undefined;
+  readonly #watcher: HookWatcher | undefined;
   /** Called with every delivered packet of `send`: the receiving stack's way in. */
   onDeliver: ((receiver: string, bytes: Uint8Array) => void) | undefined;
   /** Called with the end of every packet of `send`. */
@@ -81,6 +84,7 @@ export class Network {
     this.loop = options.loop ?? createEventLoop();
     this.#latencyNs = options.linkLatencyNs ?? 50_000;
     this.#tap = options.tap;
+    this.#watcher = options.watcher;
     const [batch, results] = [createBatch(1, 70_000), createHookResults(1)]; // one walk runs at a time
     for (const node of spec.nodes) {
       const stack = new NodeStack(node, batch, results);
@@ -151,7 +155,7 @@ export class Network {
   #schedule(transit: Transit, emitted: PacketFate["emitted"][number][]): void {
     this.loop.after(this.#latencyNs, () => {
       const before = emitted.length;
-      const hop = this.#hop(transit, emitted, undefined);
+      const hop = this.#hop(transit, emitted, this.#watcher);
       for (const packet of emitted.slice(before)) this.send(`node:${packet.node}`, packet.bytes);
       if (hop.kind === "next") this.#schedule(hop.transit, emitted);
       else this.#arrive({ ...hop.fate, emitted });

@@ -91,7 +91,10 @@ export class SetCollection {
   #create(command: Extract<IpsetCommand, { op: "create" }>): ApplyResult {
     const { name, type, family } = command;
     if (name.length > setNameMax)
-      return refuse("ENAMETOOLONG", `Syntax error: setname '${name}' is longer than ${setNameMax} characters`);
+      return refuse(
+        "ENAMETOOLONG",
+        `Syntax error: setname '${name}' is longer than ${setNameMax} characters`,
+      );
     const maxelem = command.maxelem ?? (type === "list:set" ? 8 : maxelemDefault);
     const present = this.#sets.get(name);
     if (present !== undefined) {
@@ -189,7 +192,8 @@ export class SetCollection {
       if (set.type !== "list:set") continue;
       const resolved = set.members.flatMap((name) => this.#sets.get(name) ?? []);
       const current = set.memberSets;
-      if (resolved.length === current.length && resolved.every((member, i) => member === current[i])) continue;
+      if (resolved.length === current.length && resolved.every((member, i) => member === current[i]))
+        continue;
       if (this.#owned.has(set) || current.length === 0) {
         set.memberSets = resolved;
         continue;

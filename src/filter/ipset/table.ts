@@ -77,7 +77,9 @@ export class WordTable {
 
   clone(): WordTable {
     const copy = new WordTable(this.stride, this.count);
-    this.forEach((key, state) => copy.set(key, state));
+    this.forEach((key, state) => {
+      copy.set(key, state);
+    });
     return copy;
   }
 
@@ -114,7 +116,9 @@ export class WordTable {
   #grow(): void {
     const old = this.clone();
     const bigger = new WordTable(this.stride, Math.max(initialCapacity, old.count * 2));
-    old.forEach((key, state) => bigger.set(key, state));
+    old.forEach((key, state) => {
+      bigger.set(key, state);
+    });
     this.#keys = bigger.#keys;
     this.#states = bigger.#states;
     this.#mask = bigger.#mask;

@@ -4,7 +4,7 @@
  * interface names belong to the node. Governing source: include/uapi/linux/netfilter_ipv4.h (hook priorities).
  */
 import { formatIp, type Ip } from "../../addr/index.ts";
-import { append, CtState, DecodeStatus, type PacketBatch, rowAddress } from "../../packet/index.ts";
+import { append, CtState, type PacketBatch, rowAddress } from "../../packet/index.ts";
 import {
   type ApplyResult,
   type Datapath,
@@ -16,7 +16,14 @@ import {
   type TableOp,
 } from "../datapath.ts";
 import { SetCollection } from "../ipset/index.ts";
-import { applyNat, Conntrack, type ConntrackOptions, type NatChoice, rowDirection, setupNat } from "../netfilter/index.ts";
+import {
+  applyNat,
+  Conntrack,
+  type ConntrackOptions,
+  type NatChoice,
+  rowDirection,
+  setupNat,
+} from "../netfilter/index.ts";
 import { Verdict } from "../verdict.ts";
 import { applyRules } from "./apply.ts";
 import { ctStateBits, type Decision, evaluateChain, type NodeTablesAtRun, RuleVerdict } from "./evaluate.ts";
@@ -78,7 +85,13 @@ interface FamilyState {
 }
 
 export class IptablesDatapath implements Datapath {
-  readonly hooks: readonly number[] = [Hook.prerouting, Hook.input, Hook.forward, Hook.output, Hook.postrouting];
+  readonly hooks: readonly number[] = [
+    Hook.prerouting,
+    Hook.input,
+    Hook.forward,
+    Hook.output,
+    Hook.postrouting,
+  ];
   readonly conntrack: Conntrack;
   readonly #context: LinkContext;
   readonly #sets: SetCollection;
@@ -162,7 +175,13 @@ export class IptablesDatapath implements Datapath {
   explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string {
     const { linked, local } = this.#linkedRule(index);
     const match = linked.rules[local]!.rule.matches[failedMatch]!;
-    return explainMatch(match, batch, row, this.#context.facts.interfaces, (name) => this.#sets.get(name)?.title);
+    return explainMatch(
+      match,
+      batch,
+      row,
+      this.#context.facts.interfaces,
+      (name) => this.#sets.get(name)?.title,
+    );
   }
 
   forgetFlows(): void {
@@ -253,7 +272,12 @@ export class IptablesDatapath implements Datapath {
     const entry = this.conntrack.entryOf(batch, row);
     if (entry === undefined) return;
     const isDone = stage.manip === "src" ? entry.srcNatDone : entry.dstNatDone;
-    if (!isDone && !entry.confirmed && batch.state.ctState[row] === CtState.new && rowDirection(batch, row) === 0) {
+    if (
+      !isDone &&
+      !entry.confirmed &&
+      batch.state.ctState[row] === CtState.new &&
+      rowDirection(batch, row) === 0
+    ) {
       const choice = this.#natChoice(family, stage, batch, row, out, observer);
       if (!setupNat(this.conntrack, entry, stage.manip, choice, this.#context.random)) {
         out.verdict[row] = Verdict.drop;
@@ -328,7 +352,6 @@ export class IptablesDatapath implements Datapath {
     return ([4, 6] as const).some((family) => linkRuleset(this.#rulesets[family]).setNames.includes(set));
   }
 }
-void DecodeStatus;
 
 function chainOf(linked: LinkedRuleset, name: TableName, chain: string): number {
   return linked.entry.get(entryKey(name, chain)) ?? -1;

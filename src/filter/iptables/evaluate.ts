@@ -220,7 +220,7 @@ function matchRule(
         at += 3;
         break;
       case Op.statistic:
-        holds = node.random.nextU32() >>> 1 < code[at + 1]!;
+        holds = node.random.nextU32() >>> 1 < code[at + 1]! >>> 0;
         at += 2;
         break;
       default:

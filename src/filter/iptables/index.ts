@@ -8,6 +8,7 @@ export {
   type RuleCommand,
   sameRule,
 } from "./ops.ts";
+export { restoreRuleset } from "./restore.ts";
 export {
   type AddrType,
   builtinChains,

@@ -125,13 +125,17 @@ class Linker {
   link(): LinkedRuleset {
     const tables = Object.values(this.#ruleset.tables);
     for (const table of tables)
-      for (const chain of table.chains) this.#numbers.set(entryKey(table.name, chain.name), this.#numbers.size);
+      for (const chain of table.chains)
+        this.#numbers.set(entryKey(table.name, chain.name), this.#numbers.size);
     const chains: LinkedChain[] = [];
     for (const table of tables)
       for (const chain of table.chains) {
         const start = chain.rules.length === 0 ? 0 : this.#code.length;
         chain.rules.forEach((rule, i) => {
-          this.#emitRule({ table: table.name, chain: chain.name, number: i + 1, rule }, i + 1 === chain.rules.length);
+          this.#emitRule(
+            { table: table.name, chain: chain.name, number: i + 1, rule },
+            i + 1 === chain.rules.length,
+          );
         });
         chains.push({ table: table.name, name: chain.name, start, policy: chain.policy });
       }
@@ -243,10 +247,10 @@ class Linker {
         return;
       case "statistic":
         head(Op.statistic, match.not);
-        code.push(Math.round(match.probability * 0x7fffffff));
+        code.push(Math.round(match.probability * 0x80000000) | 0);
         return;
       case "owner":
-        head(Op.never, false);
+        head(Op.never, match.not); // xt_owner without a socket: only a negated owner holds
         return;
       case "comment":
         return;
@@ -319,9 +323,11 @@ function measureDepth(ruleset: Ruleset): number {
       table.chains.map((chain) => [chain.name, chain.rules.flatMap(({ target }) => jumpTarget(target))]),
     );
     const depths = new Map<string, number>();
-    for (const start of jumps.keys()) deepest = Math.max(deepest, chainDepth(start, jumps, depths, table.name));
+    for (const start of jumps.keys())
+      deepest = Math.max(deepest, chainDepth(start, jumps, depths, table.name));
   }
-  if (deepest > jumpDepthMax) throw badChain(`jumps nest ${deepest} deep; at most ${jumpDepthMax} are allowed`);
+  if (deepest > jumpDepthMax)
+    throw badChain(`jumps nest ${deepest} deep; at most ${jumpDepthMax} are allowed`);
   return deepest;
 }
 

@@ -1,8 +1,23 @@
 /** The packets that REJECT sends (kernel net/ipv4/netfilter/nf_reject_ipv4.c, net/ipv6/netfilter/nf_reject_ipv6.c). */
 import type { Ip } from "../../addr/index.ts";
-import { DecodeStatus, icmpError, type PacketBatch, rowAddress, rowBytes, tcp } from "../../packet/index.ts";
-import { Icmpv6Type, Icmpv4Type, IpProtocol, isIcmpv4Error, isIcmpv6Error, readU32, TcpFlag } from "../../wire/index.ts";
-import { packetEnd } from "../../packet/index.ts";
+import {
+  DecodeStatus,
+  icmpError,
+  type PacketBatch,
+  packetEnd,
+  rowAddress,
+  rowBytes,
+  tcp,
+} from "../../packet/index.ts";
+import {
+  Icmpv4Type,
+  Icmpv6Type,
+  IpProtocol,
+  isIcmpv4Error,
+  isIcmpv6Error,
+  readU32,
+  TcpFlag,
+} from "../../wire/index.ts";
 import { RejectKind } from "../verdict.ts";
 
 const codesV4: Readonly<Record<number, number>> = {

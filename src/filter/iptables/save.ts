@@ -81,7 +81,7 @@ export function ruleText(chain: string, rule: Rule, family: 4 | 6 = 4): string {
       parts.push(`-m ${protocol}`); // port options belong to the protocol's own extension
       module = protocol;
     }
-    parts.push(matchText(match));
+    parts.push(matchText(match, family));
   }
   if (rule.target !== undefined) parts.push(targetText(rule.target, family));
   return parts.join(" ");
@@ -93,7 +93,7 @@ function range(min: number, max: number): string {
 
 const hex = (value: number): string => `0x${(value >>> 0).toString(16)}`;
 
-export function matchText(match: Match): string {
+export function matchText(match: Match, family: 4 | 6 = 4): string {
   const not = "not" in match && match.not ? "! " : "";
   switch (match.kind) {
     case "protocol":
@@ -117,7 +117,7 @@ export function matchText(match: Match): string {
     case "tcp-flags":
       return `${not}--tcp-flags ${flagNames(match.mask)} ${flagNames(match.value)}`;
     case "icmp-type":
-      return `-m icmp ${not}--icmp-type ${match.type === 255 ? "any" : match.type}${match.code === undefined ? "" : `/${match.code}`}`;
+      return `${family === 6 ? `-m icmp6 ${not}--icmpv6-type` : `-m icmp ${not}--icmp-type`} ${icmpText(match)}`;
     case "set":
       return `-m set ${not}--match-set ${match.set} ${match.flags.join(",")}`;
     case "mark":
@@ -140,6 +140,10 @@ export function matchText(match: Match): string {
   }
 }
 
+function icmpText({ type, code }: Extract<Match, { kind: "icmp-type" }>): string {
+  return `${type === 255 ? "any" : type}${code === undefined ? "" : `/${code}`}`;
+}
+
 const flagBits: readonly (readonly [string, number])[] = [
   ["FIN", 1],
   ["SYN", 2],
@@ -159,10 +163,9 @@ function ctNames(states: number): string {
   return order.filter((name) => states & CtStateBit[name]).join(",");
 }
 
-/** Quotes as xtables_save_string does: only when a character needs it. */
+/** Quotes as libxtables' xtables_save_string does: unless all characters are letters, digits, `_` and `-`. */
 function quote(text: string): string {
-  if (text !== "" && /^[A-Za-z0-9_\-@./:%+=,~^*#?!]*$/.test(text) && !/[#?!*~^]/.test(text)) return text;
-  return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
+  return /^[A-Za-z0-9_-]+$/.test(text) ? text : `"${text.replaceAll(/["\\']/g, "\\$&")}"`;
 }
 
 export function targetText(target: Target, family: 4 | 6 = 4): string {

@@ -5,10 +5,10 @@
  * the modules beside this one. Left out here: zones, helpers (expectations), table size limits.
  */
 import {
-  CtState,
-  createBatch,
   append,
+  CtState,
   clearBatch,
+  createBatch,
   DecodeStatus,
   decodeRow,
   type PacketBatch,
@@ -20,11 +20,10 @@ import {
   IpProtocol,
   isIcmpv4Error,
   isIcmpv6Error,
-  pseudoHeaderSum,
   readCrc32c,
   sctpChecksumAt,
 } from "../../wire/index.ts";
-import { newSctpTrack, SctpState, type SctpTrack, sctpTimeoutSeconds, trackSctp } from "./sctp-state.ts";
+import { newSctpTrack, type SctpTrack, sctpTimeoutSeconds, trackSctp } from "./sctp-state.ts";
 import {
   newTcpTrack,
   nextTcpState,
@@ -108,7 +107,7 @@ export class Conntrack {
   list(): readonly CtEntry[] {
     const now = this.#nowNs();
     return this.#entries.filter(
-      (entry): entry is CtEntry => entry !== undefined && entry.confirmed && entry.expiresNs > now,
+      (entry): entry is CtEntry => entry?.confirmed === true && entry.expiresNs > now,
     );
   }
 
@@ -241,7 +240,7 @@ export class Conntrack {
   #follow(batch: PacketBatch, row: number, entry: CtEntry, direction: 0 | 1): void {
     const { ctState, ctEntry } = batch.state;
     if (entry.tcp !== undefined) {
-      const verdict = this.#followTcp(batch, row, entry, entry.tcp, direction);
+      const verdict = this.#followTcp(batch, row, entry.tcp, direction);
       if (verdict !== "track") {
         if (verdict === "reopen") {
           this.#remove(entry);
@@ -251,7 +250,10 @@ export class Conntrack {
         }
         return;
       }
-    } else if (entry.sctp !== undefined && !trackSctp(entry.sctp, direction, batch, row, packetEnd(batch, row))) {
+    } else if (
+      entry.sctp !== undefined &&
+      !trackSctp(entry.sctp, direction, batch, row, packetEnd(batch, row))
+    ) {
       ctState[row] = CtState.invalid;
       return;
     }
@@ -264,7 +266,6 @@ export class Conntrack {
   #followTcp(
     batch: PacketBatch,
     row: number,
-    entry: CtEntry,
     tcp: TcpTrack,
     direction: 0 | 1,
   ): "track" | "invalid" | "reopen" {
@@ -278,7 +279,6 @@ export class Conntrack {
     if (!tcpInWindow(tcp, direction, batch, row, packetEnd(batch, row)) && !this.options.tcpBeLiberal)
       return "invalid";
     tcp.state = next;
-    void entry;
     return "track";
   }
 
@@ -345,7 +345,6 @@ export class Conntrack {
     return sum;
   }
 }
-void pseudoHeaderSum;
 
 function timeoutSeconds(entry: CtEntry): number {
   if (entry.tcp !== undefined) return tcpTimeoutSeconds[entry.tcp.state] ?? 10;
@@ -363,14 +362,14 @@ function timeoutSeconds(entry: CtEntry): number {
 
 /** State names as `conntrack -L` prints them. */
 export function describeEntryState(entry: CtEntry): string {
-  const tcpNames = "NONE SYN_SENT SYN_RECV ESTABLISHED FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT CLOSE SYN_SENT2";
+  const tcpNames =
+    "NONE SYN_SENT SYN_RECV ESTABLISHED FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT CLOSE SYN_SENT2";
   const sctpNames =
     "NONE CLOSED COOKIE_WAIT COOKIE_ECHOED ESTABLISHED SHUTDOWN_SENT SHUTDOWN_RECD SHUTDOWN_ACK_SENT HEARTBEAT_SENT";
   if (entry.tcp !== undefined) return tcpNames.split(" ")[entry.tcp.state] ?? "";
   if (entry.sctp !== undefined) return sctpNames.split(" ")[entry.sctp.state] ?? "";
   return entry.seenReply ? "" : "[UNREPLIED]";
 }
-void SctpState;
 
 /**
  * A copy whose stated length is what is there, zero-filled up to a whole transport header: decode refuses cut packets,

@@ -61,7 +61,9 @@ function choosePort(
   };
   const current = isSrc ? wanted[8]! >>> 16 : wanted[8]! & 0xffff;
   const setKey = (port: number): void => {
-    wanted[8] = isSrc ? ((port << 16) | (wanted[8]! & 0xffff)) >>> 0 : ((wanted[8]! & 0xffff0000) | port) >>> 0;
+    wanted[8] = isSrc
+      ? ((port << 16) | (wanted[8]! & 0xffff)) >>> 0
+      : ((wanted[8]! & 0xffff0000) | port) >>> 0;
   };
   const [low, high] = choice?.ports ?? defaultRange(current, isSrc);
   const inRange = choice?.ports === undefined || (current >= low && current <= high);

@@ -25,7 +25,7 @@ export const tcpTimeoutSeconds: readonly number[] = [0, 120, 60, 432000, 120, 60
 /** Data that nobody has acknowledged, and retransmission, shorten an entry's life. */
 export const tcpUnackedTimeoutSeconds = 300;
 
-const [NO, SS, SR, ES, FW, CW, LA, TW, CL, S2, IV, IG] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+const [, SS, SR, ES, FW, CW, LA, TW, CL, S2, IV, IG] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 
 /** `[direction][flag kind][state]`; flag kinds: syn, syn-ack, fin, ack, rst, none. */
 const transitions: readonly (readonly (readonly (number | undefined)[])[])[] = [
@@ -46,7 +46,6 @@ const transitions: readonly (readonly (readonly (number | undefined)[])[])[] = [
     [IV, IV, IV, IV, IV, IV, IV, IV, IV, IV],
   ],
 ];
-void NO;
 
 /** What one direction has sent and may send. All sequence numbers are unsigned 32-bit. */
 export interface TcpSide {
@@ -120,8 +119,7 @@ function readSegment(batch: PacketBatch, row: number, packetEnd: number): Segmen
   const headerSize = (bytes[at + 12]! >>> 4) * 4;
   const flags = bytes[at + 13]!;
   const seq = readU32(bytes, at + 4);
-  const span =
-    packetEnd - at - headerSize + (flags & TcpFlag.syn ? 1 : 0) + (flags & TcpFlag.fin ? 1 : 0);
+  const span = packetEnd - at - headerSize + (flags & TcpFlag.syn ? 1 : 0) + (flags & TcpFlag.fin ? 1 : 0);
   let scale = 0;
   let hasScale = false;
   if (flags & TcpFlag.syn) {
@@ -181,7 +179,8 @@ export function tcpInWindow(
   if (sender.maxWindow < reach + distance(ack, receiver.end) + 0 || sender.maxWindow < reach)
     sender.maxWindow = Math.max(sender.maxWindow, reach);
   if (distance(end, sender.end) > 0) sender.end = end;
-  if (receiver.maxWindow !== 0 && distance(end, sender.maxEnd) > 0) receiver.maxWindow += distance(end, sender.maxEnd);
+  if (receiver.maxWindow !== 0 && distance(end, sender.maxEnd) > 0)
+    receiver.maxWindow += distance(end, sender.maxEnd);
   const allowed = (ack + reach) >>> 0;
   if (!receiver.seen || distance(allowed, receiver.maxEnd) > 0) receiver.maxEnd = allowed;
   track.lastFlags = flags;

@@ -27,7 +27,16 @@ export function invertTuple(from: Tuple, to: Tuple): void {
   }
 }
 
-const pairsV4: Readonly<Record<number, number>> = { 8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17 };
+const pairsV4: Readonly<Record<number, number>> = {
+  8: 0,
+  0: 8,
+  13: 14,
+  14: 13,
+  15: 16,
+  16: 15,
+  17: 18,
+  18: 17,
+};
 const pairsV6: Readonly<Record<number, number>> = { 128: 129, 129: 128 };
 
 /** The type that answers `type`; 255 for types that conntrack does not track. */

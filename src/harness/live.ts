@@ -1,0 +1,108 @@
+/**
+ * A cluster that lives: agents on every node, a network with hosts, and edits that happen at virtual instants. Agents
+ * are told of changes at once; what they do to their tables takes effect at once (latencies are not modelled yet).
+ */
+import { assert, createPrng } from "../base/index.ts";
+import type { Agent, Diagnostic } from "../engine/index.ts";
+import { platformTables } from "../engine/platform/index.ts";
+import type { Datapath } from "../filter/index.ts";
+import { type BuiltCluster, type ClusterState, type Node, type Pod, stateChanges } from "../k8s/index.ts";
+import { Hosts, Network, type NetworkOptions } from "../sim/index.ts";
+import { linkContext } from "./compose.ts";
+import { linkTables } from "./kinds.ts";
+import { listenOnNodes } from "./probe.ts";
+import { engineFor, type ProductSelection } from "./selection.ts";
+import { createTopology, hasInterface, podKey, type Topology } from "./topology.ts";
+
+export interface LiveOptions {
+  readonly seed: number;
+  readonly network?: NetworkOptions;
+}
+
+export class LiveCluster {
+  state: ClusterState;
+  readonly selection: ProductSelection;
+  readonly network: Network;
+  readonly hosts: Hosts;
+  readonly diagnostics: Diagnostic[] = [];
+  readonly datapaths: Map<string, Datapath> = new Map();
+  readonly #topology: Topology;
+  readonly #agents = new Map<string, Agent>();
+  readonly #seed: number;
+
+  /** @throws InputError when the product has no engine for the system of one of the nodes. */
+  constructor(state: ClusterState, selection: ProductSelection, options: LiveOptions) {
+    this.state = state;
+    this.selection = selection;
+    this.#seed = options.seed;
+    this.#topology = createTopology(state);
+    this.network = new Network(this.#topology.spec, options.network);
+    this.hosts = new Hosts(this.network);
+    for (const spec of this.#topology.spec.nodes) {
+      const node = state.nodes.get(spec.name);
+      assert(node !== undefined, "the topology was made from this state");
+      const linked = linkTables(platformTables(state, node), linkContext(spec, this.network.loop, options.seed));
+      this.network.setDatapath(spec.name, linked?.datapath);
+      if (linked === undefined) continue;
+      this.datapaths.set(spec.name, linked.datapath);
+      const agent = this.#createAgent(node, linked);
+      this.#agents.set(spec.name, agent);
+      agent.start(state);
+    }
+    listenOnNodes(this.state, this.hosts);
+  }
+
+  #createAgent(node: Node, linked: NonNullable<ReturnType<typeof linkTables>>): Agent {
+    const { loop } = this.network;
+    let wakeTimer: number | undefined;
+    const agent: Agent = engineFor(this.selection, node.os).agent({
+      node,
+      random: createPrng(this.#seed).fork(`agent ${node.name}`),
+      nowNs: () => loop.nowNs(),
+      tables: () => linked.tables(),
+      apply: (op) => linked.datapath.apply(op),
+      log: (diagnostic) => this.diagnostics.push(diagnostic),
+      wakeAt: (atNs) => {
+        if (wakeTimer !== undefined) loop.cancel(wakeTimer);
+        wakeTimer = loop.after(atNs - loop.nowNs(), () => {
+          wakeTimer = undefined;
+          agent.wake();
+        });
+      },
+    });
+    return agent;
+  }
+
+  /** The cluster becomes `built.state`: pods come and go, agents hear of every change. */
+  edit(built: BuiltCluster): void {
+    const before = this.state;
+    const after = built.state;
+    this.state = after;
+    for (const { type, object, old } of stateChanges(before, after)) {
+      if (object.kind === "Pod") this.#plug(type, object, old?.kind === "Pod" ? old : undefined);
+      for (const agent of this.#agents.values()) agent.event({ type, object, old, state: after });
+    }
+    listenOnNodes(this.state, this.hosts);
+  }
+
+  /** Restarts the engine on a node, or on all: what the agent knew is gone, the tables are as it left them. */
+  restart(nodeName: string | undefined): void {
+    for (const [name, agent] of this.#agents) if (nodeName === undefined || name === nodeName) agent.start(this.state);
+  }
+
+  advance(durationNs: number): void {
+    const { loop } = this.network;
+    loop.runUntil(loop.nowNs() + durationNs);
+  }
+
+  #plug(type: "added" | "modified" | "deleted", pod: Pod, old: Pod | undefined): void {
+    const was = old !== undefined && hasInterface(old);
+    const is = type !== "deleted" && hasInterface(pod);
+    const moved = was && is && (old.ips !== pod.ips || old.nodeName !== pod.nodeName || old.ports !== pod.ports);
+    if (was && (!is || moved)) {
+      this.network.removeEndpoint(podKey(old));
+      this.hosts.forget(podKey(old));
+    }
+    if (is && (!was || moved)) this.network.addEndpoint(this.#topology.endpoint(pod), this.#topology.podInterface(pod));
+  }
+}

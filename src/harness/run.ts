@@ -1,0 +1,339 @@
+/** Runs a scenario on an engine (or asks the oracle), step by step, and holds what happened against what is expected. */
+import { assert, InputError, unreachable } from "../base/index.ts";
+import {
+  applyObjects,
+  buildCluster,
+  type BuiltCluster,
+  type Cell,
+  type ClusterState,
+  deleteObject,
+  loadManifests,
+  setLabels,
+} from "../k8s/index.ts";
+import { createOracle } from "../oracle/index.ts";
+import {
+  type Attempt,
+  expandExpectedMatrix,
+  expectationKeys,
+  expectedValue,
+  formatEnd,
+  formatPort,
+  type Scenario,
+  type Step,
+} from "../scenario/index.ts";
+import { type Flow, judgeConnection, type NetworkOptions } from "../sim/index.ts";
+import type { CellVerdict, DiagnosticDocument, RunResultDocument, StepResult } from "./documents.ts";
+import { endAddress, type TableEnd } from "./ends.ts";
+import { LiveCluster } from "./live.ts";
+import { diagnosticDocument } from "./matrix.ts";
+import { flowRequest } from "./probe.ts";
+import { resolveEnd } from "./resolve-end.ts";
+import type { Selection } from "./selection.ts";
+import { stationOf } from "./topology.ts";
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly network?: NetworkOptions;
+}
+
+/** @throws InputError when the scenario's cluster or manifests are bad, or a step names what is not there. */
+export function runScenario(scenario: Scenario, selection: Selection, options: RunOptions): RunResultDocument {
+  const { force = false, ...words } = scenario.cluster;
+  const settings = selection.kind === "product" ? selection.aks : {};
+  const built = buildCluster(loadManifests(scenario.manifests), { ...settings, ...words }, { force });
+  const runner: Runner =
+    selection.kind === "oracle" ? new OracleRunner(built.state, selection) : new EngineRunner(built.state, selection, options);
+  const steps: StepResult[] = [];
+  for (const [i, step] of scenario.steps.entries()) {
+    const outcome = runStep(runner, step);
+    steps.push({
+      step: i + 1,
+      action: step.action,
+      ...(step.place.line === undefined ? {} : { line: step.place.line }),
+      ok: outcome.problems.length === 0,
+      problems: outcome.problems,
+      ...(outcome.open === 0 ? {} : { undefined: outcome.open }),
+    });
+  }
+  return {
+    scenario: scenario.name,
+    file: scenario.file,
+    engine: selection.label,
+    engineVersion: selection.version,
+    seed: options.seed,
+    ok: steps.every((step) => step.ok),
+    virtualNs: runner.nowNs(),
+    packets: runner.packets(),
+    steps,
+    diagnostics: runner.diagnostics(),
+  };
+}
+
+interface StepOutcome {
+  readonly problems: readonly string[];
+  /** Comparisons left out because the API leaves the answer open. */
+  readonly open: number;
+}
+
+const fine: StepOutcome = { problems: [], open: 0 };
+
+/** What a scenario can ask of an engine's cluster, and of the oracle. `undefined`: it has nothing to say. */
+interface Runner {
+  readonly selection: Selection;
+  readonly state: ClusterState;
+  edit(built: BuiltCluster): void;
+  verdict(cell: Cell): CellVerdict;
+  probe(from: TableEnd, to: TableEnd, cell: Cell, timeoutNs: number): Answer;
+  connect(name: string, from: TableEnd, to: TableEnd, cell: Cell): Answer;
+  send(name: string, side: "client" | "server"): string | undefined;
+  close(name: string): void;
+  advance(durationNs: number): void;
+  restart(node: string | undefined): void;
+  diagnostics(): readonly DiagnosticDocument[];
+  nowNs(): number;
+  packets(): number;
+}
+
+/** What happened, and which expected outcomes it satisfies. */
+interface Answer {
+  readonly said: string;
+  readonly satisfies: readonly string[];
+}
+
+function runStep(runner: Runner, step: Step): StepOutcome {
+  try {
+    return performStep(runner, step);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(error.issues.map((issue) => ({ ...step.place, ...issue })));
+  }
+}
+
+function performStep(runner: Runner, step: Step): StepOutcome {
+  const { state } = runner;
+  switch (step.action) {
+    case "apply":
+      runner.edit(applyObjects(state, loadManifests(step.manifests)));
+      return fine;
+    case "createPod":
+      runner.edit(applyObjects(state, loadManifests([step.manifest])));
+      return fine;
+    case "deletePod":
+      runner.edit(deleteObject(state, "Pod", step.namespace, step.name));
+      return fine;
+    case "delete":
+      runner.edit(deleteObject(state, step.kind, step.namespace ?? "", step.name));
+      return fine;
+    case "label":
+      runner.edit(setLabels(state, step.kind, step.namespace ?? "", step.name, step.labels));
+      return fine;
+    case "probe": {
+      const { from, to, cell } = attemptCell(state, step);
+      return compare(runner, step, attemptText(step), runner.probe(from, to, cell, step.timeoutNs));
+    }
+    case "connect": {
+      const { from, to, cell } = attemptCell(state, step);
+      return compare(runner, step, `${step.flow}: ${attemptText(step)}`, runner.connect(step.flow, from, to, cell));
+    }
+    case "send": {
+      const said = runner.send(step.flow, step.from);
+      if (said === undefined) return fine;
+      return compare(runner, step, `${step.flow} from ${step.from}`, { said, satisfies: [said] });
+    }
+    case "close":
+      runner.close(step.flow);
+      return fine;
+    case "expectMatrix":
+      return compareMatrix(runner, step);
+    case "expectDiagnostic":
+      return compareDiagnostic(runner, step);
+    case "advance":
+      runner.advance(step.durationNs);
+      return fine;
+    case "restart":
+      runner.restart(step.node);
+      return fine;
+    default:
+      return unreachable(step);
+  }
+}
+
+function attemptText({ from, to, port }: Attempt): string {
+  return `${formatEnd(from)} -> ${formatEnd(to)} ${formatPort(port)}`;
+}
+
+function attemptCell(state: ClusterState, attempt: Attempt): { readonly from: TableEnd; readonly to: TableEnd; readonly cell: Cell } {
+  const [from, to] = [resolveEnd(state, attempt.from), resolveEnd(state, attempt.to)];
+  const families = attempt.family === undefined ? ([4, 6] as const) : [attempt.family];
+  const primary = to.end.kind === "pod" ? to.end.pod.ips[0]?.family : undefined;
+  const common = families.filter((family) => endAddress(from.end, family) !== undefined && endAddress(to.end, family) !== undefined);
+  const family = common.find((one) => one === primary) ?? common[0];
+  if (family === undefined)
+    throw new InputError([{ code: "invalid", path: "", message: `${from.id} and ${to.id} have no addresses of one family` }]);
+  return { from, to, cell: { from: from.end, to: to.end, ...attempt.port, family } };
+}
+
+function expectedFor(runner: Runner, step: Extract<Step, { action: "probe" | "connect" | "send" }>): string {
+  const { label, kind } = runner.selection;
+  return expectedValue<string>(step.expect, label, kind === "product" ? runner.selection.product : undefined);
+}
+
+function compare(runner: Runner, step: Extract<Step, { action: "probe" | "connect" | "send" }>, what: string, answer: Answer): StepOutcome {
+  const expected = expectedFor(runner, step);
+  if (expected === "undefined" && runner.selection.kind === "product") return { problems: [], open: 1 };
+  if (answer.satisfies.includes(expected)) return fine;
+  return { problems: [`${what}: expected ${expected}, was ${answer.said}`], open: 0 };
+}
+
+function compareMatrix(runner: Runner, step: Extract<Step, { action: "expectMatrix" }>): StepOutcome {
+  const { state, selection } = runner;
+  const pods = [...state.pods].filter(([, pod]) => !pod.hostNetwork && pod.ips.length > 0);
+  const byName = new Map(pods);
+  const problems: string[] = [];
+  let open = 0;
+  const names = [...byName.keys()].sort();
+  for (const { from, to, port, verdict } of expandExpectedMatrix(step.matrix, names)) {
+    const [source, destination] = [byName.get(from), byName.get(to)];
+    assert(source !== undefined && destination !== undefined, "expanded from these names");
+    const family = step.matrix.family ?? destination.ips[0]?.family ?? 4;
+    const cell: Cell = { from: { kind: "pod", pod: source }, to: { kind: "pod", pod: destination }, ...port, family };
+    const expected = expectedValue(verdict, selection.label, selection.kind === "product" ? selection.product : undefined);
+    if (expected === "undefined" && selection.kind === "product") {
+      open++;
+      continue;
+    }
+    const actual = runner.verdict(cell);
+    if (actual !== expected) problems.push(`${from} -> ${to} ${formatPort(port)}: expected ${expected}, was ${actual}`);
+  }
+  return { problems, open };
+}
+
+function compareDiagnostic(runner: Runner, step: Extract<Step, { action: "expectDiagnostic" }>): StepOutcome {
+  const { selection } = runner;
+  if (selection.kind === "oracle") return fine;
+  const keys = expectationKeys(selection.label, selection.product);
+  if (step.engines.length > 0 && !step.engines.some((engine) => keys.includes(engine))) return fine;
+  const found = runner
+    .diagnostics()
+    .some(
+      (one) =>
+        (step.code === undefined || one.code === step.code) &&
+        (step.policy === undefined || one.policy === step.policy) &&
+        (step.message === undefined || one.message.includes(step.message)),
+    );
+  if (found !== step.absent) return fine;
+  const what = [step.code, step.policy, step.message].filter((part) => part !== undefined).join(" ");
+  return { problems: [step.absent ? `diagnostic given all the same: ${what}` : `no such diagnostic: ${what}`], open: 0 };
+}
+
+/** The oracle: no packets, no time; only what the API says of the present state. */
+class OracleRunner implements Runner {
+  readonly selection: Extract<Selection, { kind: "oracle" }>;
+  state: ClusterState;
+
+  constructor(state: ClusterState, selection: Extract<Selection, { kind: "oracle" }>) {
+    this.state = state;
+    this.selection = selection;
+  }
+  edit(built: BuiltCluster): void {
+    this.state = built.state;
+  }
+  verdict(cell: Cell): CellVerdict {
+    return createOracle(this.state, this.selection.readings).judge(cell).verdict;
+  }
+  probe(_from: TableEnd, _to: TableEnd, cell: Cell): Answer {
+    const verdict = this.verdict(cell);
+    // whether anybody listens is not the API's business: a refusal, too, means that packets pass
+    const satisfies = { allow: ["connected", "refused"], deny: ["timeout"], undefined: ["undefined"], some: [] }[verdict];
+    return { said: verdict, satisfies };
+  }
+  connect(_name: string, from: TableEnd, to: TableEnd, cell: Cell): Answer {
+    return this.probe(from, to, cell);
+  }
+  send(): undefined {
+    return undefined;
+  }
+  close(): void {}
+  advance(): void {}
+  restart(): void {}
+  diagnostics(): readonly DiagnosticDocument[] {
+    return [];
+  }
+  nowNs(): number {
+    return 0;
+  }
+  packets(): number {
+    return 0;
+  }
+}
+
+/** Source ports of matrix cells; hosts' own connections start above. */
+const firstJudgePort = 1024;
+const judgePorts = 31_744;
+
+class EngineRunner implements Runner {
+  readonly selection: Extract<Selection, { kind: "product" }>;
+  readonly #cluster: LiveCluster;
+  readonly #flows = new Map<string, Flow>();
+  #judged = 0;
+
+  constructor(state: ClusterState, selection: Extract<Selection, { kind: "product" }>, options: RunOptions) {
+    this.selection = selection;
+    this.#cluster = new LiveCluster(state, selection, { seed: options.seed, ...(options.network ? { network: options.network } : {}) });
+  }
+  get state(): ClusterState {
+    return this.#cluster.state;
+  }
+  edit(built: BuiltCluster): void {
+    this.#cluster.edit(built);
+  }
+  verdict(cell: Cell): CellVerdict {
+    const { network } = this.#cluster;
+    const [src, dst] = [endAddress(cell.from, cell.family), endAddress(cell.to, cell.family)];
+    if (src === undefined || dst === undefined || cell.from.kind === "external") return "deny";
+    const sourcePort = firstJudgePort + (this.#judged++ % judgePorts);
+    const attempt = { from: stationOf(cell.from), src, dst, protocol: cell.protocol, port: cell.port, sourcePort };
+    return judgeConnection(network, attempt).isAllowed ? "allow" : "deny";
+  }
+  probe(from: TableEnd, to: TableEnd, cell: Cell, timeoutNs: number): Answer {
+    const flow = this.#open(from, to, cell, timeoutNs);
+    this.#cluster.hosts.close(flow);
+    return { said: flow.outcome, satisfies: [flow.outcome] };
+  }
+  connect(name: string, from: TableEnd, to: TableEnd, cell: Cell): Answer {
+    const flow = this.#open(from, to, cell, 3e9);
+    this.#flows.set(name, flow);
+    return { said: flow.outcome, satisfies: [flow.outcome] };
+  }
+  #open(from: TableEnd, to: TableEnd, cell: Cell, timeoutNs: number): Flow {
+    const { network, hosts } = this.#cluster;
+    return hosts.connect(flowRequest(network, from, to, cell), timeoutNs);
+  }
+  send(name: string, side: "client" | "server"): string {
+    const flow = this.#flows.get(name);
+    assert(flow !== undefined, "the scenario was checked: every flow is opened before it is used");
+    return this.#cluster.hosts.send(flow, side);
+  }
+  close(name: string): void {
+    const flow = this.#flows.get(name);
+    if (flow !== undefined) this.#cluster.hosts.close(flow);
+  }
+  advance(durationNs: number): void {
+    this.#cluster.advance(durationNs);
+  }
+  restart(node: string | undefined): void {
+    this.#cluster.restart(node);
+  }
+  diagnostics(): readonly DiagnosticDocument[] {
+    // each node's agent says the same of a policy
+    const unique = new Map(this.#cluster.diagnostics.map((one) => [`${one.code} ${one.policy} ${one.message}`, one]));
+    return [...unique.values()].map(diagnosticDocument);
+  }
+  nowNs(): number {
+    return this.#cluster.network.loop.nowNs();
+  }
+  packets(): number {
+    return this.#cluster.network.counts.sent;
+  }
+}
+

@@ -1,0 +1,169 @@
+/**
+ * A capture of a real AKS cluster running Azure NPM: its iptables dump, NPM's own cache of pods, namespaces and set
+ * names, and the published table of which of nine pods may reach which (four protocol-port pairs a cell).
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { Verdict } from "../../src/filter/index.ts";
+import { hostEntry, type IpsetEntry, type IpsetRepr, type IpsetType } from "../../src/filter/ipset/index.ts";
+import { restoreRuleset, saveRuleset } from "../../src/filter/iptables/index.ts";
+import { tcp, udp } from "../../src/packet/index.ts";
+import { IpProtocol, protocolNumber, TcpFlag } from "../../src/wire/index.ts";
+import { ip, TestNode } from "../filter/node.ts";
+
+const folder = join(process.env.PODWIRE_SHARED ?? "../shared", "truth/azure-npm-capture");
+const isHere = existsSync(folder);
+
+interface CachedPod {
+  readonly Name: string;
+  readonly Namespace: string;
+  readonly PodIP: string;
+  readonly Labels: Readonly<Record<string, string>>;
+  readonly ContainerPorts: readonly { name: string; containerPort: number; protocol: string }[];
+}
+
+interface Cache {
+  readonly NsMap: Readonly<Record<string, { readonly Name: string; readonly LabelsMap: Readonly<Record<string, string>> }>>;
+  readonly PodMap: Readonly<Record<string, CachedPod>>;
+  readonly SetMap: Readonly<Record<string, string>>;
+}
+
+/** Members of one set, from its readable name: NPM's naming says who belongs to it. */
+function setOf(name: string, title: string, cache: Cache): IpsetRepr {
+  const pods = Object.values(cache.PodMap);
+  const namespaces = Object.values(cache.NsMap);
+  const dash = title.indexOf("-");
+  const [kind, rest] = title.startsWith("namedport:") ? ["namedport", title.slice(10)] : [title.slice(0, dash), title.slice(dash + 1)];
+  const hashed = (wanted: string): IpsetEntry => {
+    const found = Object.entries(cache.SetMap).find(([, candidate]) => candidate === wanted)?.[0];
+    if (found === undefined) throw new Error(`the capture has no set ${wanted}`);
+    return { set: found };
+  };
+  const [key = "", ...values] = rest.split(":");
+  const hasLabel = (labels: Readonly<Record<string, string>>): boolean =>
+    values.length === 0 ? key in labels : labels[key] === values.join(":");
+  let type: IpsetType = "hash:net";
+  let entries: readonly IpsetEntry[];
+  switch (kind) {
+    case "ns":
+      entries = pods.filter((pod) => pod.Namespace === rest).map((pod) => hostEntry(ip(pod.PodIP)));
+      break;
+    case "podlabel":
+      entries = pods.filter((pod) => hasLabel(pod.Labels)).map((pod) => hostEntry(ip(pod.PodIP)));
+      break;
+    case "nslabel":
+      type = "list:set";
+      entries = namespaces
+        .filter(({ LabelsMap }) => rest === "all-namespaces" || hasLabel(LabelsMap))
+        .map(({ Name }) => hashed(`ns-${Name}`));
+      break;
+    case "nestedlabel":
+      type = "list:set";
+      entries = values.map((value) => hashed(`podlabel-${key}:${value}`));
+      break;
+    case "namedport":
+      type = "hash:ip,port";
+      entries = pods.flatMap((pod) =>
+        pod.ContainerPorts.filter((port) => port.name === rest).map((port) => ({
+          ...hostEntry(ip(pod.PodIP)),
+          protocol: protocolNumber(port.protocol) ?? 0,
+          port: port.containerPort,
+        })),
+      );
+      break;
+    default:
+      throw new Error(`no such kind of set: ${title}`);
+  }
+  return { name, type, family: 4, hashsize: 1024, maxelem: type === "list:set" ? 8 : 65536, entries, title };
+}
+
+const probes = [
+  { protocol: IpProtocol.tcp, port: 80 },
+  { protocol: IpProtocol.tcp, port: 81 },
+  { protocol: IpProtocol.udp, port: 80 },
+  { protocol: IpProtocol.udp, port: 81 },
+] as const;
+
+interface Cell {
+  readonly from: string;
+  readonly to: string;
+  readonly probe: number;
+  readonly isAllowed: boolean;
+}
+
+/** The comment table of netpol.yaml: columns are destinations, four marks a cell in the order of `probes`. */
+function publishedCells(yaml: string): readonly Cell[] {
+  const rows = yaml
+    .split("\n")
+    .filter((line) => line.startsWith("# |"))
+    .map((line) => line.slice(2).split("|").slice(1, -1).map((field) => field.trim()));
+  const targets = rows[0]?.slice(1).map((name) => name.toLowerCase()) ?? [];
+  return rows
+    .filter(([head]) => /^[a-z]\/[a-z]$/.test(head ?? ""))
+    .flatMap(([from = "", ...fields]) =>
+      fields.flatMap((field, column) =>
+        field.split(" ").map((mark, probe) => {
+          if (mark !== "." && mark !== "X") throw new Error(`neither . nor X: ${mark}`);
+          return { from, to: targets[column] ?? "", probe, isAllowed: mark === "." };
+        }),
+      ),
+    );
+}
+
+describe.skipIf(!isHere)("capture of an AKS node under Azure NPM (skipped where the external truth is absent)", () => {
+  const dump = isHere ? readFileSync(join(folder, "iptablesave-v2"), "utf8") : "";
+  const load = () => {
+    const cache = JSON.parse(readFileSync(join(folder, "npmcachev2.json"), "utf8")) as Cache;
+    const sets = Object.entries(cache.SetMap).map(([name, title]) => setOf(name, title, cache));
+    return { cache, sets, v4: restoreRuleset(dump, "iptablesave-v2") };
+  };
+  const verdictOf = (node: TestNode, cache: Cache, { from, to, probe }: Cell, sport: number): number => {
+    const [src, dst] = [cache.PodMap[from]?.PodIP ?? "", cache.PodMap[to]?.PodIP ?? ""];
+    const { protocol, port } = probes[probe] ?? probes[0];
+    const ends = { src, dst, sport, dport: port };
+    return node.pass(protocol === IpProtocol.tcp ? tcp({ ...ends, flags: TcpFlag.syn }) : udp(ends)).verdict;
+  };
+
+  it("restores the whole dump: saved again it is the same text, counters included", () => {
+    const statements = (text: string) => text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+    expect(statements(saveRuleset(restoreRuleset(dump, "iptablesave-v2"), { counters: true }))).toEqual(statements(dump));
+    expect(Object.keys(restoreRuleset(dump, "iptablesave-v2").tables)).toEqual(["mangle", "nat", "filter", "security"]);
+  });
+
+  it("gives every one of the 324 published verdicts to NEW packets at FORWARD", () => {
+    const { cache, sets, v4 } = load();
+    const cells = publishedCells(readFileSync(join(folder, "netpol.yaml"), "utf8"));
+    expect(cells).toHaveLength(9 * 9 * probes.length);
+    const node = new TestNode({ v4, sets: new Map(sets.map((set) => [set.name, set])) });
+    const wrong = cells.filter(
+      (cell, i) => (verdictOf(node, cache, cell, 20_000 + i) === Verdict.accept) !== cell.isAllowed,
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("depends on the sets: with all of them empty nothing is denied", () => {
+    const { cache, sets, v4 } = load();
+    const cells = publishedCells(readFileSync(join(folder, "netpol.yaml"), "utf8"));
+    const node = new TestNode({ v4, sets: new Map(sets.map((set) => [set.name, { ...set, entries: [] }])) });
+    const denied = cells.filter((cell, i) => verdictOf(node, cache, cell, 20_000 + i) !== Verdict.accept);
+    expect(denied).toEqual([]);
+    expect(cells.some(({ isAllowed }) => !isAllowed)).toBe(true);
+  });
+
+  it("runs kube-proxy's rules: a packet to the DNS service goes to one of its two pods, by chance", () => {
+    const { cache, sets, v4 } = load();
+    const node = new TestNode({ v4, sets: new Map(sets.map((set) => [set.name, set])) });
+    const rule = dump.split("\n").find((line) => line.includes('"kube-system/kube-dns:dns cluster IP"') && line.includes("KUBE-SVC-"));
+    const service = /-d ([0-9.]+)\/32/.exec(rule ?? "")?.[1] ?? "";
+    const reached = new Map<string, number>();
+    for (let i = 0; i < 200; i++) {
+      const src = cache.PodMap["x/b"]?.PodIP ?? "";
+      const { bytes } = node.pass(udp({ src, dst: service, sport: 30_000 + i, dport: 53 }));
+      const dst = bytes.subarray(16, 20).join(".");
+      reached.set(dst, (reached.get(dst) ?? 0) + 1);
+    }
+    expect([...reached.keys()].sort()).toEqual(["10.224.0.15", "10.224.0.41"]);
+    expect(Math.min(...reached.values())).toBeGreaterThan(60);
+  });
+});
