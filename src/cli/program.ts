@@ -1,6 +1,10 @@
 /** The command line: one file per command, put together here. */
 import { Command } from "commander";
+import { addBenchCommand } from "./commands/bench.ts";
+import { addCaptureCommand } from "./commands/capture.ts";
 import { addConnectionCommands } from "./commands/connection.ts";
+import { addDemoCommand } from "./commands/demo.ts";
+import { addFileCommands } from "./commands/files.ts";
 import { addInfoCommands } from "./commands/info.ts";
 import { addMatrixCommands } from "./commands/matrix.ts";
 import { addRunCommand } from "./commands/run.ts";
@@ -24,6 +28,10 @@ export async function runCli(args: readonly string[]): Promise<number> {
   addRunCommand(program, finish);
   addMatrixCommands(program, finish);
   addConnectionCommands(program, finish);
+  addFileCommands(program, finish);
+  addCaptureCommand(program, finish);
+  addBenchCommand(program, finish);
+  addDemoCommand(program, finish);
   addInfoCommands(program, finish);
   for (const command of program.commands) command.exitOverride().option("--debug", "stack traces with errors");
   if (args.length === 0) {

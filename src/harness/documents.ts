@@ -133,8 +133,8 @@ export interface TraceDocument extends Document {
   readonly oracle: { readonly verdict: string; readonly explanation: readonly string[] };
   /** The rule that dropped or rejected the packet. */
   readonly decidedBy?: TraceEntryDocument;
-  /** The policy and line whose default deny the packet met last before it was dropped. */
-  readonly deniedBecause?: TraceOriginDocument;
+  /** The policies (with their lines) whose denials the packet met before it was dropped. */
+  readonly deniedBecause?: readonly TraceOriginDocument[];
 }
 
 export interface DiffGroup {
@@ -206,4 +206,35 @@ export interface EnginesDocument extends Document {
       readonly versions: string;
     }[];
   }[];
+}
+
+export interface BenchResultDocument {
+  readonly engine: string;
+  readonly engineVersion: string;
+  readonly path: "walk";
+  /** What the packets are: first packets of connections, or packets of known ones. */
+  readonly connections: "new" | "established";
+  readonly nsPerDecision: number;
+  readonly decisionsPerSecond: number;
+  readonly packets: number;
+  readonly accepted: number;
+  readonly resultHash: string;
+  readonly rules: number;
+  readonly setEntries: number;
+  readonly buildMs: number;
+  readonly compileMs: number;
+  readonly linkMs: number;
+  readonly rssBytes: number;
+}
+
+export interface BenchDocument extends Document {
+  readonly machine: { readonly node: string; readonly cpu: string; readonly cores: number; readonly load: number };
+  readonly cluster: {
+    readonly profile: string;
+    readonly nodes: number;
+    readonly pods: number;
+    readonly namespaces: number;
+    readonly policies: number;
+  };
+  readonly results: readonly BenchResultDocument[];
 }

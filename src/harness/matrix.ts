@@ -195,3 +195,8 @@ export function diagnosticDocument(diagnostic: Diagnostic): DiagnosticDocument {
     ...(origin?.source === undefined ? {} : { file: origin.source.file }),
   };
 }
+
+/** One line for a person. */
+export function diagnosticText({ severity, message }: Diagnostic): string {
+  return `${severity}: ${message}`;
+}

@@ -1,6 +1,7 @@
 /** Origins with their line: found by reading the manifest again, only when someone asks. */
 import type { Origin } from "../base/index.ts";
 import { locate, type ManifestInput } from "../k8s/index.ts";
+import { manifestFile } from "../scenario/index.ts";
 import type { TraceOriginDocument } from "./documents.ts";
 
 export type OriginPlacer = (origin: Origin) => TraceOriginDocument;
@@ -17,7 +18,7 @@ export function createOriginPlacer(inputs: readonly ManifestInput[]): OriginPlac
       const input = source === undefined ? undefined : byName.get(source.file);
       const place = input === undefined || source === undefined ? {} : locate(input, source, path);
       document = {
-        ...(place.file === undefined ? {} : { file: place.file }),
+        ...(place.file === undefined ? {} : { file: manifestFile(place.file) }),
         ...(place.line === undefined ? {} : { line: place.line }),
         policy: kind === "NetworkPolicy" ? name : `${name} (${kind})`,
         ...(path === "" ? {} : { path }),

@@ -38,7 +38,7 @@ export function traceConnection(
     }
   }
   const deciding = packets.flatMap((packet) => packet.entries).find((entry) => entry.decided);
-  const because = deciding === undefined ? undefined : reasonOf(packets, deciding, by(judgement));
+  const because = deciding === undefined || judgement?.isAllowed ? [] : reasonsOf(packets, deciding, by(judgement));
   const direction = by(judgement);
   const oracle = createOracle(cluster.state, defaultReadings);
   return {
@@ -55,7 +55,7 @@ export function traceConnection(
     packets,
     oracle: { verdict: oracle.judge(cell).verdict, explanation: oracleLines(oracle.explain(cell), place) },
     ...(deciding === undefined || judgement?.isAllowed ? {} : { decidedBy: deciding }),
-    ...(because === undefined ? {} : { deniedBecause: because }),
+    ...(because.length === 0 ? {} : { deniedBecause: because }),
   };
 }
 
@@ -65,18 +65,18 @@ function by(judgement: Judgement | undefined): "egress" | "ingress" | undefined 
   return stopped?.disposition === "denied-ingress" ? "ingress" : undefined;
 }
 
-/** The policy behind a drop: what denied last, by default or by a rule, on the way to it in the same hook. */
-function reasonOf(
+/** The policies behind a drop: what denied on the way to it in the same hook, by default or by a rule. */
+function reasonsOf(
   packets: readonly TracePacketDocument[],
   deciding: TraceEntryDocument,
   direction: "egress" | "ingress" | undefined,
-): TraceOriginDocument | undefined {
+): readonly TraceOriginDocument[] {
   const same = packets.flatMap((packet) => packet.entries).filter((entry) => entry.node === deciding.node && entry.hook === deciding.hook);
   const denying = same.filter(({ matched, origin }) => matched && (origin?.role === "default-deny" || origin?.role === "deny"));
-  const named = denying.filter(({ origin }) => origin?.file !== undefined && (direction === undefined || origin.direction === direction));
-  return (named.at(-1) ?? deciding).origin;
+  const named = denying.flatMap(({ origin }) => (origin?.file !== undefined && (direction === undefined || origin.direction === direction) ? [origin] : []));
+  if (named.length > 0) return named;
+  return deciding.origin === undefined ? [] : [deciding.origin];
 }
-
 function packetDocument(
   direction: "request" | "reply",
   bytes: Uint8Array,

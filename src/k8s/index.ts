@@ -3,7 +3,7 @@ export { type StateChange, stateChanges, type WatchedObject } from "./changes.ts
 export type { Cell, CellEnd, CellProtocol, ClusterOptions, ClusterState, NodePool } from "./cluster.ts";
 export { Fields } from "./fields.ts";
 export { kubenetBridge, podInterfaceName } from "./interfaces.ts";
-export { type LoadedObjects, loadManifests, type LoadOptions, noObjects, type VendorKind } from "./load.ts";
+export { type LoadedObjects, loadManifests, loadObjects, type LoadOptions, noObjects, type VendorKind } from "./load.ts";
 export { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
 export { locate, type ManifestInput } from "./parse.ts";
 export { formatSelector, matchesSelector } from "./selector.ts";

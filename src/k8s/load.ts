@@ -68,6 +68,21 @@ export function loadManifests(inputs: readonly ManifestInput[], options: LoadOpt
       issues.push(...error.issues);
     }
   }
+  return decodeAll(raws, byName, issues, options);
+}
+
+/** Objects that are there as data already; `name` names them in messages. @throws InputError with every problem. */
+export function loadObjects(name: string, objects: readonly Raw[], options: LoadOptions = {}): LoadedObjects {
+  const raws = objects.map((raw, itemIndex): RawObject => ({ raw, source: { file: name, documentIndex: 0, itemIndex } }));
+  return decodeAll(raws, new Map(), [], options);
+}
+
+function decodeAll(
+  raws: readonly RawObject[],
+  byName: ReadonlyMap<string, ManifestInput>,
+  issues: Issue[],
+  options: LoadOptions,
+): LoadedObjects {
   const loader = new Loader(options.vendorKinds ?? []);
   raws.forEach(({ raw, source }, i) => {
     const found = loader.add(raw, source);

@@ -5,8 +5,8 @@
 import { type Ip, type Mac, parseIp } from "../addr/index.ts";
 import { assert } from "../base/index.ts";
 import {
-  type ExtensionHeader,
   EtherType,
+  type ExtensionHeader,
   emitEthernet,
   emitIcmp,
   emitIpv4,
@@ -186,8 +186,11 @@ export function sctp(fields: SctpFields): Uint8Array {
 export function icmp(fields: IpFields & IcmpRepr & { readonly checksum?: number }): Uint8Array {
   const family = toIp(fields.src).family;
   const overrides = fields.checksum === undefined ? {} : { checksum: fields.checksum };
-  return assemble(fields, family === 4 ? IpProtocol.icmp : IpProtocol.icmpv6, sizeIcmp(fields), (bytes, sum) =>
-    emitIcmp(fields, bytes, 0, family === 4 ? 0 : sum, overrides),
+  return assemble(
+    fields,
+    family === 4 ? IpProtocol.icmp : IpProtocol.icmpv6,
+    sizeIcmp(fields),
+    (bytes, sum) => emitIcmp(fields, bytes, 0, family === 4 ? 0 : sum, overrides),
   );
 }
 
@@ -233,13 +236,17 @@ export function icmpError(
 }
 
 /** A packet of any protocol number with a raw payload. */
-export function ipPacket(fields: IpFields & { readonly protocol: number; readonly payload: Uint8Array }): Uint8Array {
+export function ipPacket(
+  fields: IpFields & { readonly protocol: number; readonly payload: Uint8Array },
+): Uint8Array {
   return assemble(fields, fields.protocol, fields.payload.length, (bytes) => bytes.set(fields.payload));
 }
 
 /** Splits a packet into fragments whose IP packets are at most `mtu` bytes (>= 68; IPv6 >= 96). */
 export function fragment(packet: Uint8Array, mtu: number, identification = 1): readonly Uint8Array[] {
-  return packet[0]! >>> 4 === 4 ? fragmentV4(packet, mtu, identification) : fragmentV6(packet, mtu, identification);
+  return packet[0]! >>> 4 === 4
+    ? fragmentV4(packet, mtu, identification)
+    : fragmentV6(packet, mtu, identification);
 }
 
 function fragmentV4(packet: Uint8Array, mtu: number, identification: number): readonly Uint8Array[] {

@@ -64,6 +64,61 @@ export function setIcmpIdentifier(batch: PacketBatch, row: number, identifier: n
   writeU16(batch.bytes, at + 2, updateChecksum(readU16(batch.bytes, at + 2), before, identifier));
 }
 
+/**
+ * Rewrites one side of the packet that an ICMP error carries: its address and its port (of an echo: the identifier).
+ * The carried checksums are kept right where they were not cut off, SCTP's CRC32c excepted, and the error's own too.
+ */
+export function setEmbedded(
+  batch: PacketBatch,
+  row: number,
+  side: Side,
+  words: readonly number[],
+  port: number,
+): void {
+  assert(batch.status[row] === DecodeStatus.ok, "an embedded packet is edited in an undecoded row");
+  const { bytes } = batch;
+  const outerSumAt = batch.offset[row]! + batch.transport[row]! + 2;
+  const at = outerSumAt + 6;
+  const end = packetEnd(batch, row);
+  const isV4 = batch.family[row] === 4;
+  const transportAt = at + (isV4 ? (bytes[at]! & 15) * 4 : 40);
+  const protocol = bytes[at + (isV4 ? 9 : 6)]!;
+  const put = (position: number, value: number): void => {
+    const before = readU16(bytes, position);
+    writeU16(bytes, position, value);
+    writeU16(bytes, outerSumAt, updateChecksum(readU16(bytes, outerSumAt), before, value));
+  };
+  const sumAt = embeddedSumAt(bytes, transportAt, protocol, end);
+  const replace = (position: number, value: number, isInSum: boolean): void => {
+    const before = readU16(bytes, position);
+    if (before === value) return;
+    put(position, value);
+    if (sumAt >= 0 && isInSum) put(sumAt, updateChecksum(readU16(bytes, sumAt), before, value));
+  };
+  const addressAt = at + (isV4 ? (side === "src" ? 12 : 16) : side === "src" ? 8 : 24);
+  words.forEach((word, i) => {
+    for (const [half, value] of [word >>> 16, word & 0xffff].entries()) {
+      const position = addressAt + 4 * i + 2 * half;
+      if (isV4) put(at + 10, updateChecksum(readU16(bytes, at + 10), readU16(bytes, position), value));
+      replace(position, value, protocol !== IpProtocol.icmp);
+    }
+  });
+  const isEcho = protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
+  const portAt = transportAt + (isEcho ? 4 : side === "src" ? 0 : 2);
+  if (isEcho || protocol === IpProtocol.tcp || protocol === IpProtocol.udp || protocol === IpProtocol.sctp)
+    if (portAt + 2 <= end) replace(portAt, port, true);
+}
+
+/** Offset of the carried packet's transport checksum; -1 when it has none or it was cut off. */
+function embeddedSumAt(bytes: Uint8Array, transportAt: number, protocol: number, end: number): number {
+  const offset = { [IpProtocol.tcp]: 16, [IpProtocol.udp]: 6, [IpProtocol.icmp]: 2, [IpProtocol.icmpv6]: 2 }[
+    protocol
+  ];
+  if (offset === undefined || transportAt + offset + 2 > end) return -1;
+  const isUnused = protocol === IpProtocol.udp && readU16(bytes, transportAt + offset) === 0;
+  return isUnused ? -1 : transportAt + offset;
+}
+
 /** Lowers TTL or hop limit by one. Returns false, changing nothing, when it would reach zero. */
 export function decrementTtl(batch: PacketBatch, row: number): boolean {
   const { bytes } = batch;
@@ -110,7 +165,13 @@ function transportSumAt(batch: PacketBatch, row: number): number {
   }
 }
 
-function fixTransportSum(batch: PacketBatch, row: number, before: number, after: number, isWord: boolean): void {
+function fixTransportSum(
+  batch: PacketBatch,
+  row: number,
+  before: number,
+  after: number,
+  isWord: boolean,
+): void {
   const at = transportSumAt(batch, row);
   if (at < 0) return;
   const old = readU16(batch.bytes, at);

@@ -27,5 +27,14 @@ export {
   udp,
 } from "./build.ts";
 export { decode, decodeRow } from "./decode.ts";
-export { decrementTtl, packetEnd, type Side, setAddress, setDscp, setIcmpIdentifier, setPort } from "./edit.ts";
+export {
+  decrementTtl,
+  packetEnd,
+  type Side,
+  setAddress,
+  setDscp,
+  setEmbedded,
+  setIcmpIdentifier,
+  setPort,
+} from "./edit.ts";
 export { type PacketView, rowAddress, view } from "./view.ts";

@@ -1,8 +1,10 @@
 /** Saved results to text: pure functions, streamed in pieces. */
-import type { DiffDocument, EnginesDocument, MatrixDocument, ProbeDocument, RunDocument, TraceDocument } from "../harness/index.ts";
+import type { BenchDocument, DiffDocument, EnginesDocument, MatrixDocument, ProbeDocument, RunDocument, TraceDocument } from "../harness/index.ts";
 import { jsonPieces } from "./format.ts";
 import { matrixCsv, matrixJsonl, matrixMarkdown, matrixText } from "./matrix.ts";
 import {
+  benchCsv,
+  benchText,
   diffCsv,
   diffMarkdown,
   diffText,
@@ -49,3 +51,4 @@ export const runReport: Renderer<RunDocument> = {
 export const traceReport: Renderer<TraceDocument> = { text: traceText, json: jsonPieces, jsonl: jsonLine };
 export const probeReport: Renderer<ProbeDocument> = { text: probeText, json: jsonPieces, jsonl: jsonLine };
 export const enginesReport: Renderer<EnginesDocument> = { text: enginesText, json: jsonPieces, jsonl: jsonLine };
+export const benchReport: Renderer<BenchDocument> = { text: benchText, json: jsonPieces, jsonl: jsonLine, csv: benchCsv };

@@ -1,6 +1,6 @@
 /** Reports of diff, run, probe and engines. */
 import Table from "cli-table3";
-import type { CellDocument, DiffDocument, EnginesDocument, ProbeDocument, RunDocument, RunResultDocument } from "../harness/index.ts";
+import type { BenchDocument, CellDocument, DiffDocument, EnginesDocument, ProbeDocument, RunDocument, RunResultDocument } from "../harness/index.ts";
 import { csvLine, duration, markdownTable, thousands, xml } from "./format.ts";
 import { portText } from "./matrix.ts";
 import { type ReportOptions, styleOf } from "./style.ts";
@@ -111,4 +111,25 @@ export function* enginesText(document: EnginesDocument, options: ReportOptions):
     for (const { id, cause, source, versions } of engine.divergences) yield `    ${style.open(id)} (${versions}): ${cause}\n      ${style.dim(source)}\n`;
     yield "\n";
   }
+}
+
+export function* benchText(document: BenchDocument, options: ReportOptions): Iterable<string> {
+  const style = styleOf(options.color);
+  const { cluster, machine } = document;
+  yield `${cluster.profile}: ${thousands(cluster.nodes)} nodes, ${thousands(cluster.pods)} pods, ${thousands(cluster.policies)} policies; seed ${document.seed}\n`;
+  yield `${style.dim(`Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores, load ${machine.load.toFixed(1)}; the best of 7 rounds, absolute figures vary with the machine`)}\n`;
+  for (const result of document.results) {
+    const { engine, connections, decisionsPerSecond, nsPerDecision, packets, accepted, resultHash } = result;
+    yield `${style.strong(engine)} (${result.engineVersion}), ${connections} connections: ${style.good(`${thousands(Math.round(decisionsPerSecond))} decisions/s`)}, `;
+    yield `${thousands(Math.round(nsPerDecision))} ns each; ${accepted} of ${packets} accepted (hash ${resultHash})\n`;
+    if (connections !== "new") continue;
+    yield `  ${thousands(result.rules)} rules, ${thousands(result.setEntries)} set entries a node; cluster ${result.buildMs.toFixed(0)} ms, `;
+    yield `compile ${result.compileMs.toFixed(0)} ms for all nodes, link ${result.linkMs.toFixed(0)} ms for one\n`;
+  }
+}
+
+export function* benchCsv(document: BenchDocument): Iterable<string> {
+  yield csvLine(["engine", "path", "connections", "decisionsPerSecond", "nsPerDecision", "compileMs", "linkMs", "rules", "setEntries", "resultHash"]);
+  for (const one of document.results)
+    yield csvLine([one.engine, one.path, one.connections, one.decisionsPerSecond, one.nsPerDecision, one.compileMs, one.linkMs, one.rules, one.setEntries, one.resultHash]);
 }

@@ -16,7 +16,8 @@ export function* traceText(document: TraceDocument, options: ReportOptions): Ite
     const where = packet.at === undefined ? "" : ` on ${packet.at}`;
     yield `  ${packet.disposition === "delivered" ? style.good("delivered") : style.bad(packet.disposition)}${where}\n`;
   }
-  if (document.deniedBecause !== undefined) yield `\ndenied because of ${originText(document.deniedBecause)}\n`;
+  for (const origin of document.deniedBecause ?? []) yield `\ndenied because of ${originText(origin)}`;
+  if (document.deniedBecause !== undefined) yield "\n";
   yield `\nthe Kubernetes API says: ${document.oracle.verdict}\n`;
   for (const line of document.oracle.explanation) yield `  ${line}\n`;
 }

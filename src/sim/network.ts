@@ -144,11 +144,14 @@ export class Network {
   /** Sends and follows the packet to its end at once, leaving the clock alone. */
   deliver(from: string, bytes: Uint8Array, watcher?: HookWatcher): PacketFate {
     const emitted: PacketFate["emitted"][number][] = [];
+    this.counts.sent++;
     let hop = this.#leave(from, bytes);
     for (let hops = 0; hop.kind === "next"; hops++) {
       assert(hops < 64, "a packet circles");
       hop = this.#hop(hop.transit, emitted, watcher);
     }
+    if (hop.fate.disposition === "delivered") this.counts.delivered++;
+    else this.counts.dropped++;
     return { ...hop.fate, emitted };
   }
 

@@ -2,7 +2,12 @@
 import { type Ip, parseIp } from "../../src/addr/index.ts";
 import { createPrng } from "../../src/base/index.ts";
 import { createHookResults, Hook, type LinkContext, Verdict } from "../../src/filter/index.ts";
-import { type IptablesDatapath, type IptablesTables, linkIptables, type Ruleset } from "../../src/filter/iptables/index.ts";
+import {
+  type IptablesDatapath,
+  type IptablesTables,
+  linkIptables,
+  type Ruleset,
+} from "../../src/filter/iptables/index.ts";
 import type { ConntrackOptions } from "../../src/filter/netfilter/index.ts";
 import { append, createBatch, decodeRow, type PacketBatch, rowBytes } from "../../src/packet/index.ts";
 

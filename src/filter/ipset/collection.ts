@@ -16,6 +16,7 @@ export type IpsetCommand =
       readonly type: IpsetType;
       readonly family: 4 | 6;
       readonly maxelem?: number;
+      readonly hashsize?: number;
       /** `--exist`: no error if the same set is there. */
       readonly exist: boolean;
       readonly title?: string;
@@ -29,6 +30,7 @@ const done: ApplyResult = { ok: true };
 
 /** Default `maxelem` of hash sets; of `list:set` the default `size` is 8, which the kernel grows as needed. */
 export const maxelemDefault = 65536;
+const hashsizeDefault = 1024;
 
 export class SetCollection {
   readonly #sets = new Map<string, LiveSet>();
@@ -106,7 +108,7 @@ export class SetCollection {
       name,
       type,
       family,
-      hashsize: 1024,
+      hashsize: command.hashsize ?? hashsizeDefault,
       maxelem,
       ...(command.title === undefined ? {} : { title: command.title }),
     });

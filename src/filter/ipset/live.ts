@@ -13,7 +13,7 @@ import type { IpsetEntry, IpsetRepr, IpsetType } from "./repr.ts";
 import { SlotState, WordTable } from "./table.ts";
 
 /** Which address or port of the packet a dimension of a set looks at. */
-export const Dimension = { firstIsSrc: 1, secondIsSrc: 2 } as const;
+export const Dimension = { firstIsSrc: 1, secondIsSrc: 2, hasSecond: 4 } as const;
 
 const scratch = new Uint32Array(5);
 
@@ -160,9 +160,13 @@ export class LiveSet {
   ): boolean {
     const words = this.family === 4 ? 1 : 4;
     if (this.#hasPort) {
+      if (!(dimensions & Dimension.hasSecond)) return false; // asked with fewer dimensions than it has (ip_set_test)
       const protocol = batch.protocol[row]!;
-      if (batch.status[row] !== DecodeStatus.ok || !hasPortKey(protocol)) return false;
-      const isSrc = (dimensions & Dimension.secondIsSrc) !== 0 && protocol !== IpProtocol.icmp;
+      const isReadable = batch.status[row] === DecodeStatus.ok;
+      if (!isReadable && (hasPortKey(protocol) || batch.status[row] !== DecodeStatus.laterFragment))
+        return false;
+      const isIcmp = protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
+      const isSrc = (dimensions & Dimension.secondIsSrc) !== 0 && !isIcmp;
       scratch[words] = ((protocol << 16) | (isSrc ? batch.sport[row]! : batch.dport[row]!)) >>> 0;
     }
     for (const { prefix, table } of this.#prefixes) {
@@ -196,7 +200,7 @@ export class LiveSet {
   }
 }
 
-/** Protocols whose packets have a "port" for a set (ip_set_get_ip4_port): ICMP's is type and code. */
+/** Protocols whose packets have a "port" for a set (ip_set_get_ip4_port): ICMP's is type and code; others count as 0. */
 function hasPortKey(protocol: number): boolean {
   return (
     protocol === IpProtocol.tcp ||

@@ -8,6 +8,7 @@
  */
 import { maskWord } from "../../addr/index.ts";
 import { InputError, unreachable } from "../../base/index.ts";
+import { Dimension } from "../ipset/index.ts";
 import {
   type AddrType,
   builtinChains,
@@ -226,7 +227,11 @@ class Linker {
       case "set": {
         head(Op.set, match.not);
         const [first, second] = match.flags;
-        code.push(numberOf(this.#sets, match.set), (first === "src" ? 1 : 0) | (second === "src" ? 2 : 0));
+        const dimensions =
+          (first === "src" ? Dimension.firstIsSrc : 0) |
+          (second === "src" ? Dimension.secondIsSrc : 0) |
+          (second === undefined ? 0 : Dimension.hasSecond);
+        code.push(numberOf(this.#sets, match.set), dimensions);
         return;
       }
       case "mark":

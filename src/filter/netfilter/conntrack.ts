@@ -24,15 +24,7 @@ import {
   sctpChecksumAt,
 } from "../../wire/index.ts";
 import { newSctpTrack, type SctpTrack, sctpTimeoutSeconds, trackSctp } from "./sctp-state.ts";
-import {
-  newTcpTrack,
-  nextTcpState,
-  TcpState,
-  type TcpTrack,
-  tcpFlagsAreValid,
-  tcpInWindow,
-  tcpTimeoutSeconds,
-} from "./tcp-state.ts";
+import { followTcp, newTcpTrack, openTcp, type TcpAnswer, type TcpTrack } from "./tcp-state.ts";
 import { invertIcmpType, invertTuple, type Tuple, TupleTable, tupleOfRow, tupleWords } from "./tuples.ts";
 
 export interface ConntrackOptions {
@@ -152,6 +144,14 @@ export class Conntrack {
   confirm(batch: PacketBatch, row: number): void {
     const entry = this.entryOf(batch, row);
     if (entry === undefined || entry.confirmed) return;
+    const rival = this.#liveRef(entry.tuples[0]);
+    if (rival >= 0 && rival >>> 1 !== entry.id) {
+      // An equal packet of the same batch was confirmed first: this one joins its connection.
+      this.#entries[entry.id] = undefined;
+      this.#free.push(entry.id);
+      batch.state.ctEntry[row] = ((rival >>> 1) + 1) | (rival & 1 ? replyBit : 0);
+      return;
+    }
     entry.confirmed = true;
     this.#table.set(entry.tuples[0], entry.id * 2);
     this.#table.set(entry.tuples[1], entry.id * 2 + 1);
@@ -194,8 +194,8 @@ export class Conntrack {
     const sctp = protocol === IpProtocol.sctp ? newSctpTrack() : undefined;
     const end = packetEnd(batch, row);
     let isValid = true;
-    if (tcp !== undefined) isValid = this.#openTcp(tcp, batch, row, end);
-    else if (sctp !== undefined) isValid = trackSctp(sctp, 0, batch, row, end);
+    if (tcp !== undefined) isValid = openTcp(tcp, batch, row, end, this.options.tcpLoose);
+    else if (sctp !== undefined) isValid = trackSctp(sctp, 0, batch, row, end) !== "invalid";
     else if (protocol === IpProtocol.icmp) isValid = [8, 13, 15, 17].includes(batch.dport[row]! >>> 8);
     else if (protocol === IpProtocol.icmpv6) isValid = batch.dport[row]! >>> 8 === 128;
     if (!isValid) {
@@ -226,60 +226,31 @@ export class Conntrack {
     batch.state.ctState[row] = CtState.new;
   }
 
-  #openTcp(tcp: TcpTrack, batch: PacketBatch, row: number, end: number): boolean {
-    const flags = batch.tcpFlags[row]!;
-    if (!tcpFlagsAreValid(flags)) return false;
-    const next = nextTcpState(TcpState.none, 0, flags);
-    if (next === TcpState.invalid || next === TcpState.ignore) return false;
-    if (next !== TcpState.synSent && !this.options.tcpLoose) return false;
-    tcpInWindow(tcp, 0, batch, row, end);
-    tcp.state = next;
-    return true;
-  }
-
   #follow(batch: PacketBatch, row: number, entry: CtEntry, direction: 0 | 1): void {
     const { ctState, ctEntry } = batch.state;
-    if (entry.tcp !== undefined) {
-      const verdict = this.#followTcp(batch, row, entry.tcp, direction);
-      if (verdict !== "track") {
-        if (verdict === "reopen") {
-          this.#remove(entry);
-          this.#open(batch, row);
-        } else {
-          ctState[row] = CtState.invalid;
-        }
-        return;
-      }
-    } else if (
-      entry.sctp !== undefined &&
-      !trackSctp(entry.sctp, direction, batch, row, packetEnd(batch, row))
-    ) {
+    const answer = this.#followTransport(batch, row, entry, direction);
+    if (answer === "reopen") {
+      this.#remove(entry);
+      this.#open(batch, row);
+      return;
+    }
+    if (answer === "invalid") {
       ctState[row] = CtState.invalid;
       return;
     }
     if (direction === 1) entry.seenReply = true;
-    this.#refresh(entry);
+    if (answer === "kill") entry.expiresNs = this.#nowNs();
+    else if (answer === "track") this.#refresh(entry);
     ctEntry[row] = ((entry.id + 1) | (direction === 1 ? replyBit : 0)) >>> 0;
     ctState[row] = direction === 1 || entry.seenReply ? CtState.established : CtState.new;
   }
 
-  #followTcp(
-    batch: PacketBatch,
-    row: number,
-    tcp: TcpTrack,
-    direction: 0 | 1,
-  ): "track" | "invalid" | "reopen" {
-    const flags = batch.tcpFlags[row]!;
-    if (!tcpFlagsAreValid(flags)) return "invalid";
-    const next = nextTcpState(tcp.state, direction, flags);
-    if (next === TcpState.ignore) return "track";
-    if (next === TcpState.invalid) return "invalid";
-    const isOver = tcp.state === TcpState.timeWait || tcp.state === TcpState.close;
-    if (next === TcpState.synSent && isOver && direction === 0) return "reopen";
-    if (!tcpInWindow(tcp, direction, batch, row, packetEnd(batch, row)) && !this.options.tcpBeLiberal)
-      return "invalid";
-    tcp.state = next;
-    return "track";
+  #followTransport(batch: PacketBatch, row: number, entry: CtEntry, direction: 0 | 1): TcpAnswer {
+    const end = packetEnd(batch, row);
+    const { tcp, sctp } = entry;
+    if (tcp !== undefined)
+      return followTcp(tcp, direction, batch, row, end, entry.seenReply, this.options.tcpBeLiberal);
+    return sctp === undefined ? "track" : trackSctp(sctp, direction, batch, row, end);
   }
 
   #refresh(entry: CtEntry): void {
@@ -347,7 +318,7 @@ export class Conntrack {
 }
 
 function timeoutSeconds(entry: CtEntry): number {
-  if (entry.tcp !== undefined) return tcpTimeoutSeconds[entry.tcp.state] ?? 10;
+  if (entry.tcp !== undefined) return entry.tcp.timeoutSeconds;
   if (entry.sctp !== undefined) return sctpTimeoutSeconds[entry.sctp.state] ?? 10;
   switch (entry.protocol) {
     case IpProtocol.udp:

@@ -4,7 +4,14 @@
  * an ICMP error. A hook either rewrites destinations (PREROUTING, OUTPUT) or sources (POSTROUTING, INPUT).
  */
 import type { Prng } from "../../base/index.ts";
-import { CtState, type PacketBatch, setAddress, setIcmpIdentifier, setPort } from "../../packet/index.ts";
+import {
+  CtState,
+  type PacketBatch,
+  setAddress,
+  setEmbedded,
+  setIcmpIdentifier,
+  setPort,
+} from "../../packet/index.ts";
 import { IpProtocol } from "../../wire/index.ts";
 import { type Conntrack, type CtEntry, rowDirection } from "./conntrack.ts";
 import { invertTuple, type Tuple, tupleWords } from "./tuples.ts";
@@ -33,6 +40,7 @@ export function setupNat(
 ): boolean {
   if (manip === "src") entry.srcNatDone = true;
   else entry.dstNatDone = true;
+  if (choice !== undefined && choice.words === undefined) return false; // masquerade without an address to use
   const wanted: Tuple = new Uint32Array(tupleWords);
   invertTuple(entry.tuples[1], wanted); // what the packet looks like after the translations so far
   const before = wanted.slice();
@@ -66,6 +74,10 @@ function choosePort(
       : ((wanted[8]! & 0xffff0000) | port) >>> 0;
   };
   const [low, high] = choice?.ports ?? defaultRange(current, isSrc);
+  if (choice?.ports !== undefined && low === high) {
+    setKey(low); // the only choice, taken or not: a clash is solved by the source's port later, as the kernel does
+    return true;
+  }
   const inRange = choice?.ports === undefined || (current >= low && current <= high);
   if (inRange && !choice?.randomly && isFree()) return true;
   if (!isSrc && choice?.ports === undefined) return true; // a destination port is never changed unasked
@@ -91,18 +103,41 @@ export function applyNat(entry: CtEntry, batch: PacketBatch, row: number, manip:
   const direction = rowDirection(batch, row);
   const touchesSrc = (manip === "src") === (direction === 0);
   if (!(touchesSrc ? entry.srcNat : entry.dstNat)) return;
-  const target: Tuple = new Uint32Array(tupleWords);
-  invertTuple(entry.tuples[direction === 0 ? 1 : 0], target);
-  const words = batch.family[row] === 6 ? 4 : 1;
-  const address = [...target.subarray(manip === "src" ? 0 : 4, (manip === "src" ? 0 : 4) + words)];
-  setAddress(batch, row, manip, address);
-  if (batch.state.ctState[row] === CtState.related) return;
-  const port = manip === "src" ? target[8]! >>> 16 : target[8]! & 0xffff;
-  const protocol = batch.protocol[row]!;
-  if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) {
-    if (manip === "src" && direction === 0) setIcmpIdentifier(batch, row, target[8]! >>> 16);
-    else if (manip === "dst" && direction === 1) setIcmpIdentifier(batch, row, target[8]! >>> 16);
-  } else if (protocol === IpProtocol.tcp || protocol === IpProtocol.udp || protocol === IpProtocol.sctp) {
-    setPort(batch, row, manip, port);
+  const answering = entry.tuples[direction === 0 ? 1 : 0];
+  invertTuple(answering, target);
+  if (batch.state.ctState[row] === CtState.related) {
+    // The packet inside an ICMP error travels the other way: its opposite side is the one to translate.
+    const inner: Manip = manip === "src" ? "dst" : "src";
+    setEmbedded(
+      batch,
+      row,
+      inner,
+      sideWords(batch, row, answering, inner),
+      keyOf(answering, inner, entry.protocol),
+    );
+    setAddress(batch, row, manip, sideWords(batch, row, target, manip));
+    return;
   }
+  setAddress(batch, row, manip, sideWords(batch, row, target, manip));
+  const key = keyOf(target, manip, entry.protocol);
+  const { protocol } = entry;
+  if (isIcmp(protocol)) setIcmpIdentifier(batch, row, key);
+  else if (protocol === IpProtocol.tcp || protocol === IpProtocol.udp || protocol === IpProtocol.sctp)
+    setPort(batch, row, manip, key);
+}
+
+const target: Tuple = new Uint32Array(tupleWords);
+
+function isIcmp(protocol: number): boolean {
+  return protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
+}
+
+/** Port of a side of a tuple; of an echo, its identifier on either side. */
+function keyOf(tuple: Tuple, side: Manip, protocol: number): number {
+  return side === "src" || isIcmp(protocol) ? tuple[8]! >>> 16 : tuple[8]! & 0xffff;
+}
+
+function sideWords(batch: PacketBatch, row: number, tuple: Tuple, side: Manip): readonly number[] {
+  const start = side === "src" ? 0 : 4;
+  return [...tuple.subarray(start, start + (batch.family[row] === 6 ? 4 : 1))];
 }

@@ -1,10 +1,19 @@
 /**
- * TCP tracking: the state table and window check of the kernel's net/netfilter/nf_conntrack_proto_tcp.c (the window
- * algorithm is Guido van Rooij's "Real Stateful TCP Packet Filtering in IP Filter"). Time-outs are the kernel's
+ * TCP tracking: the state table of the kernel's net/netfilter/nf_conntrack_proto_tcp.c and its rules about packets that
+ * the table ignores, resets and reopened connections. Windows are checked in tcp-window.ts. Time-outs are the kernel's
  * defaults in seconds.
  */
 import type { PacketBatch } from "../../packet/index.ts";
-import { readU16, readU32, TcpFlag } from "../../wire/index.ts";
+import { TcpFlag } from "../../wire/index.ts";
+import {
+  before,
+  newSide,
+  readSegment,
+  type Segment,
+  startSide,
+  type TcpSide,
+  tcpInWindow,
+} from "./tcp-window.ts";
 
 export const TcpState = {
   none: 0,
@@ -22,8 +31,12 @@ export const TcpState = {
 } as const;
 
 export const tcpTimeoutSeconds: readonly number[] = [0, 120, 60, 432000, 120, 60, 30, 120, 10, 120];
-/** Data that nobody has acknowledged, and retransmission, shorten an entry's life. */
-export const tcpUnackedTimeoutSeconds = 300;
+/** Longest life of an entry with unacknowledged data, repeated retransmission, or no reply seen. */
+const unackedTimeoutSeconds = 300;
+const retransmissionMax = 3;
+
+/** Kinds of segment, in the order of the table. */
+const Kind = { syn: 0, synAck: 1, fin: 2, ack: 3, rst: 4, none: 5 } as const;
 
 const [, SS, SR, ES, FW, CW, LA, TW, CL, S2, IV, IG] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 
@@ -47,43 +60,49 @@ const transitions: readonly (readonly (readonly (number | undefined)[])[])[] = [
   ],
 ];
 
-/** What one direction has sent and may send. All sequence numbers are unsigned 32-bit. */
-export interface TcpSide {
-  end: number;
-  maxEnd: number;
-  maxWindow: number;
-  scale: number;
-  hasScale: boolean;
-  seen: boolean;
-  liberal: boolean;
-}
-
 export interface TcpTrack {
   state: number;
   readonly sides: readonly [TcpSide, TcpSide];
-  lastFlags: number;
+  /** Life of the entry after the last packet that counted. */
+  timeoutSeconds: number;
+  /** A three-way handshake was completed, or data went both ways. */
+  isAssured: boolean;
+  /** Of the last segment, ignored ones included. */
+  lastKind: number;
   lastDirection: number;
+  lastSeq: number;
+  lastAck: number;
+  lastEnd: number;
+  lastWindow: number;
+  lastScale: number;
+  lastHasScale: boolean;
+  retransmissions: number;
 }
 
 export function newTcpTrack(): TcpTrack {
-  const side = (): TcpSide => ({
-    end: 0,
-    maxEnd: 0,
-    maxWindow: 0,
-    scale: 0,
-    hasScale: false,
-    seen: false,
-    liberal: false,
-  });
-  return { state: TcpState.none, sides: [side(), side()], lastFlags: 0, lastDirection: 0 };
+  return {
+    state: TcpState.none,
+    sides: [newSide(), newSide()],
+    timeoutSeconds: 0,
+    isAssured: false,
+    lastKind: Kind.none,
+    lastDirection: 0,
+    lastSeq: 0,
+    lastAck: 0,
+    lastEnd: 0,
+    lastWindow: 0,
+    lastScale: 0,
+    lastHasScale: false,
+    retransmissions: 0,
+  };
 }
 
 function flagKind(flags: number): number {
-  if (flags & TcpFlag.rst) return 4;
-  if (flags & TcpFlag.syn) return flags & TcpFlag.ack ? 1 : 0;
-  if (flags & TcpFlag.fin) return 2;
-  if (flags & TcpFlag.ack) return 3;
-  return 5;
+  if (flags & TcpFlag.rst) return Kind.rst;
+  if (flags & TcpFlag.syn) return flags & TcpFlag.ack ? Kind.synAck : Kind.syn;
+  if (flags & TcpFlag.fin) return Kind.fin;
+  if (flags & TcpFlag.ack) return Kind.ack;
+  return Kind.none;
 }
 
 /** Combinations of flags that the kernel's `tcp_valid_flags` accepts (PSH, URG, ECE, CWR aside). */
@@ -98,115 +117,170 @@ export function nextTcpState(state: number, direction: 0 | 1, flags: number): nu
   return transitions[direction]?.[flagKind(flags)]?.[state] ?? TcpState.invalid;
 }
 
-/** Signed distance a - b of sequence numbers. */
-function distance(a: number, b: number): number {
-  return (a - b) | 0;
-}
-
-interface Segment {
-  readonly seq: number;
-  readonly ack: number;
-  readonly end: number;
-  readonly window: number;
-  readonly flags: number;
-  readonly scale: number;
-  readonly hasScale: boolean;
-}
-
-function readSegment(batch: PacketBatch, row: number, packetEnd: number): Segment {
-  const { bytes } = batch;
-  const at = batch.offset[row]! + batch.transport[row]!;
-  const headerSize = (bytes[at + 12]! >>> 4) * 4;
-  const flags = bytes[at + 13]!;
-  const seq = readU32(bytes, at + 4);
-  const span = packetEnd - at - headerSize + (flags & TcpFlag.syn ? 1 : 0) + (flags & TcpFlag.fin ? 1 : 0);
-  let scale = 0;
-  let hasScale = false;
-  if (flags & TcpFlag.syn) {
-    for (let option = at + 20; option < at + headerSize; ) {
-      const kind = bytes[option]!;
-      if (kind === 0) break;
-      const size = kind === 1 ? 1 : bytes[option + 1]!;
-      if (size === 0) break;
-      if (kind === 3 && size === 3) {
-        scale = Math.min(bytes[option + 2]!, 14);
-        hasScale = true;
-      }
-      option += size;
-    }
+/** Begins tracking with a connection's first packet. False: INVALID. `isLoose`: nf_conntrack_tcp_loose. */
+export function openTcp(
+  track: TcpTrack,
+  batch: PacketBatch,
+  row: number,
+  packetEnd: number,
+  isLoose: boolean,
+): boolean {
+  const flags = batch.tcpFlags[row]!;
+  const next = nextTcpState(TcpState.none, 0, flags);
+  if (!tcpFlagsAreValid(flags) || (next !== TcpState.synSent && next !== TcpState.established)) return false;
+  const isPickedUp = next === TcpState.established;
+  if (isPickedUp && !isLoose) return false;
+  const segment = readSegment(batch, row, packetEnd);
+  const [sender, receiver] = track.sides;
+  startSide(sender, segment);
+  if (isPickedUp) {
+    sender.maxEnd = (segment.end + sender.maxWindow) >>> 0;
+    sender.isLiberal = true; // nothing is known of what went before: windows are not judged
+    receiver.isLiberal = true;
   }
-  return {
-    seq,
-    ack: readU32(bytes, at + 8),
-    end: (seq + span) >>> 0,
-    window: readU16(bytes, at + 14),
-    flags,
-    scale,
-    hasScale,
-  };
+  track.state = next;
+  note(track, segment, flagKind(flags), 0);
+  track.timeoutSeconds = isPickedUp ? unackedTimeoutSeconds : (tcpTimeoutSeconds[next] ?? 0);
+  return true;
 }
 
 /**
- * Checks a segment against both windows and records what it shows. False: out of window, so INVALID.
- * `direction` 0 is the connection's original one.
+ * What a packet of a known connection is: counted; let through without effect (`ignore`); INVALID; the first of a new
+ * connection on the same ports (`reopen`); or a reset that ends an unanswered connection at once (`kill`).
  */
-export function tcpInWindow(
+export type TcpAnswer = "track" | "ignore" | "invalid" | "reopen" | "kill";
+
+/** `hasReply`: a reply was seen before this packet. */
+export function followTcp(
   track: TcpTrack,
   direction: 0 | 1,
   batch: PacketBatch,
   row: number,
   packetEnd: number,
-): boolean {
+  hasReply: boolean,
+  isLiberal: boolean,
+): TcpAnswer {
+  const flags = batch.tcpFlags[row]!;
+  if (!tcpFlagsAreValid(flags)) return "invalid";
+  const kind = flagKind(flags);
+  let before = track.state;
+  let next = nextTcpState(before, direction, flags);
+  if (next === TcpState.invalid) return "invalid";
   const segment = readSegment(batch, row, packetEnd);
-  const sender = track.sides[direction];
-  const receiver = track.sides[direction === 0 ? 1 : 0];
-  let { ack } = segment;
-  const { flags, end, seq } = segment;
-  if (!sender.seen) startSide(sender, receiver, segment);
-  else if (flags & TcpFlag.syn && (track.state === TcpState.synSent || track.state === TcpState.synRecv))
-    startSide(sender, receiver, segment); // a retransmitted or simultaneous SYN starts afresh
-  if (!(flags & TcpFlag.ack) || (flags & (TcpFlag.rst | TcpFlag.ack) && ack === 0 && flags & TcpFlag.rst))
-    ack = receiver.end; // no acknowledgement: as if it acknowledged everything
-  const seqNow = flags & TcpFlag.rst && seq === 0 && track.state === TcpState.synSent ? sender.end : seq;
-  const window = segment.flags & TcpFlag.syn ? segment.window : segment.window * 2 ** sender.scale;
-  const inUpper = distance(seqNow, sender.maxEnd) <= 0;
-  const inLower = distance(end, (sender.end - receiver.maxWindow - 1) >>> 0) > 0 || receiver.maxWindow === 0;
-  const ackUpper = distance(ack, receiver.end) <= 0 || !receiver.seen;
-  const ackSlack = Math.max(sender.maxWindow, 66000);
-  const ackLower = distance(ack, (receiver.end - ackSlack - 1) >>> 0) > 0 || !receiver.seen;
-  if (!(inUpper && inLower && ackUpper && ackLower)) return sender.liberal || receiver.liberal;
-  const reach = window === 0 ? 1 : window;
-  if (sender.maxWindow < reach + distance(ack, receiver.end) + 0 || sender.maxWindow < reach)
-    sender.maxWindow = Math.max(sender.maxWindow, reach);
-  if (distance(end, sender.end) > 0) sender.end = end;
-  if (receiver.maxWindow !== 0 && distance(end, sender.maxEnd) > 0)
-    receiver.maxWindow += distance(end, sender.maxEnd);
-  const allowed = (ack + reach) >>> 0;
-  if (!receiver.seen || distance(allowed, receiver.maxEnd) > 0) receiver.maxEnd = allowed;
-  track.lastFlags = flags;
-  track.lastDirection = direction;
-  return true;
+  const isReopening = next === TcpState.synSent && before >= TcpState.timeWait;
+  if (isReopening && wasClosed(track, direction)) return "reopen";
+  let skipsWindow = false;
+  if (isReopening || next === TcpState.ignore) {
+    if (!answersIgnoredSyn(track, segment, kind, direction)) {
+      note(track, segment, kind, direction);
+      return "ignore";
+    }
+    adoptIgnoredSyn(track, direction);
+    before = TcpState.synSent;
+    next = TcpState.synRecv;
+  } else if (kind === Kind.rst) {
+    const answer = judgeReset(track, segment, direction, hasReply);
+    if (answer === "invalid") return "invalid";
+    if (answer === "challenge") next = before;
+    skipsWindow = answer === "unchecked";
+  }
+  if (!skipsWindow) {
+    const fit = tcpInWindow(track.sides, track.state, direction, segment);
+    if (fit !== "in" && !(fit === "out" && (isLiberal || track.sides[direction].isLiberal)))
+      return fit === "late" ? "ignore" : "invalid";
+    if (kind === Kind.ack) countRetransmission(track, segment, direction);
+  }
+  settle(track, before, next, direction, hasReply);
+  note(track, segment, kind, direction);
+  return kind === Kind.rst && !hasReply ? "kill" : "track";
 }
 
-function startSide(sender: TcpSide, receiver: TcpSide, segment: Segment): void {
-  sender.seen = true;
-  sender.end = segment.end;
-  sender.maxEnd = segment.end;
-  sender.maxWindow = Math.max(1, segment.window);
-  if (segment.flags & TcpFlag.syn) {
-    sender.scale = segment.scale;
-    sender.hasScale = segment.hasScale;
-    const bothScale = sender.hasScale && receiver.hasScale;
-    if (receiver.seen && !bothScale) {
-      sender.scale = 0;
-      receiver.scale = 0;
-    }
-    if (receiver.seen && segment.flags & TcpFlag.ack) sender.maxEnd = Math.max(segment.end, sender.maxEnd);
-    if (receiver.seen) sender.maxEnd = (segment.end + Math.max(1, receiver.maxWindow)) >>> 0;
-    return;
+/** True when a SYN may begin a new connection in the place of this one. */
+function wasClosed(track: TcpTrack, direction: 0 | 1): boolean {
+  if (track.sides[0].beganClose || track.sides[1].beganClose) return true;
+  return track.lastKind === Kind.rst && track.lastDirection === direction;
+}
+
+/** A SYN was ignored because it fitted no state, yet the peer answers it: tracking was out of step, not the peers. */
+function answersIgnoredSyn(track: TcpTrack, segment: Segment, kind: number, direction: 0 | 1): boolean {
+  return (
+    kind === Kind.synAck &&
+    track.lastKind === Kind.syn &&
+    track.lastDirection !== direction &&
+    segment.ack === track.lastEnd
+  );
+}
+
+function adoptIgnoredSyn(track: TcpTrack, direction: 0 | 1): void {
+  const asker = track.sides[direction === 0 ? 1 : 0];
+  Object.assign(asker, newSide());
+  asker.end = track.lastEnd;
+  asker.maxEnd = track.lastEnd;
+  asker.maxWindow = Math.max(1, track.lastWindow);
+  asker.scale = track.lastScale;
+  asker.hasScale = track.lastHasScale;
+  Object.assign(track.sides[direction], newSide());
+}
+
+/**
+ * A reset closes only where its sequence number is what the peer expects; near misses keep an established connection
+ * open, because a host answers them with a challenge ACK (RFC 5961).
+ */
+function judgeReset(
+  track: TcpTrack,
+  segment: Segment,
+  direction: 0 | 1,
+  hasReply: boolean,
+): "checked" | "unchecked" | "challenge" | "invalid" {
+  if (track.state >= TcpState.finWait && track.state <= TcpState.close) return "unchecked";
+  const peer = track.sides[direction === 0 ? 1 : 0];
+  const isEstablished = track.state === TcpState.established && track.isAssured;
+  let answer: "checked" | "challenge" = "checked";
+  if (peer.hasMaxAck) {
+    if (segment.seq === 0 && !isEstablished) return "checked";
+    if (before(segment.seq, peer.maxAck)) return "invalid";
+    if (!isEstablished || segment.seq === peer.maxAck) return "checked";
+    const endsTrain =
+      track.lastKind === Kind.ack && track.lastDirection === direction && segment.seq === track.lastEnd;
+    if (endsTrain) return "checked";
+    answer = "challenge";
   }
-  // Picked up in the middle: nothing is known of the other side yet.
-  sender.maxEnd = (segment.end + sender.maxWindow) >>> 0;
-  sender.liberal = true;
-  receiver.liberal = true;
+  const answersIgnored =
+    (hasReply && track.lastKind === Kind.syn) || (!track.isAssured && track.lastKind === Kind.ack);
+  return answersIgnored && answer === "checked" && segment.ack === track.lastEnd ? "unchecked" : answer;
+}
+
+function countRetransmission(track: TcpTrack, segment: Segment, direction: 0 | 1): void {
+  const isSame =
+    track.lastDirection === direction &&
+    track.lastSeq === segment.seq &&
+    track.lastAck === segment.ack &&
+    track.lastEnd === segment.end &&
+    track.lastWindow === segment.window;
+  track.retransmissions = isSame ? track.retransmissions + 1 : 0;
+}
+
+function settle(track: TcpTrack, from: number, to: number, direction: 0 | 1, hasReply: boolean): void {
+  const wasOpen = from === TcpState.synRecv || from === TcpState.established;
+  if (hasReply && wasOpen && to === TcpState.established) track.isAssured = true;
+  track.state = to;
+  if (from !== to && to === TcpState.finWait) track.sides[direction].beganClose = true;
+  const seconds = tcpTimeoutSeconds[to] ?? 0;
+  const isDoubtful =
+    track.retransmissions >= retransmissionMax ||
+    track.sides[0].hasUnacked ||
+    track.sides[1].hasUnacked ||
+    (to === TcpState.established && !hasReply);
+  track.timeoutSeconds = isDoubtful ? Math.min(seconds, unackedTimeoutSeconds) : seconds;
+}
+
+function note(track: TcpTrack, segment: Segment, kind: number, direction: 0 | 1): void {
+  track.lastKind = kind;
+  track.lastDirection = direction;
+  track.lastSeq = segment.seq;
+  track.lastAck = segment.ack;
+  track.lastEnd = segment.end;
+  track.lastWindow = segment.window;
+  track.lastScale = segment.scale;
+  track.lastHasScale = segment.hasScale;
 }

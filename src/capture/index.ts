@@ -1,0 +1,2 @@
+export { pcapngHeader, pcapngPacket, type ReadCapture, readPcapng } from "./pcapng.ts";
+export { type CaptureInterface, type CaptureRecord, LinkType } from "./record.ts";

@@ -1,0 +1,70 @@
+/** `podwire bench`: decision throughput of engines' own tables, walked rule by rule. */
+import { availableParallelism, cpus, loadavg } from "node:os";
+import type { Command } from "commander";
+import { usageError } from "../../base/index.ts";
+import { type BenchDocument, type BenchResultDocument, type ClusterSize, measureWalk, parseSelections, prepareBench, type ProductSelection, profileOf } from "../../harness/index.ts";
+import { benchReport } from "../../report/index.ts";
+import { emit, outputsOf } from "../emit.ts";
+import { ExitCode } from "../failure.ts";
+import { addCommonOptions, type CommonOptions, parseInteger } from "../options.ts";
+import { createProgress } from "../progress.ts";
+import { version } from "../version.ts";
+
+interface BenchCommandOptions extends CommonOptions {
+  readonly profile: string;
+  readonly engine: string;
+  readonly nodes?: number;
+  readonly pods?: number;
+  readonly policies?: number;
+}
+
+export function addBenchCommand(program: Command, finish: (code: ExitCode) => void): void {
+  const bench = program
+    .command("bench")
+    .summary("decision throughput at scale")
+    .description("Builds a synthetic cluster, compiles and links an engine's tables and measures decisions a second of the step-faithful walk.")
+    .option("--profile <name>", "workload (see podwire generate --help)", "aks-npm-limit")
+    .option("-e, --engine <engine,...>", "engines", "azure-npm")
+    .option("--nodes <n>", "instead of the profile's number", parseInteger)
+    .option("--pods <n>", "likewise", parseInteger)
+    .option("--policies <n>", "likewise", parseInteger);
+  addCommonOptions(bench).action(async (options: BenchCommandOptions) => {
+    const outputs = outputsOf(options, benchReport);
+    const document = await runBench(options, parseSelections(options.engine));
+    emit(document, outputs, benchReport, options);
+    finish(ExitCode.ok);
+  });
+}
+
+export async function runBench(options: BenchCommandOptions, selections: ReturnType<typeof parseSelections>): Promise<BenchDocument> {
+  const { profile, seed } = options;
+  const sizes: { -readonly [K in keyof ClusterSize]?: number } = {};
+  for (const name of ["nodes", "pods", "policies"] as const) {
+    const value = options[name];
+    if (value !== undefined) sizes[name] = value;
+  }
+  const progress = createProgress("bench", options);
+  const nowMs = (): number => performance.now();
+  const results: BenchResultDocument[] = [];
+  let cluster: ClusterSize = profileOf(profile).size;
+  const products = selections.filter((one): one is ProductSelection => one.kind === "product");
+  if (products.length === 0) throw usageError("bench needs an engine with tables; the oracle has none");
+  for (const [i, selection] of products.entries()) {
+    await progress.update(2 * i, 2 * products.length);
+    const setup = prepareBench(selection, { profile, sizes, seed, nowMs });
+    cluster = setup.sizes;
+    for (const path of ["new", "established"] as const) {
+      await progress.update(2 * i + 1, 2 * products.length);
+      const measure = measureWalk(setup, path, nowMs);
+      const { buildMs, compileMs, linkMs, rules, setEntries } = setup;
+      results.push({ engine: selection.label, engineVersion: selection.version, path: "walk", connections: path, buildMs, compileMs, linkMs, rules, setEntries, rssBytes: process.memoryUsage.rss(), ...withoutPath(measure) });
+    }
+  }
+  progress.stop();
+  const machine = { node: process.versions.node, cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), load: loadavg()[0] ?? 0 };
+  return { schema: "podwire/bench/v1", version, seed, machine, cluster: { profile, ...cluster }, results };
+}
+
+function withoutPath({ path: _, ...rest }: ReturnType<typeof measureWalk>): Omit<ReturnType<typeof measureWalk>, "path"> {
+  return rest;
+}

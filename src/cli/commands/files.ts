@@ -1,0 +1,97 @@
+/** `podwire compile` and `podwire generate`: files for other tools. */
+import { join } from "node:path";
+import type { Command } from "commander";
+import { stringify } from "yaml";
+import { usageError } from "../../base/index.ts";
+import { compileCluster, diagnosticText, generateCluster, nodeFiles, profiles } from "../../harness/index.ts";
+import { loadCluster } from "../clusters.ts";
+import { noter } from "../emit.ts";
+import { ExitCode } from "../failure.ts";
+import { addClusterOptions, addCommonOptions, type ClusterFlags, type CommonOptions, parseInteger } from "../options.ts";
+import { writeFileAtomically } from "../output.ts";
+
+interface CompileOptions extends CommonOptions, ClusterFlags {
+  readonly engine: string;
+  readonly node?: string;
+  readonly out: string;
+}
+
+interface GenerateOptions {
+  readonly profile: string;
+  readonly nodes?: number;
+  readonly pods?: number;
+  readonly namespaces?: number;
+  readonly policies?: number;
+  readonly seed: number;
+  readonly out: string;
+  readonly format: string;
+}
+
+export function addFileCommands(program: Command, finish: (code: ExitCode) => void): void {
+  const compile = program
+    .command("compile")
+    .summary("a node's tables as the real tools read them")
+    .description("Writes a node's tables: iptables.save, ip6tables.save, ipset.save (for iptables-restore and ipset restore), and node.json.")
+    .argument("<manifests...>", "files, directories, or - for standard input")
+    .requiredOption("-e, --engine <engine>", "the engine; name[@version][+switch[=value]]...")
+    .requiredOption("--out <dir>", "directory to write to; one below it for each node unless --node is given")
+    .option("--node <name>", "this node only");
+  addClusterOptions(addCommonOptions(compile)).action((names: string[], options: CompileOptions) => {
+    const note = noter(options);
+    const { state, selection } = loadCluster(names, options.engine, options, "compile", note);
+    if (options.node !== undefined && !state.nodes.has(options.node))
+      throw usageError(`no node ${options.node}; there is ${[...state.nodes.keys()].slice(0, 5).join(", ")}`);
+    const said = new Set<string>();
+    for (const [name, { tables, diagnostics }] of compileCluster(state, selection)) {
+      if (options.node !== undefined && name !== options.node) continue;
+      for (const diagnostic of diagnostics) said.add(diagnosticText(diagnostic));
+      const directory = options.node === undefined ? join(options.out, name) : options.out;
+      for (const [file, content] of nodeFiles(state, name, tables)) writeFileAtomically(join(directory, file), [content]);
+    }
+    for (const text of said) note(text);
+    finish(ExitCode.ok);
+  });
+
+  program
+    .command("generate")
+    .summary("synthetic cluster as plain manifests")
+    .description(`Writes a synthetic cluster as plain manifests. Profiles:\n${profiles.map(({ name, summary }) => `  ${name}: ${summary}`).join("\n")}`)
+    .requiredOption("--profile <name>", "one of the profiles below")
+    .requiredOption("--out <dir>", "directory to write to")
+    .option("--nodes <n>", "instead of the profile's number", parseInteger)
+    .option("--pods <n>", "likewise", parseInteger)
+    .option("--namespaces <n>", "likewise", parseInteger)
+    .option("--policies <n>", "likewise", parseInteger)
+    .option("--seed <n>", "seed", parseInteger, 1)
+    .option("--format <format>", "yaml or json", "yaml")
+    .action((options: GenerateOptions) => {
+      const { profile, seed, out, format } = options;
+      if (format !== "yaml" && format !== "json") throw usageError(`--format takes yaml or json, not ${format}`);
+      const sizes: Record<string, number> = {};
+      for (const name of ["nodes", "pods", "namespaces", "policies"] as const) {
+        const value = options[name];
+        if (value !== undefined) sizes[name] = value;
+      }
+      const byKind = new Map<string, object[]>();
+      for (const object of generateCluster(profile, seed, sizes)) {
+        const kind = String(object["kind"]);
+        const objects = byKind.get(kind);
+        if (objects === undefined) byKind.set(kind, [object]);
+        else objects.push(object);
+      }
+      for (const [kind, objects] of byKind) writeFileAtomically(join(out, `${fileNames[kind] ?? kind}.${format}`), pieces(objects, format));
+      finish(ExitCode.ok);
+    });
+}
+
+const fileNames: Readonly<Record<string, string>> = { Namespace: "1-namespaces", Node: "2-nodes", Pod: "3-pods", NetworkPolicy: "4-policies" };
+
+function* pieces(objects: readonly object[], format: "yaml" | "json"): Iterable<string> {
+  if (format === "yaml") {
+    for (const [i, object] of objects.entries()) yield `${i === 0 ? "" : "---\n"}${stringify(object)}`;
+    return;
+  }
+  yield '{"apiVersion":"v1","kind":"List","items":[\n';
+  for (const [i, object] of objects.entries()) yield `${JSON.stringify(object)}${i + 1 < objects.length ? "," : ""}\n`;
+  yield "]}\n";
+}

@@ -1,0 +1,33 @@
+/** The packets of a scenario as a capture: every packet at every interface that it crosses, in virtual time. */
+import { type CaptureInterface, LinkType, pcapngHeader, pcapngPacket } from "../capture/index.ts";
+import type { Scenario } from "../scenario/index.ts";
+import type { TapEvent } from "../sim/index.ts";
+import type { RunResultDocument } from "./documents.ts";
+import { runScenario } from "./run.ts";
+import type { ProductSelection } from "./selection.ts";
+
+export interface CapturedRun {
+  readonly result: RunResultDocument;
+  readonly packets: number;
+  /** The capture file, in pieces. */
+  readonly pieces: readonly Uint8Array[];
+}
+
+export function captureScenario(scenario: Scenario, selection: ProductSelection, seed: number): CapturedRun {
+  const events: TapEvent[] = [];
+  const result = runScenario(scenario, selection, { seed, network: { tap: (event) => events.push(event) } });
+  const indices = new Map<string, number>();
+  const interfaces: CaptureInterface[] = [];
+  const packets: Uint8Array[] = [];
+  for (const event of events) {
+    const name = `${event.node}:${event.interface}`;
+    let interfaceIndex = indices.get(name);
+    if (interfaceIndex === undefined) {
+      interfaceIndex = interfaces.length;
+      indices.set(name, interfaceIndex);
+      interfaces.push({ name, linkType: LinkType.raw });
+    }
+    packets.push(pcapngPacket({ interfaceIndex, timestampNs: event.atNs, bytes: event.bytes, comments: [event.direction] }));
+  }
+  return { result, packets: packets.length, pieces: [pcapngHeader(interfaces), ...packets] };
+}
