@@ -15,6 +15,7 @@ export {
   type TableCell,
   tableCells,
 } from "./matrix.ts";
+export { type ClusterArbitraryOptions, clusterObjects, clusterOf } from "./fuzz/arbitraries.ts";
 export { type ClusterSize, generateCluster, profileOf, profiles } from "./generate.ts";
 export { describeEngines } from "./engines.ts";
 export { LiveCluster } from "./live.ts";

@@ -99,7 +99,8 @@ export function setEmbedded(
   words.forEach((word, i) => {
     for (const [half, value] of [word >>> 16, word & 0xffff].entries()) {
       const position = addressAt + 4 * i + 2 * half;
-      if (isV4) put(at + 10, updateChecksum(readU16(bytes, at + 10), readU16(bytes, position), value));
+      if (isV4 && readU16(bytes, position) !== value)
+        put(at + 10, updateChecksum(readU16(bytes, at + 10), readU16(bytes, position), value));
       replace(position, value, protocol !== IpProtocol.icmp);
     }
   });

@@ -59,6 +59,8 @@ export interface PassOptions {
   readonly iif?: number;
   readonly oif?: number;
   readonly mark?: number;
+  /** Of `CtState`; default: not looked up yet. */
+  readonly ctState?: number;
 }
 
 export const forwardPath: readonly number[] = [Hook.prerouting, Hook.forward, Hook.postrouting];
@@ -85,6 +87,7 @@ export class TestNode {
     batch.state.iif[0] = options.iif ?? 3;
     batch.state.oif[0] = options.oif ?? 4;
     batch.state.mark[0] = options.mark ?? 0;
+    batch.state.ctState[0] = options.ctState ?? 0;
     out.emitted.length = 0;
     out.emitted.used = 0;
     for (const hook of hooks) {

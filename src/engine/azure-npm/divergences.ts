@@ -116,6 +116,7 @@ function npmVerdict(state: ClusterState, cell: Cell, quirks: Quirks): "allow" | 
   if (from === undefined || to === undefined) return "deny";
   if (cell.family === 6 && quirks.has("ipv6-unfiltered")) return "allow";
   if (from.pod !== undefined && from.pod === to.pod) return "allow";
+  if (isLocalNode(to, from)) return "allow"; // a pod to its own node passes INPUT, where NPM has no jump
   const policies = effectivePolicies(state, quirks);
   if (quirks.has("wireserver") && policies.length === 0 && isWireserver(from, to, cell)) return "deny";
   const passes =
@@ -128,11 +129,11 @@ function isWireserver(from: Side, to: Side, cell: Cell): boolean {
   return from.pod !== undefined && to.end.kind === "external" && formatIp(to.ip) === wireserverAddress && cell.protocol === "TCP" && cell.port === 80;
 }
 
-/** Host processes reach the pods of their node through OUTPUT, where nothing is filtered. */
-function isLocalNode(from: Side, to: Side): boolean {
-  if (to.pod === undefined || from.pod !== undefined) return false;
-  const node = from.end.kind === "node" ? from.end.node.name : from.end.kind === "pod" ? from.end.pod.nodeName : undefined;
-  return node === to.pod.nodeName;
+/** One side is the node (or a hostNetwork pod of the node) that the other, a pod, runs on: OUTPUT and INPUT are not filtered. */
+function isLocalNode(host: Side, { pod }: Side): boolean {
+  if (pod === undefined || host.pod !== undefined) return false;
+  const node = host.end.kind === "node" ? host.end.node.name : host.end.kind === "pod" ? host.end.pod.nodeName : undefined;
+  return node === pod.nodeName;
 }
 
 const withoutIpv6 = new WeakMap<ClusterState["networkPolicies"], readonly NetworkPolicy[]>();

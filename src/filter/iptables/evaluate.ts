@@ -5,6 +5,7 @@
  */
 import type { Prng } from "../../base/index.ts";
 import { CtState, DecodeStatus, type PacketBatch } from "../../packet/index.ts";
+import { IpProtocol } from "../../wire/index.ts";
 import type { FilterObserver } from "../datapath.ts";
 import type { LiveSet } from "../ipset/index.ts";
 import { jumpDepthMax, type LinkedRuleset, Op, opNot, TargetOp, targetBase } from "./link.ts";
@@ -178,15 +179,18 @@ function matchRule(
         at += 2;
         break;
       case Op.sport:
-        holds = hasPorts(batch, row) && inRange(batch.sport[row]!, code, at + 1);
+        if (!hasPorts(batch, row)) return missed(word);
+        holds = inRange(batch.sport[row]!, code, at + 1);
         at += 3;
         break;
       case Op.dport:
-        holds = hasPorts(batch, row) && inRange(batch.dport[row]!, code, at + 1);
+        if (!hasPorts(batch, row)) return missed(word);
+        holds = inRange(batch.dport[row]!, code, at + 1);
         at += 3;
         break;
       case Op.multiport:
-        holds = hasPorts(batch, row) && matchesPorts(code, at + 1, batch, row);
+        if (!hasPorts(batch, row)) return missed(word);
+        holds = matchesPorts(code, at + 1, batch, row);
         at += 3 + 2 * code[at + 2]!;
         break;
       case Op.transport:
@@ -194,10 +198,12 @@ function matchRule(
         at += 2;
         break;
       case Op.tcpFlags:
-        holds = isWhole(batch, row, 6) && (batch.tcpFlags[row]! & code[at + 1]!) === code[at + 2];
+        if (!isWhole(batch, row, IpProtocol.tcp)) return missed(word);
+        holds = (batch.tcpFlags[row]! & code[at + 1]!) === code[at + 2];
         at += 3;
         break;
       case Op.icmpType:
+        if (!hasIcmpHeader(batch, row)) return missed(word);
         holds = matchesIcmp(batch, row, code[at + 1]!, code[at + 2]!);
         at += 3;
         break;
@@ -227,8 +233,13 @@ function matchRule(
         holds = false;
         at += 1;
     }
-    if (holds === ((word & opNot) !== 0)) return -2 - (word >>> 16);
+    if (holds === ((word & opNot) !== 0)) return missed(word);
   }
+}
+
+/** What `matchRule` answers for a match that failed. Where a header is missing, a negated match fails too. */
+function missed(word: number): number {
+  return -2 - (word >>> 16);
 }
 
 function matches6(column: Uint32Array, lane: number, code: Int32Array, at: number): boolean {
@@ -259,9 +270,11 @@ function matchesPorts(code: Int32Array, at: number, batch: PacketBatch, row: num
   return false;
 }
 
+function hasIcmpHeader(batch: PacketBatch, row: number): boolean {
+  return isWhole(batch, row, IpProtocol.icmp) || isWhole(batch, row, IpProtocol.icmpv6);
+}
+
 function matchesIcmp(batch: PacketBatch, row: number, type: number, code: number): boolean {
-  if (batch.status[row] !== DecodeStatus.ok) return false;
-  if (batch.protocol[row] !== 1 && batch.protocol[row] !== 58) return false;
   const value = batch.dport[row]!;
   return (type === 255 || value >>> 8 === type) && (code < 0 || (value & 0xff) === code);
 }

@@ -125,7 +125,7 @@ export class Conntrack {
         this.#lookupError(batch, row);
         return;
       }
-      if (protocol === IpProtocol.icmpv6 && type >= 130 && type <= 137) {
+      if (protocol === IpProtocol.icmpv6 && ((type >= 130 && type <= 136) || type === 143)) {
         ctState[row] = CtState.untracked; // neighbour discovery and listener reports
         return;
       }

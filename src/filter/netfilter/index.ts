@@ -8,5 +8,5 @@ export {
 } from "./conntrack.ts";
 export { applyNat, type NatChoice, setupNat } from "./nat.ts";
 export { SctpState } from "./sctp-state.ts";
-export { TcpState } from "./tcp-state.ts";
+export { TcpState } from "./tcp-window.ts";
 export type { Tuple } from "./tuples.ts";

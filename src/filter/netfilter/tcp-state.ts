@@ -12,23 +12,9 @@ import {
   type Segment,
   startSide,
   type TcpSide,
+  TcpState,
   tcpInWindow,
 } from "./tcp-window.ts";
-
-export const TcpState = {
-  none: 0,
-  synSent: 1,
-  synRecv: 2,
-  established: 3,
-  finWait: 4,
-  closeWait: 5,
-  lastAck: 6,
-  timeWait: 7,
-  close: 8,
-  synSent2: 9,
-  invalid: 10,
-  ignore: 11,
-} as const;
 
 export const tcpTimeoutSeconds: readonly number[] = [0, 120, 60, 432000, 120, 60, 30, 120, 10, 120];
 /** Longest life of an entry with unacknowledged data, repeated retransmission, or no reply seen. */

@@ -6,7 +6,22 @@
  */
 import type { PacketBatch } from "../../packet/index.ts";
 import { readU16, readU32, TcpFlag } from "../../wire/index.ts";
-import { TcpState } from "./tcp-state.ts";
+
+/** States of a connection; the last two are answers of the state table, never a state. */
+export const TcpState = {
+  none: 0,
+  synSent: 1,
+  synRecv: 2,
+  established: 3,
+  finWait: 4,
+  closeWait: 5,
+  lastAck: 6,
+  timeWait: 7,
+  close: 8,
+  synSent2: 9,
+  invalid: 10,
+  ignore: 11,
+} as const;
 
 /** What one direction has sent and may send. All sequence numbers are unsigned 32-bit. */
 export interface TcpSide {
