@@ -7,7 +7,13 @@
 import { InputError, type Issue } from "../base/index.ts";
 import type { CaptureInterface, CaptureRecord } from "./record.ts";
 
-const Block = { section: 0x0a0d0d0a, interface: 1, packetObsolete: 2, simplePacket: 3, enhancedPacket: 6 } as const;
+const Block = {
+  section: 0x0a0d0d0a,
+  interface: 1,
+  packetObsolete: 2,
+  simplePacket: 3,
+  enhancedPacket: 6,
+} as const;
 const byteOrderMagic = 0x1a2b3c4d;
 const Option = { end: 0, comment: 1, interfaceName: 2, timeResolution: 9, timeOffset: 14 } as const;
 
@@ -125,8 +131,10 @@ export function readPcapng(bytes: Uint8Array, file: string): ReadCapture {
     } else if (at === 0) fail(0, "not a pcapng file");
     const type = view.getUint32(at, little);
     const length = view.getUint32(at + 4, little);
-    if (length < 12 || length % 4 !== 0 || at + length > bytes.length) fail(at + 4, `block length ${length} does not fit`);
-    if (view.getUint32(at + length - 4, little) !== length) fail(at + length - 4, "the two lengths of the block differ");
+    if (length < 12 || length % 4 !== 0 || at + length > bytes.length)
+      fail(at + 4, `block length ${length} does not fit`);
+    if (view.getUint32(at + length - 4, little) !== length)
+      fail(at + length - 4, "the two lengths of the block differ");
     const body = { start: at + 8, end: at + length - 4 };
     if (type === Block.interface) {
       if (body.end - body.start < 8) fail(at, "the interface block is cut");
@@ -136,11 +144,17 @@ export function readPcapng(bytes: Uint8Array, file: string): ReadCapture {
       const index = firstInterface + view.getUint32(body.start, little);
       const from = interfaces[index] ?? fail(body.start, `no interface ${index - firstInterface}`);
       const captured = view.getUint32(body.start + 12, little);
-      if (body.start + 20 + captured > body.end) fail(body.start + 12, `captured length ${captured} is longer than the block`);
+      if (body.start + 20 + captured > body.end)
+        fail(body.start + 12, `captured length ${captured} is longer than the block`);
       const ticks = view.getUint32(body.start + 4, little) * 2 ** 32 + view.getUint32(body.start + 8, little);
       records.push({
         interfaceIndex: index,
-        timestampNs: ticksToNs(ticks, view.getUint32(body.start + 4, little), view.getUint32(body.start + 8, little), from),
+        timestampNs: ticksToNs(
+          ticks,
+          view.getUint32(body.start + 4, little),
+          view.getUint32(body.start + 8, little),
+          from,
+        ),
         originalLength: view.getUint32(body.start + 16, little),
         bytes: bytes.slice(body.start + 20, body.start + 20 + captured),
         comments: readComments(view, bytes, body.start + 20 + padded(captured), body.end, little),
@@ -150,7 +164,12 @@ export function readPcapng(bytes: Uint8Array, file: string): ReadCapture {
       if (interfaces[firstInterface] === undefined) fail(at, "a packet before any interface");
       const original = view.getUint32(body.start, little);
       const captured = Math.min(original, body.end - body.start - 4);
-      records.push({ interfaceIndex: firstInterface, timestampNs: 0, originalLength: original, bytes: bytes.slice(body.start + 4, body.start + 4 + captured) });
+      records.push({
+        interfaceIndex: firstInterface,
+        timestampNs: 0,
+        originalLength: original,
+        bytes: bytes.slice(body.start + 4, body.start + 4 + captured),
+      });
     }
     at += length;
   }
@@ -158,30 +177,59 @@ export function readPcapng(bytes: Uint8Array, file: string): ReadCapture {
 }
 
 /** Nanoseconds; exact where a number can be (captures past 2^53 ns lose the last digits). */
-function ticksToNs(ticks: number, high: number, low: number, { resolution, offsetSeconds }: OpenInterface): number {
+function ticksToNs(
+  ticks: number,
+  high: number,
+  low: number,
+  { resolution, offsetSeconds }: OpenInterface,
+): number {
   const exact = (BigInt(high) << 32n) | BigInt(low);
-  const ns = Number.isInteger(1e9 / resolution) ? Number(exact * BigInt(1e9 / resolution)) : Math.round((ticks / resolution) * 1e9);
+  const ns = Number.isInteger(1e9 / resolution)
+    ? Number(exact * BigInt(1e9 / resolution))
+    : Math.round((ticks / resolution) * 1e9);
   return ns + offsetSeconds * 1e9;
 }
 
-function readInterface(view: DataView, bytes: Uint8Array, start: number, end: number, little: boolean, index: number): OpenInterface {
+function readInterface(
+  view: DataView,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  little: boolean,
+  index: number,
+): OpenInterface {
   let name = `if${index}`;
   let resolution = 1e6;
   let offsetSeconds = 0;
   for (const [code, value] of readOptions(view, bytes, start + 8, end, little)) {
     if (code === Option.interfaceName) name = new TextDecoder().decode(value);
-    else if (code === Option.timeResolution && value.length === 1) resolution = (value[0]! & 0x80) === 0 ? 10 ** value[0]! : 2 ** (value[0]! & 0x7f);
+    else if (code === Option.timeResolution && value.length === 1)
+      resolution = (value[0]! & 0x80) === 0 ? 10 ** value[0]! : 2 ** (value[0]! & 0x7f);
     else if (code === Option.timeOffset && value.length === 8)
       offsetSeconds = Number(new DataView(value.buffer, value.byteOffset).getBigInt64(0, little));
   }
   return { name, linkType: view.getUint16(start, little), resolution, offsetSeconds };
 }
 
-function readComments(view: DataView, bytes: Uint8Array, start: number, end: number, little: boolean): readonly string[] {
-  return [...readOptions(view, bytes, start, end, little)].filter(([code]) => code === Option.comment).map(([, value]) => new TextDecoder().decode(value));
+function readComments(
+  view: DataView,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  little: boolean,
+): readonly string[] {
+  return [...readOptions(view, bytes, start, end, little)]
+    .filter(([code]) => code === Option.comment)
+    .map(([, value]) => new TextDecoder().decode(value));
 }
 
-function* readOptions(view: DataView, bytes: Uint8Array, start: number, end: number, little: boolean): Iterable<readonly [number, Uint8Array]> {
+function* readOptions(
+  view: DataView,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  little: boolean,
+): Iterable<readonly [number, Uint8Array]> {
   for (let at = start; at + 4 <= end; ) {
     const code = view.getUint16(at, little);
     const length = view.getUint16(at + 2, little);

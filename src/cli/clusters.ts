@@ -1,7 +1,18 @@
 /** From the command line's manifests, engines and cluster options to clusters ready to emulate. */
 import { InputError, usageError } from "../base/index.ts";
-import { parseSelections, type ProductSelection, type SelectedCluster, type Selection } from "../harness/index.ts";
-import { buildCluster, type ClusterState, loadManifests, type LoadedObjects, type ManifestInput } from "../k8s/index.ts";
+import {
+  type ProductSelection,
+  parseSelections,
+  type SelectedCluster,
+  type Selection,
+} from "../harness/index.ts";
+import {
+  buildCluster,
+  type ClusterState,
+  type LoadedObjects,
+  loadManifests,
+  type ManifestInput,
+} from "../k8s/index.ts";
 import { readInputs } from "./input.ts";
 import { type ClusterFlags, clusterWords } from "./options.ts";
 
@@ -14,7 +25,12 @@ export interface LoadedClusters {
  * Reads manifests once and builds a cluster for each engine with its own AKS settings (the user's words win).
  * With `all`, products that cannot run there are left out with the reason; a product that was named is an error.
  */
-export function loadClusters(names: readonly string[], engines: string, flags: ClusterFlags, note: (text: string) => void): LoadedClusters {
+export function loadClusters(
+  names: readonly string[],
+  engines: string,
+  flags: ClusterFlags,
+  note: (text: string) => void,
+): LoadedClusters {
   const selections = parseSelections(engines);
   const inputs = readInputs(names);
   const objects = loadManifests(inputs);
@@ -25,11 +41,20 @@ export function loadClusters(names: readonly string[], engines: string, flags: C
   for (const selection of selections) {
     try {
       const settings = selection.kind === "product" ? selection.aks : {};
-      const built = buildCluster(objects, { ...settings, ...words }, { force: flags.force ?? false, ...poolSystem(selection) });
+      const built = buildCluster(
+        objects,
+        { ...settings, ...words },
+        { force: flags.force ?? false, ...poolSystem(selection) },
+      );
       for (const warning of built.warnings) warnings.add(warning);
       clusters.push({ selection, state: built.state });
     } catch (error) {
-      if (!isAll || !(error instanceof InputError) || !error.issues.every((issue) => issue.code === "refused")) throw error;
+      if (
+        !isAll ||
+        !(error instanceof InputError) ||
+        !error.issues.every((issue) => issue.code === "refused")
+      )
+        throw error;
       note(`${selection.label} is left out: ${error.issues.map((issue) => issue.message).join("; ")}`);
     }
   }
@@ -57,10 +82,17 @@ export interface OneCluster {
 }
 
 /** For commands that work on one engine and cannot take the oracle. */
-export function loadCluster(names: readonly string[], engine: string, flags: ClusterFlags, command: string, note: (text: string) => void): OneCluster {
+export function loadCluster(
+  names: readonly string[],
+  engine: string,
+  flags: ClusterFlags,
+  command: string,
+  note: (text: string) => void,
+): OneCluster {
   const { inputs, clusters } = loadClusters(names, engine, flags, note);
   const [{ selection, state }] = clusters;
   if (clusters.length > 1) throw usageError(`${command} works on one engine, not on ${clusters.length}`);
-  if (selection.kind === "oracle") throw usageError(`${command} needs an engine with tables; the oracle has none`);
+  if (selection.kind === "oracle")
+    throw usageError(`${command} needs an engine with tables; the oracle has none`);
   return { inputs, state, selection };
 }

@@ -12,7 +12,12 @@ export function outputsOf<D>(options: CommonOptions, renderers: Renderers<D>): r
   return parseOutputs(options.output, allowed);
 }
 
-export function emit<D>(document: D, targets: readonly OutputTarget[], renderers: Renderers<D>, options: CommonOptions): void {
+export function emit<D>(
+  document: D,
+  targets: readonly OutputTarget[],
+  renderers: Renderers<D>,
+  options: CommonOptions,
+): void {
   for (const target of targets) {
     const render = renderers[target.format];
     if (render === undefined) continue;

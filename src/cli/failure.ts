@@ -18,7 +18,8 @@ export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 export function reportFailure(error: unknown, debug: boolean): ExitCode {
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.ok : ExitCode.badInput;
   if (error instanceof InputError) {
-    for (const issue of error.issues) process.stderr.write(`podwire: ${formatIssue(issue)}\n${caretFrame(issue)}`);
+    for (const issue of error.issues)
+      process.stderr.write(`podwire: ${formatIssue(issue)}\n${caretFrame(issue)}`);
     if (debug) process.stderr.write(`${error.stack}\n`);
     return ExitCode.badInput;
   }

@@ -12,13 +12,19 @@ export interface InputFile {
 }
 
 /** @throws InputError with code `missing-file` or `unreadable` for each name that cannot be read. */
-export function readInputs(names: readonly string[], suffixes: readonly string[] = manifestSuffixes): InputFile[] {
+export function readInputs(
+  names: readonly string[],
+  suffixes: readonly string[] = manifestSuffixes,
+): InputFile[] {
   const issues: Issue[] = [];
   const files: InputFile[] = [];
   for (const name of names) {
     try {
       for (const path of listFiles(name, suffixes))
-        files.push({ name: path === "-" ? "<stdin>" : path, text: readFileSync(path === "-" ? 0 : path, "utf8") });
+        files.push({
+          name: path === "-" ? "<stdin>" : path,
+          text: readFileSync(path === "-" ? 0 : path, "utf8"),
+        });
     } catch (error) {
       issues.push(fileIssue(name, error));
     }
@@ -42,7 +48,8 @@ function listFiles(name: string, suffixes: readonly string[]): string[] {
 /** The issue for a failed file operation, in words without a stack. */
 export function fileIssue(name: string, error: unknown): Issue {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  if (code === "ENOENT") return { code: "missing-file", path: "", file: name, message: "no such file or directory" };
+  if (code === "ENOENT")
+    return { code: "missing-file", path: "", file: name, message: "no such file or directory" };
   const reasons: Readonly<Record<string, string>> = {
     EACCES: "permission denied",
     EISDIR: "is a directory",

@@ -49,13 +49,19 @@ export function addClusterOptions(command: Command): Command {
     .option("--pod-cidr <cidr,...>", "pod range, one a family")
     .option("--service-cidr <cidr,...>", "Service range, one a family")
     .option("--ip-families <families>", "ipv4, ipv6 or both (ipv4,ipv6)")
-    .option("--node-pool <pool>", "name=...,osType=Linux|Windows,osSku=...,count=...; repeatable", collect, [])
+    .option(
+      "--node-pool <pool>",
+      "name=...,osType=Linux|Windows,osSku=...,count=...; repeatable",
+      collect,
+      [],
+    )
     .option("--force", "emulate combinations that AKS refuses");
 }
 
 export function parseInteger(text: string): number {
   const value = Number(text);
-  if (!/^-?[0-9]+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError("not an integer");
+  if (!/^-?[0-9]+$/.test(text) || !Number.isSafeInteger(value))
+    throw new InvalidArgumentError("not an integer");
   return value;
 }
 
@@ -82,7 +88,12 @@ function parsePool(text: string): Record<string, string | number> {
   const pool: Record<string, string | number> = {};
   for (const part of text.split(",")) {
     const [key, value, ...rest] = part.split("=");
-    if (key === undefined || value === undefined || rest.length > 0 || !["name", "osType", "osSku", "count"].includes(key))
+    if (
+      key === undefined ||
+      value === undefined ||
+      rest.length > 0 ||
+      !["name", "osType", "osSku", "count"].includes(key)
+    )
       throw usageError(`--node-pool takes name=...,osType=...,osSku=...,count=..., not ${part}`);
     pool[key] = key === "count" ? parseInteger(value) : value;
   }

@@ -24,7 +24,8 @@ export function parseOutputs(values: readonly string[], allowed: readonly Format
     const equals = value.indexOf("=");
     const name = equals < 0 ? value : value.slice(0, equals);
     const format = allowed.find((f) => f === name);
-    if (format === undefined) throw usageError(`unknown output format ${name}; known here: ${allowed.join(", ")}`);
+    if (format === undefined)
+      throw usageError(`unknown output format ${name}; known here: ${allowed.join(", ")}`);
     const file = equals < 0 ? undefined : value.slice(equals + 1);
     if (file === "") throw usageError(`no file named in --output ${value}`);
     return { format, file };

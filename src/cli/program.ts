@@ -33,7 +33,8 @@ export async function runCli(args: readonly string[]): Promise<number> {
   addBenchCommand(program, finish);
   addDemoCommand(program, finish);
   addInfoCommands(program, finish);
-  for (const command of program.commands) command.exitOverride().option("--debug", "stack traces with errors");
+  for (const command of program.commands)
+    command.exitOverride().option("--debug", "stack traces with errors");
   if (args.length === 0) {
     program.outputHelp({ error: true });
     return ExitCode.badInput;

@@ -24,7 +24,11 @@ export function createProgress(label: string, options: Pick<CommonOptions, "quie
   return {
     async update(done, total) {
       if (bar === undefined && isShown && performance.now() - started > showAfterMs) {
-        bar = new SingleBar({ format: `${label} {bar} {percentage}% {eta_formatted}`, stream: process.stderr, clearOnComplete: true });
+        bar = new SingleBar({
+          format: `${label} {bar} {percentage}% {eta_formatted}`,
+          stream: process.stderr,
+          clearOnComplete: true,
+        });
         bar.start(total, done);
       }
       bar?.setTotal(total);

@@ -21,7 +21,10 @@ export function readScenarios(names: readonly string[], engineNames: readonly st
   return scenarios;
 }
 
-function readManifests(path: string, scenarioFile: string): readonly { readonly name: string; readonly text: string }[] {
+function readManifests(
+  path: string,
+  scenarioFile: string,
+): readonly { readonly name: string; readonly text: string }[] {
   return readInputs([isAbsolute(path) ? path : join(dirname(scenarioFile), path)]);
 }
 

@@ -6,7 +6,7 @@
 import { createPrng, hashText } from "../base/index.ts";
 import { createHookResults, type Datapath, Hook } from "../filter/index.ts";
 import { buildCluster, type ClusterState, loadObjects, type Pod } from "../k8s/index.ts";
-import { append, createBatch, CtState, decode, type PacketBatch } from "../packet/index.ts";
+import { append, CtState, createBatch, decode, type PacketBatch } from "../packet/index.ts";
 import { createEventLoop, firstPacket } from "../sim/index.ts";
 import { compileCluster, linkContext } from "./compose.ts";
 import { type ClusterSize, generateCluster } from "./generate.ts";
@@ -54,13 +54,19 @@ export function prepareBench(selection: ProductSelection, options: BenchOptions)
   const compiledAt = nowMs();
   const spec = createTopology(state).spec.nodes[0];
   const tables = spec === undefined ? undefined : compiled.get(spec.name)?.tables;
-  if (spec === undefined || tables === undefined) throw new RangeError("a cluster without nodes has nothing to measure");
+  if (spec === undefined || tables === undefined)
+    throw new RangeError("a cluster without nodes has nothing to measure");
   const linkStarted = nowMs();
   const datapath = linkTables(tables, linkContext(spec, createEventLoop(), seed))?.datapath;
   if (datapath === undefined) throw new RangeError("the node has no tables");
   const linkedAt = nowMs();
   const chains = Object.values(tables.iptables?.v4.tables ?? {}).flatMap((table) => table.chains);
-  const sizes = { nodes: state.nodes.size, pods: state.pods.size, namespaces: state.namespaces.size, policies: state.networkPolicies.size };
+  const sizes = {
+    nodes: state.nodes.size,
+    pods: state.pods.size,
+    namespaces: state.namespaces.size,
+    policies: state.networkPolicies.size,
+  };
   return {
     state,
     datapath,
@@ -85,7 +91,10 @@ function randomPackets(state: ClusterState, seed: number, count: number): Packet
     const draw = random.below(100);
     const protocol = protocolMix.find((one) => draw < one.upTo)?.protocol ?? "TCP";
     const port = random.pick(destinationPorts);
-    append(batch, firstPacket({ from: "", src, dst, protocol, port, sourcePort: 1024 + random.below(60_000) }));
+    append(
+      batch,
+      firstPacket({ from: "", src, dst, protocol, port, sourcePort: 1024 + random.below(60_000) }),
+    );
   }
   decode(batch, 0, batch.length);
   return batch;
@@ -98,7 +107,11 @@ function address(pod: Pod): Pod["ips"][number] {
 }
 
 /** Judges the whole batch once at FORWARD, as packets of the given connection state. */
-export function walkBatch(setup: BenchSetup, ctState: number, verdicts: ReturnType<typeof createHookResults>): void {
+export function walkBatch(
+  setup: BenchSetup,
+  ctState: number,
+  verdicts: ReturnType<typeof createHookResults>,
+): void {
   const { batch, datapath } = setup;
   batch.state.mark.fill(0);
   batch.state.ctState.fill(ctState);
@@ -117,7 +130,13 @@ export interface WalkMeasure {
 }
 
 /** The best of `rounds` rounds of at least `roundMs` each: the figure that noise can only make worse. */
-export function measureWalk(setup: BenchSetup, path: "new" | "established", nowMs: () => number, rounds = 7, roundMs = 60): WalkMeasure {
+export function measureWalk(
+  setup: BenchSetup,
+  path: "new" | "established",
+  nowMs: () => number,
+  rounds = 7,
+  roundMs = 60,
+): WalkMeasure {
   const verdicts = createHookResults(setup.batch.capacity);
   const state = path === "new" ? CtState.new : CtState.established;
   const once = (): void => walkBatch(setup, state, verdicts);

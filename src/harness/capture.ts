@@ -27,7 +27,14 @@ export function captureScenario(scenario: Scenario, selection: ProductSelection,
       indices.set(name, interfaceIndex);
       interfaces.push({ name, linkType: LinkType.raw });
     }
-    packets.push(pcapngPacket({ interfaceIndex, timestampNs: event.atNs, bytes: event.bytes, comments: [event.direction] }));
+    packets.push(
+      pcapngPacket({
+        interfaceIndex,
+        timestampNs: event.atNs,
+        bytes: event.bytes,
+        comments: [event.direction],
+      }),
+    );
   }
   return { result, packets: packets.length, pieces: [pcapngHeader(interfaces), ...packets] };
 }

@@ -8,9 +8,9 @@ import { platformTables } from "../engine/platform/index.ts";
 import type { Datapath, LinkContext } from "../filter/index.ts";
 import type { ClusterState, Node } from "../k8s/index.ts";
 import { type EventLoop, Network, type NetworkOptions, type NodeSpec } from "../sim/index.ts";
-import { type ProductSelection, engineFor } from "./selection.ts";
-import { createTopology, type Topology } from "./topology.ts";
 import { linkTables } from "./kinds.ts";
+import { engineFor, type ProductSelection } from "./selection.ts";
+import { createTopology, type Topology } from "./topology.ts";
 
 /** A cluster under one product in steady state. */
 export interface EmulatedCluster {
@@ -28,19 +28,29 @@ export interface ComposeOptions {
 }
 
 /** Tables of every node as `compile` makes them: node-independent parts are the same objects on all nodes. */
-export function compileCluster(state: ClusterState, selection: ProductSelection): ReadonlyMap<string, CompiledNode> {
+export function compileCluster(
+  state: ClusterState,
+  selection: ProductSelection,
+): ReadonlyMap<string, CompiledNode> {
   const compilers = new Map<string, (node: Node, base: NodeTables) => CompiledNode>();
   const compiled = new Map<string, CompiledNode>();
   for (const node of state.nodes.values()) {
     let compile = compilers.get(node.os);
-    if (compile === undefined) compilers.set(node.os, (compile = engineFor(selection, node.os).compile(state)));
+    if (compile === undefined) {
+      compile = engineFor(selection, node.os).compile(state);
+      compilers.set(node.os, compile);
+    }
     compiled.set(node.name, compile(node, platformTables(state, node)));
   }
   return compiled;
 }
 
 /** @throws InputError when the product has no engine for the system of one of the nodes. */
-export function emulate(state: ClusterState, selection: ProductSelection, options: ComposeOptions): EmulatedCluster {
+export function emulate(
+  state: ClusterState,
+  selection: ProductSelection,
+  options: ComposeOptions,
+): EmulatedCluster {
   const topology = createTopology(state);
   const network = new Network(topology.spec, options.network);
   const datapaths = new Map<string, Datapath>();
@@ -49,7 +59,8 @@ export function emulate(state: ClusterState, selection: ProductSelection, option
   for (const spec of topology.spec.nodes) {
     const node = compiled.get(spec.name);
     if (node === undefined) continue;
-    for (const diagnostic of node.diagnostics) diagnostics.set(`${diagnostic.code} ${diagnostic.policy ?? ""} ${diagnostic.message}`, diagnostic);
+    for (const diagnostic of node.diagnostics)
+      diagnostics.set(`${diagnostic.code} ${diagnostic.policy ?? ""} ${diagnostic.message}`, diagnostic);
     const linked = linkTables(node.tables, linkContext(spec, network.loop, options.seed));
     network.setDatapath(spec.name, linked?.datapath);
     if (linked !== undefined) datapaths.set(spec.name, linked.datapath);

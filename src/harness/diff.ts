@@ -7,7 +7,14 @@ import type { Divergence } from "../engine/index.ts";
 import type { Cell, ClusterState } from "../k8s/index.ts";
 import { createOracle, defaultReadings } from "../oracle/index.ts";
 import type { CellVerdict, DiffDocument, DiffGroup } from "./documents.ts";
-import { cellDocument, createJudge, type MatrixOptions, type SelectedCluster, type TableCell, tableCells } from "./matrix.ts";
+import {
+  cellDocument,
+  createJudge,
+  type MatrixOptions,
+  type SelectedCluster,
+  type TableCell,
+  tableCells,
+} from "./matrix.ts";
 import type { Selection } from "./selection.ts";
 
 export const unexplained = "unexplained";
@@ -41,9 +48,17 @@ interface Group {
 }
 
 /** Compares cell by cell; self cells are left out, `undefined` equals anything and is counted. */
-export async function computeDiff(a: SelectedCluster, b: SelectedCluster, version: string, options: MatrixOptions): Promise<DiffDocument> {
+export async function computeDiff(
+  a: SelectedCluster,
+  b: SelectedCluster,
+  version: string,
+  options: MatrixOptions,
+): Promise<DiffDocument> {
   const table = tableCells(a.state, [a.selection, b.selection], options);
-  const [judgeA, judgeB] = [createJudge(a.state, a.selection, options.seed), createJudge(b.state, b.selection, options.seed)];
+  const [judgeA, judgeB] = [
+    createJudge(a.state, a.selection, options.seed),
+    createJudge(b.state, b.selection, options.seed),
+  ];
   const oracle = createOracle(a.state, defaultReadings);
   const dual = a.state.options.ipFamilies.length > 1;
   const groups = new Map<string, Group>();
@@ -62,7 +77,9 @@ export async function computeDiff(a: SelectedCluster, b: SelectedCluster, versio
     const expected = oracle.judge(cell.cell).verdict;
     note(groups, explain(a, b, cell, [first, second], expected), cell, first, second, dual);
   }
-  const order = [...groups.values()].sort((x, y) => Number(x.divergence !== undefined) - Number(y.divergence !== undefined) || y.cells - x.cells);
+  const order = [...groups.values()].sort(
+    (x, y) => Number(x.divergence !== undefined) - Number(y.divergence !== undefined) || y.cells - x.cells,
+  );
   return {
     schema: "podwire/diff/v1",
     version,
@@ -101,7 +118,14 @@ function explain(
   return undefined;
 }
 
-function note(groups: Map<string, Group>, divergence: Divergence | undefined, cell: TableCell, a: CellVerdict, b: CellVerdict, dual: boolean): void {
+function note(
+  groups: Map<string, Group>,
+  divergence: Divergence | undefined,
+  cell: TableCell,
+  a: CellVerdict,
+  b: CellVerdict,
+  dual: boolean,
+): void {
   const key = divergence?.id ?? unexplained;
   const group = groups.get(key);
   if (group !== undefined) {

@@ -228,7 +228,12 @@ export interface BenchResultDocument {
 }
 
 export interface BenchDocument extends Document {
-  readonly machine: { readonly node: string; readonly cpu: string; readonly cores: number; readonly load: number };
+  readonly machine: {
+    readonly node: string;
+    readonly cpu: string;
+    readonly cores: number;
+    readonly load: number;
+  };
   readonly cluster: {
     readonly profile: string;
     readonly nodes: number;

@@ -14,7 +14,14 @@ import {
   ipAdd,
   parseCidr,
 } from "../addr/index.ts";
-import type { Cell, CellEnd, ClusterState, NetworkPolicy, Pod } from "../k8s/index.ts";
+import {
+  type Cell,
+  type CellEnd,
+  type ClusterState,
+  isEnded,
+  type NetworkPolicy,
+  type Pod,
+} from "../k8s/index.ts";
 import type { EndpointDocument } from "./documents.ts";
 
 export interface TableEnd {
@@ -26,6 +33,8 @@ export interface TableEnd {
 export interface EndOptions {
   /** hostNetwork pods are ends of their own only where a reading tells them from their node. */
   readonly hostNetworkPods: boolean;
+  /** Pods that have ended are policed like others by the API's text, but have no network that packets could reach. */
+  readonly endedPods: boolean;
   readonly podsOnly: boolean;
 }
 
@@ -33,7 +42,12 @@ export interface EndOptions {
 export function tableEnds(state: ClusterState, options: EndOptions): readonly TableEnd[] {
   const pods: TableEnd[] = [];
   for (const [id, pod] of state.pods) {
-    if (pod.ips.length === 0 || (pod.hostNetwork && !options.hostNetworkPods)) continue;
+    if (
+      pod.ips.length === 0 ||
+      (pod.hostNetwork && !options.hostNetworkPods) ||
+      (isEnded(pod) && !options.endedPods)
+    )
+      continue;
     pods.push({ id, end: { kind: "pod", pod } });
   }
   pods.sort(byId);
@@ -121,7 +135,10 @@ function firstFree(outer: Cidr, holes: readonly Cidr[], owned: Owned): Ip | unde
     const hole =
       holes.find((cidr) => cidrContains(cidr, at)) ?? owned.ranges.find((cidr) => cidrContains(cidr, at));
     if (hole === undefined && !owned.hosts.has(formatIp(ip))) return ip;
-    const next = hole === undefined ? { base: ip, prefix: bits } : { base: { family: ip.family, words: hole.words }, prefix: hole.prefix };
+    const next =
+      hole === undefined
+        ? { base: ip, prefix: bits }
+        : { base: { family: ip.family, words: hole.words }, prefix: hole.prefix };
     const after = addBlock(next.base, next.prefix);
     if (after === undefined) return undefined;
     ip = after;

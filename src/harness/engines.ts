@@ -14,7 +14,12 @@ export function describeEngines(version: string): EnginesDocument {
       defaultVersion,
       switches,
       ...features,
-      divergences: divergences.map(({ id, cause, source, versions: concerned }) => ({ id, cause, source, versions: concerned })),
+      divergences: divergences.map(({ id, cause, source, versions: concerned }) => ({
+        id,
+        cause,
+        source,
+        versions: concerned,
+      })),
     };
   });
   return { schema: "podwire/engines/v1", version, engines };

@@ -44,7 +44,12 @@ const namespaceSelector = (random: Prng, size: ClusterSize): RawObject => ({
 
 function blockPeer(random: Prng): RawObject {
   const second = random.below(256);
-  return { ipBlock: { cidr: `172.${16 + (second % 16)}.0.0/16`, except: [`172.${16 + (second % 16)}.${random.below(256)}.0/24`] } };
+  return {
+    ipBlock: {
+      cidr: `172.${16 + (second % 16)}.0.0/16`,
+      except: [`172.${16 + (second % 16)}.${random.below(256)}.0/24`],
+    },
+  };
 }
 
 function peer(random: Prng, size: ClusterSize): RawObject {
@@ -52,7 +57,8 @@ function peer(random: Prng, size: ClusterSize): RawObject {
   if (kind < 10) return blockPeer(random);
   if (kind < 45) return { podSelector: appSelector(random) };
   if (kind < 65) return { podSelector: tierSelector(random) };
-  if (kind < 85) return { namespaceSelector: namespaceSelector(random, size), podSelector: appSelector(random) };
+  if (kind < 85)
+    return { namespaceSelector: namespaceSelector(random, size), podSelector: appSelector(random) };
   return { namespaceSelector: namespaceSelector(random, size) };
 }
 
@@ -63,7 +69,8 @@ function port(random: Prng): RawObject {
   return { port: random.pick(ports), protocol: random.pick(["TCP", "TCP", "TCP", "TCP", "UDP", "SCTP"]) };
 }
 
-const several = (count: number, make: () => RawObject): readonly RawObject[] => Array.from({ length: count }, make);
+const several = (count: number, make: () => RawObject): readonly RawObject[] =>
+  Array.from({ length: count }, make);
 
 function policyObject(name: string, namespace: string, spec: RawObject): RawObject {
   return { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", metadata: { name, namespace }, spec };
@@ -104,38 +111,69 @@ export const profiles: readonly Profile[] = [
     },
     policy: (random, size, index) => {
       const one = (): RawObject => ({ matchLabels: { "unique-0": `${random.below(size.pods)}-0` } });
-      const spec = { podSelector: one(), policyTypes: ["Ingress", "Egress"], ingress: [{ from: [{ podSelector: one() }] }], egress: [{ to: [{ podSelector: one() }] }] };
+      const spec = {
+        podSelector: one(),
+        policyTypes: ["Ingress", "Egress"],
+        ingress: [{ from: [{ podSelector: one() }] }],
+        egress: [{ to: [{ podSelector: one() }] }],
+      };
       return policyObject(`policy-${index}`, namespaceName(index % size.namespaces), spec);
     },
   },
   {
     name: "real-median",
-    summary: "a real cluster's median policy, many times: 6 pods, one CIDR, one port, one selector, 2 peer pods, 26% empty",
+    summary:
+      "a real cluster's median policy, many times: 6 pods, one CIDR, one port, one selector, 2 peer pods, 26% empty",
     source: "published statistics of a real cluster",
     size: { nodes: 100, pods: 5413, namespaces: 604, policies: 13_678 },
-    labels: (random, size, index) => ({ app: `app-${Math.floor(index / size.namespaces) % 2}`, pair: `pair-${random.below(size.pods >> 1)}` }),
+    labels: (random, size, index) => ({
+      app: `app-${Math.floor(index / size.namespaces) % 2}`,
+      pair: `pair-${random.below(size.pods >> 1)}`,
+    }),
     policy: (random, size, index) => {
-      const rule = { from: [blockPeer(random), { namespaceSelector: {}, podSelector: { matchLabels: { pair: `pair-${random.below(size.pods >> 1)}` } } }], ports: [port(random)] };
+      const rule = {
+        from: [
+          blockPeer(random),
+          {
+            namespaceSelector: {},
+            podSelector: { matchLabels: { pair: `pair-${random.below(size.pods >> 1)}` } },
+          },
+        ],
+        ports: [port(random)],
+      };
       const ingress = random.below(100) < 26 ? [] : [rule];
-      const spec = { podSelector: { matchLabels: { app: `app-${random.below(2)}` } }, policyTypes: ["Ingress"], ingress };
+      const spec = {
+        podSelector: { matchLabels: { app: `app-${random.below(2)}` } },
+        policyTypes: ["Ingress"],
+        ingress,
+      };
       return policyObject(`policy-${index}`, namespaceName(index % size.namespaces), spec);
     },
   },
   {
     name: "ovn-burner",
-    summary: "kube-burner's workload: 20 policies a namespace with 5 ports, 5 ranges, 5 namespaces, 5 pods, 5 CIDRs",
+    summary:
+      "kube-burner's workload: 20 policies a namespace with 5 ports, 5 ranges, 5 namespaces, 5 pods, 5 CIDRs",
     source: "kube-burner network-policy workload",
     size: { nodes: 24, pods: 2400, namespaces: 240, policies: 4800 },
     labels: (_random, size, index) => ({ num: `${Math.floor(index / size.namespaces)}` }),
     policy: (random, size, index) => {
       const peers = [
-        ...several(5, () => ({ namespaceSelector: namespaceSelector(random, size), podSelector: { matchLabels: { num: `${random.below(10)}` } } })),
-        ...several(5, () => ({ ipBlock: { cidr: `172.${16 + random.below(16)}.${random.below(256)}.0/24` } })),
+        ...several(5, () => ({
+          namespaceSelector: namespaceSelector(random, size),
+          podSelector: { matchLabels: { num: `${random.below(10)}` } },
+        })),
+        ...several(5, () => ({
+          ipBlock: { cidr: `172.${16 + random.below(16)}.${random.below(256)}.0/24` },
+        })),
       ];
-      const all = [...several(5, () => ({ port: 1 + random.below(30_000), protocol: "TCP" })), ...several(5, () => {
-        const first = 30_000 + random.below(10_000);
-        return { port: first, endPort: first + random.below(100), protocol: "TCP" };
-      })];
+      const all = [
+        ...several(5, () => ({ port: 1 + random.below(30_000), protocol: "TCP" })),
+        ...several(5, () => {
+          const first = 30_000 + random.below(10_000);
+          return { port: first, endPort: first + random.below(100), protocol: "TCP" };
+        }),
+      ];
       const spec = { podSelector: {}, policyTypes: ["Ingress"], ingress: [{ from: peers, ports: all }] };
       return policyObject(`policy-${index}`, namespaceName(index % size.namespaces), spec);
     },
@@ -171,39 +209,72 @@ export const profiles: readonly Profile[] = [
       policyObject(`policy-${index}`, namespaceName(0), {
         podSelector: { matchLabels: { id: `${index % size.pods}` } },
         policyTypes: ["Ingress"],
-        ingress: [{ from: [{ podSelector: { matchLabels: { id: `${random.below(size.pods)}` } } }], ports: [port(random)] }],
+        ingress: [
+          {
+            from: [{ podSelector: { matchLabels: { id: `${random.below(size.pods)}` } } }],
+            ports: [port(random)],
+          },
+        ],
       }),
   },
 ];
 
 export function profileOf(name: string): Profile {
   const profile = profiles.find((one) => one.name === name);
-  if (profile === undefined) throw usageError(`unknown profile ${name}; known: ${profiles.map((one) => one.name).join(", ")}`);
+  if (profile === undefined)
+    throw usageError(`unknown profile ${name}; known: ${profiles.map((one) => one.name).join(", ")}`);
   return profile;
 }
 
 /** Objects in the order namespaces, nodes, pods, policies. @throws InputError for an unknown profile. */
-export function generateCluster(name: string, seed: number, sizes: Partial<ClusterSize> = {}): readonly RawObject[] {
+export function generateCluster(
+  name: string,
+  seed: number,
+  sizes: Partial<ClusterSize> = {},
+): readonly RawObject[] {
   const profile = profileOf(name);
   const size: ClusterSize = { ...profile.size, ...sizes };
-  for (const [what, count] of Object.entries(size)) if (!Number.isInteger(count) || count < (what === "policies" ? 0 : 1)) throw usageError(`--${what} takes a positive number, not ${count}`);
+  for (const [what, count] of Object.entries(size))
+    if (!Number.isInteger(count) || count < (what === "policies" ? 0 : 1))
+      throw usageError(`--${what} takes a positive number, not ${count}`);
   const random = createPrng(seed);
   const [forPods, forPolicies] = [random.fork("pods"), random.fork("policies")];
   const objects: RawObject[] = [];
   for (let i = 0; i < size.namespaces; i++)
-    objects.push({ apiVersion: "v1", kind: "Namespace", metadata: { name: namespaceName(i), labels: { team: `t${i % 10}` } } });
+    objects.push({
+      apiVersion: "v1",
+      kind: "Namespace",
+      metadata: { name: namespaceName(i), labels: { team: `t${i % 10}` } },
+    });
   for (let i = 0; i < size.nodes; i++) {
     const nodeName = generatedNode(i);
-    objects.push({ apiVersion: "v1", kind: "Node", metadata: { name: nodeName, labels: { "kubernetes.io/os": "linux", "kubernetes.io/hostname": nodeName } } });
+    objects.push({
+      apiVersion: "v1",
+      kind: "Node",
+      metadata: {
+        name: nodeName,
+        labels: { "kubernetes.io/os": "linux", "kubernetes.io/hostname": nodeName },
+      },
+    });
   }
   for (let i = 0; i < size.pods; i++)
     objects.push({
       apiVersion: "v1",
       kind: "Pod",
-      metadata: { name: `pod-${i}`, namespace: namespaceName(i % size.namespaces), labels: profile.labels(forPods, size, i) },
+      metadata: {
+        name: `pod-${i}`,
+        namespace: namespaceName(i % size.namespaces),
+        labels: profile.labels(forPods, size, i),
+      },
       spec: {
         nodeName: generatedNode(i % size.nodes),
-        containers: [{ name: "main", image: "registry.k8s.io/e2e-test-images/agnhost:2.53", ports: [{ name: "http", containerPort: 8080 }] }],
+        containers: [
+          {
+            name: "main",
+            image: "registry.k8s.io/e2e-test-images/agnhost:2.53",
+            ports: [{ name: "http", containerPort: 8080 }],
+          },
+        ],
       },
     });
   for (let i = 0; i < size.policies; i++) objects.push(profile.policy(forPolicies, size, i));

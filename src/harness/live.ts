@@ -41,7 +41,10 @@ export class LiveCluster {
     for (const spec of this.#topology.spec.nodes) {
       const node = state.nodes.get(spec.name);
       assert(node !== undefined, "the topology was made from this state");
-      const linked = linkTables(platformTables(state, node), linkContext(spec, this.network.loop, options.seed));
+      const linked = linkTables(
+        platformTables(state, node),
+        linkContext(spec, this.network.loop, options.seed),
+      );
       this.network.setDatapath(spec.name, linked?.datapath);
       if (linked === undefined) continue;
       this.datapaths.set(spec.name, linked.datapath);
@@ -87,7 +90,8 @@ export class LiveCluster {
 
   /** Restarts the engine on a node, or on all: what the agent knew is gone, the tables are as it left them. */
   restart(nodeName: string | undefined): void {
-    for (const [name, agent] of this.#agents) if (nodeName === undefined || name === nodeName) agent.start(this.state);
+    for (const [name, agent] of this.#agents)
+      if (nodeName === undefined || name === nodeName) agent.start(this.state);
   }
 
   advance(durationNs: number): void {
@@ -98,11 +102,13 @@ export class LiveCluster {
   #plug(type: "added" | "modified" | "deleted", pod: Pod, old: Pod | undefined): void {
     const was = old !== undefined && hasInterface(old);
     const is = type !== "deleted" && hasInterface(pod);
-    const moved = was && is && (old.ips !== pod.ips || old.nodeName !== pod.nodeName || old.ports !== pod.ports);
+    const moved =
+      was && is && (old.ips !== pod.ips || old.nodeName !== pod.nodeName || old.ports !== pod.ports);
     if (was && (!is || moved)) {
       this.network.removeEndpoint(podKey(old));
       this.hosts.forget(podKey(old));
     }
-    if (is && (!was || moved)) this.network.addEndpoint(this.#topology.endpoint(pod), this.#topology.podInterface(pod));
+    if (is && (!was || moved))
+      this.network.addEndpoint(this.#topology.endpoint(pod), this.#topology.podInterface(pod));
   }
 }

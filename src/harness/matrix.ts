@@ -3,13 +3,27 @@
  * reply through every hook of the emulated cluster, or by asking the oracle.
  */
 import type { Family } from "../addr/index.ts";
+import type { Diagnostic } from "../engine/index.ts";
 import type { Cell, ClusterState } from "../k8s/index.ts";
 import { createOracle, type Oracle } from "../oracle/index.ts";
 import { judgeConnection } from "../sim/index.ts";
 import { type EmulatedCluster, emulate } from "./compose.ts";
-import type { CellDocument, CellVerdict, DiagnosticDocument, EngineMatrix, MatrixDocument } from "./documents.ts";
-import { describeEnd, endAddress, sameEnd, type TableEnd, tableEnds, type TablePort, tablePorts } from "./ends.ts";
-import type { Diagnostic } from "../engine/index.ts";
+import type {
+  CellDocument,
+  CellVerdict,
+  DiagnosticDocument,
+  EngineMatrix,
+  MatrixDocument,
+} from "./documents.ts";
+import {
+  describeEnd,
+  endAddress,
+  sameEnd,
+  type TableEnd,
+  type TablePort,
+  tableEnds,
+  tablePorts,
+} from "./ends.ts";
 import type { Selection } from "./selection.ts";
 import { stationOf } from "./topology.ts";
 
@@ -57,8 +71,11 @@ export function tableCells(
   selections: readonly Selection[],
   options: Pick<MatrixOptions, "ports" | "podsOnly">,
 ): CellTable {
-  const hostNetworkPods = selections.some((one) => one.kind === "oracle" && one.readings.hostNetwork === "distinguished");
-  const ends = tableEnds(state, { hostNetworkPods, podsOnly: options.podsOnly ?? false });
+  const hostNetworkPods = selections.some(
+    (one) => one.kind === "oracle" && one.readings.hostNetwork === "distinguished",
+  );
+  const endedPods = selections.every((one) => one.kind === "oracle");
+  const ends = tableEnds(state, { hostNetworkPods, endedPods, podsOnly: options.podsOnly ?? false });
   const ports = options.ports ?? tablePorts(state);
   const cells: TableCell[] = [];
   for (const from of ends) {
@@ -67,7 +84,8 @@ export function tableCells(
       const isSelf = sameEnd(from.end, to.end);
       for (const { protocol, port } of ports) {
         for (const family of state.options.ipFamilies) {
-          if (endAddress(from.end, family) === undefined || endAddress(to.end, family) === undefined) continue;
+          if (endAddress(from.end, family) === undefined || endAddress(to.end, family) === undefined)
+            continue;
           cells.push({ from, to, isSelf, cell: { from: from.end, to: to.end, protocol, port, family } });
         }
       }
@@ -112,7 +130,9 @@ export async function computeMatrix(
     version,
     seed: options.seed,
     endpoints: (first?.ends ?? []).map(describeEnd),
-    ports: (first?.ports ?? []).map(({ protocol, port }) => (protocol === "ICMP" ? { protocol, type: port } : { protocol, port })),
+    ports: (first?.ports ?? []).map(({ protocol, port }) =>
+      protocol === "ICMP" ? { protocol, type: port } : { protocol, port },
+    ),
     results,
   };
 }
@@ -124,7 +144,8 @@ export interface Judge {
 
 /** Verdicts of one selection on one state, cell by cell. */
 export function createJudge(state: ClusterState, selection: Selection, seed: number): Judge {
-  if (selection.kind === "oracle") return { judge: oracleJudge(createOracle(state, selection.readings)), diagnostics: [] };
+  if (selection.kind === "oracle")
+    return { judge: oracleJudge(createOracle(state, selection.readings)), diagnostics: [] };
   const cluster = emulate(state, selection, { seed });
   return { judge: walkJudge(cluster), diagnostics: cluster.diagnostics };
 }
@@ -142,7 +163,8 @@ const judgementsPerFlush = 100_000;
 export function walkJudge(cluster: EmulatedCluster): CellJudge {
   let count = 0;
   return ({ cell }) => {
-    if (count > 0 && count % judgementsPerFlush === 0) for (const datapath of cluster.datapaths.values()) datapath.forgetFlows();
+    if (count > 0 && count % judgementsPerFlush === 0)
+      for (const datapath of cluster.datapaths.values()) datapath.forgetFlows();
     const attempt = connectionAttempt(cluster, cell, 1024 + (count++ % 64_000));
     if (attempt === undefined) return { verdict: "deny", by: undefined };
     const { isAllowed, request, reply } = judgeConnection(cluster.network, attempt);
@@ -171,7 +193,11 @@ export function connectionAttempt(
   return { from, src, dst, protocol: cell.protocol, port: cell.port, sourcePort };
 }
 
-export function cellDocument({ from, to, cell, isSelf }: TableCell, answer: CellAnswer, dual: boolean): CellDocument {
+export function cellDocument(
+  { from, to, cell, isSelf }: TableCell,
+  answer: CellAnswer,
+  dual: boolean,
+): CellDocument {
   const { protocol, port } = cell;
   return {
     from: from.id,

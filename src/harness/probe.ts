@@ -1,8 +1,16 @@
 /** One connection attempt as an application makes it, with every hook that its packets pass. */
+
+import { type HookResults, hookName, verdictName } from "../filter/index.ts";
 import type { Cell, ClusterState } from "../k8s/index.ts";
-import { hookName, type HookResults, verdictName } from "../filter/index.ts";
 import { type PacketBatch, rowBytes } from "../packet/index.ts";
-import { createEventLoop, type EventLoop, type FlowRequest, type HookWatcher, Hosts, type Network } from "../sim/index.ts";
+import {
+  createEventLoop,
+  type EventLoop,
+  type FlowRequest,
+  type HookWatcher,
+  Hosts,
+  type Network,
+} from "../sim/index.ts";
 import { printPacket } from "../wire/index.ts";
 import { emulate } from "./compose.ts";
 import type { ProbeDocument, ProbePacketDocument } from "./documents.ts";
@@ -17,7 +25,13 @@ export interface ProbeWords extends Pick<Cell, "protocol" | "port" | "family"> {
 }
 
 /** `agnhost connect` on steady-state tables. */
-export function probeConnection(state: ClusterState, selection: ProductSelection, words: ProbeWords, seed: number, version: string): ProbeDocument {
+export function probeConnection(
+  state: ClusterState,
+  selection: ProductSelection,
+  words: ProbeWords,
+  seed: number,
+  version: string,
+): ProbeDocument {
   const loop = createEventLoop();
   const log = new HookLog(loop);
   const cluster = emulate(state, selection, { seed, network: { loop, watcher: log } });
@@ -40,9 +54,15 @@ export function probeConnection(state: ClusterState, selection: ProductSelection
 }
 
 /** The flow between two ends; hosts outside the cluster come to exist on the way. Both ends have the family. */
-export function flowRequest(network: Network, from: TableEnd, to: TableEnd, { protocol, port, family }: Pick<Cell, "protocol" | "port" | "family">): FlowRequest {
+export function flowRequest(
+  network: Network,
+  from: TableEnd,
+  to: TableEnd,
+  { protocol, port, family }: Pick<Cell, "protocol" | "port" | "family">,
+): FlowRequest {
   const [src, dst] = [endAddress(from.end, family), endAddress(to.end, family)];
-  if (src === undefined || dst === undefined) throw new RangeError(`${from.id} or ${to.id} has no IPv${family} address`);
+  if (src === undefined || dst === undefined)
+    throw new RangeError(`${from.id} or ${to.id} has no IPv${family} address`);
   if (to.end.kind === "external") network.addExternal(dst);
   const station = from.end.kind === "external" ? network.addExternal(src) : stationOf(from.end);
   return { from: station, src, dst, protocol, port };
@@ -53,7 +73,10 @@ export function listenOnNodes(state: ClusterState, hosts: Hosts): void {
   const pods = [...state.pods.values()].filter((pod) => pod.hostNetwork);
   for (const name of state.nodes.keys()) {
     const ports = pods.filter((pod) => pod.nodeName === name).flatMap((pod) => pod.ports);
-    hosts.listen(`node:${name}`, ports.map(({ protocol, containerPort }) => ({ protocol, port: containerPort })));
+    hosts.listen(
+      `node:${name}`,
+      ports.map(({ protocol, containerPort }) => ({ protocol, port: containerPort })),
+    );
   }
 }
 
@@ -74,6 +97,12 @@ class HookLog implements HookWatcher {
 
   after(node: string, hook: number, results: HookResults, row: number): void {
     const verdict = verdictName[results.verdict[row] ?? 0] ?? "accept";
-    this.packets.push({ atNs: this.#loop.nowNs(), node, hook: hookName[hook] ?? String(hook), line: this.#line, verdict });
+    this.packets.push({
+      atNs: this.#loop.nowNs(),
+      node,
+      hook: hookName[hook] ?? String(hook),
+      line: this.#line,
+      verdict,
+    });
   }
 }

@@ -3,10 +3,19 @@
  * the nearest miss - the allowing rule that got furthest before a match failed - with its reason in the packet's own
  * values, taken at that moment (marks change on the way).
  */
-import { Hook, hookName, type Datapath, type FilterObserver, type HookResults, Verdict, verdictName } from "../filter/index.ts";
+
+import type { RuleDescription } from "../filter/index.ts";
+import {
+  type Datapath,
+  type FilterObserver,
+  Hook,
+  type HookResults,
+  hookName,
+  Verdict,
+  verdictName,
+} from "../filter/index.ts";
 import type { PacketBatch } from "../packet/index.ts";
 import type { HookWatcher } from "../sim/index.ts";
-import type { RuleDescription } from "../filter/index.ts";
 
 export interface RecordedRule {
   readonly depth: number;
@@ -39,7 +48,10 @@ export class TraceRecorder implements HookWatcher, FilterObserver {
   #batch: PacketBatch | undefined;
   #row = 0;
   /** Matched rules and chain entries, in order. */
-  #events: ({ readonly kind: "rule"; readonly rule: number; readonly order: number } | { readonly kind: "enter"; readonly point: number })[] = [];
+  #events: (
+    | { readonly kind: "rule"; readonly rule: number; readonly order: number }
+    | { readonly kind: "enter"; readonly point: number }
+  )[] = [];
   #misses = new Map<string, Miss>();
   #order = 0;
 
@@ -84,7 +96,10 @@ export class TraceRecorder implements HookWatcher, FilterObserver {
     const deciding = results.rule[row] ?? -1;
     const decided = deciding < 0 ? undefined : datapath.describeRule(deciding);
     const denied = verdict === Verdict.drop || verdict === Verdict.reject;
-    const miss = denied && decided?.origin?.direction !== undefined ? this.#misses.get(decided.origin.direction) : undefined;
+    const miss =
+      denied && decided?.origin?.direction !== undefined
+        ? this.#misses.get(decided.origin.direction)
+        : undefined;
     const rules: RecordedRule[] = [];
     let decidedBy = -1;
     const stack: string[] = [];
@@ -111,7 +126,13 @@ export class TraceRecorder implements HookWatcher, FilterObserver {
       previousWasRule = true;
     }
     if (pendingMiss !== undefined) add(pendingMiss.rule, false, pendingMiss.why);
-    this.hooks.push({ node, hook: hookName[hook] ?? `hook ${hook}`, verdict: verdictName[verdict] ?? String(verdict), rules, decidedBy });
+    this.hooks.push({
+      node,
+      hook: hookName[hook] ?? `hook ${hook}`,
+      verdict: verdictName[verdict] ?? String(verdict),
+      rules,
+      decidedBy,
+    });
   }
 }
 

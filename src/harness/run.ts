@@ -2,8 +2,8 @@
 import { assert, InputError, unreachable } from "../base/index.ts";
 import {
   applyObjects,
-  buildCluster,
   type BuiltCluster,
+  buildCluster,
   type Cell,
   type ClusterState,
   deleteObject,
@@ -37,12 +37,18 @@ export interface RunOptions {
 }
 
 /** @throws InputError when the scenario's cluster or manifests are bad, or a step names what is not there. */
-export function runScenario(scenario: Scenario, selection: Selection, options: RunOptions): RunResultDocument {
+export function runScenario(
+  scenario: Scenario,
+  selection: Selection,
+  options: RunOptions,
+): RunResultDocument {
   const { force = false, ...words } = scenario.cluster;
   const settings = selection.kind === "product" ? selection.aks : {};
   const built = buildCluster(loadManifests(scenario.manifests), { ...settings, ...words }, { force });
   const runner: Runner =
-    selection.kind === "oracle" ? new OracleRunner(built.state, selection) : new EngineRunner(built.state, selection, options);
+    selection.kind === "oracle"
+      ? new OracleRunner(built.state, selection)
+      : new EngineRunner(built.state, selection, options);
   const steps: StepResult[] = [];
   for (const [i, step] of scenario.steps.entries()) {
     const outcome = runStep(runner, step);
@@ -133,7 +139,12 @@ function performStep(runner: Runner, step: Step): StepOutcome {
     }
     case "connect": {
       const { from, to, cell } = attemptCell(state, step);
-      return compare(runner, step, `${step.flow}: ${attemptText(step)}`, runner.connect(step.flow, from, to, cell));
+      return compare(
+        runner,
+        step,
+        `${step.flow}: ${attemptText(step)}`,
+        runner.connect(step.flow, from, to, cell),
+      );
     }
     case "send": {
       const said = runner.send(step.flow, step.from);
@@ -162,14 +173,21 @@ function attemptText({ from, to, port }: Attempt): string {
   return `${formatEnd(from)} -> ${formatEnd(to)} ${formatPort(port)}`;
 }
 
-function attemptCell(state: ClusterState, attempt: Attempt): { readonly from: TableEnd; readonly to: TableEnd; readonly cell: Cell } {
+function attemptCell(
+  state: ClusterState,
+  attempt: Attempt,
+): { readonly from: TableEnd; readonly to: TableEnd; readonly cell: Cell } {
   const [from, to] = [resolveEnd(state, attempt.from), resolveEnd(state, attempt.to)];
   const families = attempt.family === undefined ? ([4, 6] as const) : [attempt.family];
   const primary = to.end.kind === "pod" ? to.end.pod.ips[0]?.family : undefined;
-  const common = families.filter((family) => endAddress(from.end, family) !== undefined && endAddress(to.end, family) !== undefined);
+  const common = families.filter(
+    (family) => endAddress(from.end, family) !== undefined && endAddress(to.end, family) !== undefined,
+  );
   const family = common.find((one) => one === primary) ?? common[0];
   if (family === undefined)
-    throw new InputError([{ code: "invalid", path: "", message: `${from.id} and ${to.id} have no addresses of one family` }]);
+    throw new InputError([
+      { code: "invalid", path: "", message: `${from.id} and ${to.id} have no addresses of one family` },
+    ]);
   return { from, to, cell: { from: from.end, to: to.end, ...attempt.port, family } };
 }
 
@@ -178,7 +196,12 @@ function expectedFor(runner: Runner, step: Extract<Step, { action: "probe" | "co
   return expectedValue<string>(step.expect, label, kind === "product" ? runner.selection.product : undefined);
 }
 
-function compare(runner: Runner, step: Extract<Step, { action: "probe" | "connect" | "send" }>, what: string, answer: Answer): StepOutcome {
+function compare(
+  runner: Runner,
+  step: Extract<Step, { action: "probe" | "connect" | "send" }>,
+  what: string,
+  answer: Answer,
+): StepOutcome {
   const expected = expectedFor(runner, step);
   if (expected === "undefined" && runner.selection.kind === "product") return { problems: [], open: 1 };
   if (answer.satisfies.includes(expected)) return fine;
@@ -196,14 +219,24 @@ function compareMatrix(runner: Runner, step: Extract<Step, { action: "expectMatr
     const [source, destination] = [byName.get(from), byName.get(to)];
     assert(source !== undefined && destination !== undefined, "expanded from these names");
     const family = step.matrix.family ?? destination.ips[0]?.family ?? 4;
-    const cell: Cell = { from: { kind: "pod", pod: source }, to: { kind: "pod", pod: destination }, ...port, family };
-    const expected = expectedValue(verdict, selection.label, selection.kind === "product" ? selection.product : undefined);
+    const cell: Cell = {
+      from: { kind: "pod", pod: source },
+      to: { kind: "pod", pod: destination },
+      ...port,
+      family,
+    };
+    const expected = expectedValue(
+      verdict,
+      selection.label,
+      selection.kind === "product" ? selection.product : undefined,
+    );
     if (expected === "undefined" && selection.kind === "product") {
       open++;
       continue;
     }
     const actual = runner.verdict(cell);
-    if (actual !== expected) problems.push(`${from} -> ${to} ${formatPort(port)}: expected ${expected}, was ${actual}`);
+    if (actual !== expected)
+      problems.push(`${from} -> ${to} ${formatPort(port)}: expected ${expected}, was ${actual}`);
   }
   return { problems, open };
 }
@@ -223,7 +256,10 @@ function compareDiagnostic(runner: Runner, step: Extract<Step, { action: "expect
     );
   if (found !== step.absent) return fine;
   const what = [step.code, step.policy, step.message].filter((part) => part !== undefined).join(" ");
-  return { problems: [step.absent ? `diagnostic given all the same: ${what}` : `no such diagnostic: ${what}`], open: 0 };
+  return {
+    problems: [step.absent ? `diagnostic given all the same: ${what}` : `no such diagnostic: ${what}`],
+    open: 0,
+  };
 }
 
 /** The oracle: no packets, no time; only what the API says of the present state. */
@@ -244,7 +280,12 @@ class OracleRunner implements Runner {
   probe(_from: TableEnd, _to: TableEnd, cell: Cell): Answer {
     const verdict = this.verdict(cell);
     // whether anybody listens is not the API's business: a refusal, too, means that packets pass
-    const satisfies = { allow: ["connected", "refused"], deny: ["timeout"], undefined: ["undefined"], some: [] }[verdict];
+    const satisfies = {
+      allow: ["connected", "refused"],
+      deny: ["timeout"],
+      undefined: ["undefined"],
+      some: [],
+    }[verdict];
     return { said: verdict, satisfies };
   }
   connect(_name: string, from: TableEnd, to: TableEnd, cell: Cell): Answer {
@@ -279,7 +320,10 @@ class EngineRunner implements Runner {
 
   constructor(state: ClusterState, selection: Extract<Selection, { kind: "product" }>, options: RunOptions) {
     this.selection = selection;
-    this.#cluster = new LiveCluster(state, selection, { seed: options.seed, ...(options.network ? { network: options.network } : {}) });
+    this.#cluster = new LiveCluster(state, selection, {
+      seed: options.seed,
+      ...(options.network ? { network: options.network } : {}),
+    });
   }
   get state(): ClusterState {
     return this.#cluster.state;
@@ -292,7 +336,14 @@ class EngineRunner implements Runner {
     const [src, dst] = [endAddress(cell.from, cell.family), endAddress(cell.to, cell.family)];
     if (src === undefined || dst === undefined || cell.from.kind === "external") return "deny";
     const sourcePort = firstJudgePort + (this.#judged++ % judgePorts);
-    const attempt = { from: stationOf(cell.from), src, dst, protocol: cell.protocol, port: cell.port, sourcePort };
+    const attempt = {
+      from: stationOf(cell.from),
+      src,
+      dst,
+      protocol: cell.protocol,
+      port: cell.port,
+      sourcePort,
+    };
     return judgeConnection(network, attempt).isAllowed ? "allow" : "deny";
   }
   probe(from: TableEnd, to: TableEnd, cell: Cell, timeoutNs: number): Answer {
@@ -326,7 +377,9 @@ class EngineRunner implements Runner {
   }
   diagnostics(): readonly DiagnosticDocument[] {
     // each node's agent says the same of a policy
-    const unique = new Map(this.#cluster.diagnostics.map((one) => [`${one.code} ${one.policy} ${one.message}`, one]));
+    const unique = new Map(
+      this.#cluster.diagnostics.map((one) => [`${one.code} ${one.policy} ${one.message}`, one]),
+    );
     return [...unique.values()].map(diagnosticDocument);
   }
   nowNs(): number {
@@ -336,4 +389,3 @@ class EngineRunner implements Runner {
     return this.#cluster.network.counts.sent;
   }
 }
-

@@ -2,7 +2,7 @@
  * Engine names as people write them: `name@version[+switch[=value]]...`, and what they stand for. A product runs on
  * each node the engine of that node's system; the oracle stands beside engines where verdicts are compared.
  */
-import { type Issue, InputError } from "../base/index.ts";
+import { InputError, type Issue } from "../base/index.ts";
 import type { Engine, EngineDefinition, ProductName } from "../engine/index.ts";
 import { engineDefinitions } from "../engine/registry.ts";
 import type { ClusterWords } from "../k8s/index.ts";
@@ -33,7 +33,10 @@ export type Selection = ProductSelection | OracleSelection;
 
 /** Names that an engine list may use, without versions and switches. */
 export function engineNames(): readonly string[] {
-  return ["oracle", ...new Set(engineDefinitions.flatMap((definition) => [definition.product, definition.name]))];
+  return [
+    "oracle",
+    ...new Set(engineDefinitions.flatMap((definition) => [definition.product, definition.name])),
+  ];
 }
 
 /** Splits a comma list; `all` is every product. @throws InputError naming what is known. */
@@ -57,7 +60,12 @@ export function parseSelection(label: string): Selection {
   const switches = parseSwitches(label, switchTexts);
   if (name === "oracle") {
     if (version !== undefined) throw usage(`the oracle has no versions: ${label}`);
-    return { kind: "oracle", label, version: "networking.k8s.io/v1", readings: parseOracleReadings(switches) };
+    return {
+      kind: "oracle",
+      label,
+      version: "networking.k8s.io/v1",
+      readings: parseOracleReadings(switches),
+    };
   }
   const definitions = engineDefinitions.filter((d) => d.product === name || d.name === name);
   const first = definitions[0];

@@ -4,7 +4,15 @@
  * through it.
  */
 import { type Cidr, localMac } from "../addr/index.ts";
-import { type CellEnd, type ClusterState, kubenetBridge, type Node, type Pod, podInterfaceName } from "../k8s/index.ts";
+import {
+  type CellEnd,
+  type ClusterState,
+  isEnded,
+  kubenetBridge,
+  type Node,
+  type Pod,
+  podInterfaceName,
+} from "../k8s/index.ts";
 import type { EndpointSpec, InterfaceSpec, NetworkSpec, NodeSpec } from "../sim/index.ts";
 
 const loopbackIndex = 1;
@@ -29,7 +37,13 @@ export function createTopology(state: ClusterState): Topology {
 
   const podInterface = (pod: Pod): InterfaceSpec => {
     const nodeNumber = nodeNumbers.get(pod.nodeName) ?? 0;
-    if (bridged) return { index: bridgeIndex, name: kubenetBridge, mac: localMac(nodeNumber * 0x1_0000 + bridgeIndex), link: "pod" };
+    if (bridged)
+      return {
+        index: bridgeIndex,
+        name: kubenetBridge,
+        mac: localMac(nodeNumber * 0x1_0000 + bridgeIndex),
+        link: "pod",
+      };
     const key = podKey(pod);
     let index = indices.get(key);
     if (index === undefined) {
@@ -37,7 +51,12 @@ export function createTopology(state: ClusterState): Topology {
       nextIndex.set(pod.nodeName, index + 1);
       indices.set(key, index);
     }
-    return { index, name: podInterfaceName(state, pod), mac: localMac(nodeNumber * 0x1_0000 + index), link: "pod" };
+    return {
+      index,
+      name: podInterfaceName(state, pod),
+      mac: localMac(nodeNumber * 0x1_0000 + index),
+      link: "pod",
+    };
   };
   const endpoint = (pod: Pod): EndpointSpec => {
     const { index, mac } = podInterface(pod);
@@ -57,13 +76,15 @@ export function createTopology(state: ClusterState): Topology {
     if (!bridged || list.length === 0) list.push(podInterface(pod));
     podsOf.set(pod.nodeName, list);
   }
-  const nodes = [...state.nodes.values()].map((node) => nodeSpec(node, nodeNumbers.get(node.name) ?? 0, podsOf.get(node.name) ?? []));
+  const nodes = [...state.nodes.values()].map((node) =>
+    nodeSpec(node, nodeNumbers.get(node.name) ?? 0, podsOf.get(node.name) ?? []),
+  );
   return { spec: { nodes, endpoints: pods.map(endpoint) }, podInterface, endpoint };
 }
 
 /** Pods of the host network and pods without an address have no interface of their own. */
 export function hasInterface(pod: Pod): boolean {
-  return !pod.hostNetwork && pod.ips.length > 0;
+  return !pod.hostNetwork && pod.ips.length > 0 && !isEnded(pod);
 }
 
 function nodeSpec(node: Node, number: number, podInterfaces: readonly InterfaceSpec[]): NodeSpec {

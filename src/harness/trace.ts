@@ -4,7 +4,12 @@ import { createOracle, defaultReadings } from "../oracle/index.ts";
 import { type Judgement, judgeConnection, type PacketFate } from "../sim/index.ts";
 import { printPacket } from "../wire/index.ts";
 import type { EmulatedCluster } from "./compose.ts";
-import type { TraceDocument, TraceEntryDocument, TraceOriginDocument, TracePacketDocument } from "./documents.ts";
+import type {
+  TraceDocument,
+  TraceEntryDocument,
+  TraceOriginDocument,
+  TracePacketDocument,
+} from "./documents.ts";
 import type { TableEnd } from "./ends.ts";
 import { connectionAttempt } from "./matrix.ts";
 import type { OriginPlacer } from "./places.ts";
@@ -26,7 +31,11 @@ export function traceConnection(
   const packets: TracePacketDocument[] = [];
   let judgement: Judgement | undefined;
   if (attempt !== undefined) {
-    const recorders: { readonly direction: "request" | "reply"; readonly bytes: Uint8Array; readonly recorder: TraceRecorder }[] = [];
+    const recorders: {
+      readonly direction: "request" | "reply";
+      readonly bytes: Uint8Array;
+      readonly recorder: TraceRecorder;
+    }[] = [];
     judgement = judgeConnection(cluster.network, attempt, (direction, bytes) => {
       const recorder = new TraceRecorder();
       recorders.push({ direction, bytes, recorder });
@@ -38,7 +47,8 @@ export function traceConnection(
     }
   }
   const deciding = packets.flatMap((packet) => packet.entries).find((entry) => entry.decided);
-  const because = deciding === undefined || judgement?.isAllowed ? [] : reasonsOf(packets, deciding, by(judgement));
+  const because =
+    deciding === undefined || judgement?.isAllowed ? [] : reasonsOf(packets, deciding, by(judgement));
   const direction = by(judgement);
   const oracle = createOracle(cluster.state, defaultReadings);
   return {
@@ -71,9 +81,15 @@ function reasonsOf(
   deciding: TraceEntryDocument,
   direction: "egress" | "ingress" | undefined,
 ): readonly TraceOriginDocument[] {
-  const same = packets.flatMap((packet) => packet.entries).filter((entry) => entry.node === deciding.node && entry.hook === deciding.hook);
-  const denying = same.filter(({ matched, origin }) => matched && (origin?.role === "default-deny" || origin?.role === "deny"));
-  const named = denying.flatMap(({ origin }) => (origin?.file !== undefined && (direction === undefined || origin.direction === direction) ? [origin] : []));
+  const same = packets
+    .flatMap((packet) => packet.entries)
+    .filter((entry) => entry.node === deciding.node && entry.hook === deciding.hook);
+  const denying = same.filter(
+    ({ matched, origin }) => matched && (origin?.role === "default-deny" || origin?.role === "deny"),
+  );
+  const named = denying.flatMap(({ origin }) =>
+    origin?.file !== undefined && (direction === undefined || origin.direction === direction) ? [origin] : [],
+  );
   if (named.length > 0) return named;
   return deciding.origin === undefined ? [] : [deciding.origin];
 }
@@ -113,7 +129,10 @@ function hookEntries(hook: RecordedHook, place: OriginPlacer): readonly TraceEnt
   });
 }
 
-function oracleLines(explanation: readonly { readonly text: string; readonly origin?: Parameters<OriginPlacer>[0] }[], place: OriginPlacer): readonly string[] {
+function oracleLines(
+  explanation: readonly { readonly text: string; readonly origin?: Parameters<OriginPlacer>[0] }[],
+  place: OriginPlacer,
+): readonly string[] {
   return explanation.map(({ text, origin }) => {
     if (origin === undefined) return text;
     const { file, line } = place(origin);

@@ -3,7 +3,7 @@
  * a state (at first the empty one), and what they leave open - nodes, addresses, slices - is filled in. States are
  * values: an edit makes a new one that shares what did not change.
  */
-import { type Family, type Ip } from "../addr/index.ts";
+import type { Family, Ip } from "../addr/index.ts";
 import { InputError } from "../base/index.ts";
 import type { ClusterOptions, ClusterState } from "./cluster.ts";
 import type { PodInput, ServiceInput } from "./decode.ts";
@@ -12,6 +12,7 @@ import { AddressPool } from "./ipam.ts";
 import { type LoadedObjects, noObjects } from "./load.ts";
 import { poolNode } from "./nodes.ts";
 import { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
+import { isEnded } from "./phase.ts";
 import { matchesSelector } from "./selector.ts";
 import type { EndpointSlice, Namespace, Node, Pod, Service } from "./types.ts";
 import { expandWorkload } from "./workloads.ts";
@@ -33,10 +34,17 @@ export interface BuiltCluster {
  * Builds the cluster: nodes of the pools (or those given, or three Linux nodes), every object, addresses.
  * @throws InputError for options that AKS refuses (unless forced) and for exhausted ranges.
  */
-export function buildCluster(objects: LoadedObjects, words: ClusterWords = {}, build: BuildOptions = {}): BuiltCluster {
+export function buildCluster(
+  objects: LoadedObjects,
+  words: ClusterWords = {},
+  build: BuildOptions = {},
+): BuiltCluster {
   const options = withPools(parseClusterOptions(withFamilies(words, objects)), objects, build);
   const refusals = build.force ? [] : aksRefusals(options);
-  if (refusals.length > 0) throw new InputError(refusals.map((message) => ({ code: "refused", path: "cluster", message: `AKS refuses: ${message}` })));
+  if (refusals.length > 0)
+    throw new InputError(
+      refusals.map((message) => ({ code: "refused", path: "cluster", message: `AKS refuses: ${message}` })),
+    );
   const empty: ClusterState = {
     options,
     namespaces: new Map(),
@@ -47,9 +55,14 @@ export function buildCluster(objects: LoadedObjects, words: ClusterWords = {}, b
     networkPolicies: new Map(),
     vendor: new Map(),
   };
-  const nodes = options.nodePools.flatMap((pool) => Array.from({ length: pool.count }, (_, i) => poolNode(pool, i)));
+  const nodes = options.nodePools.flatMap((pool) =>
+    Array.from({ length: pool.count }, (_, i) => poolNode(pool, i)),
+  );
   const given = new Set(objects.nodes.map((node) => node.name));
-  const built = applyObjects(empty, { ...objects, nodes: [...objects.nodes, ...nodes.filter((node) => !given.has(node.name))] });
+  const built = applyObjects(empty, {
+    ...objects,
+    nodes: [...objects.nodes, ...nodes.filter((node) => !given.has(node.name))],
+  });
   const notes = [...objects.ignored].map(([kind, count]) => `ignored ${count} ${kind}`);
   const replaced = objects.replaced.map((id) => `${id} is given more than once; the last one counts`);
   return { state: built.state, warnings: [...notes, ...replaced, ...built.warnings] };
@@ -69,7 +82,9 @@ function withPools(options: ClusterOptions, objects: LoadedObjects, build: Build
   const named = objects.nodes.length > 0 || objects.pods.some((pod) => pod.nodeName !== undefined);
   if (options.nodePools.length > 0 || named) return options;
   const windows = build.defaultOs === "Windows";
-  const pods = objects.pods.length + objects.workloads.reduce((sum, workload) => sum + Math.max(0, workload.replicas), 0);
+  const pods =
+    objects.pods.length +
+    objects.workloads.reduce((sum, workload) => sum + Math.max(0, workload.replicas), 0);
   const pool = {
     name: windows ? "win" : "nodepool1",
     osType: windows ? ("Windows" as const) : ("Linux" as const),
@@ -96,9 +111,21 @@ export type EditableKind = "Namespace" | "Node" | "Pod" | "Service" | "NetworkPo
  * Deletes an object; a namespace takes everything in it along, a node its pods.
  * @throws InputError when there is no such object.
  */
-export function deleteObject(state: ClusterState, kind: string, namespace: string, name: string): BuiltCluster {
+export function deleteObject(
+  state: ClusterState,
+  kind: string,
+  namespace: string,
+  name: string,
+): BuiltCluster {
   const editor = new ClusterEditor(state);
-  if (!editor.delete(kind, namespace, name)) throw new InputError([{ code: "unknown-name", path: "", message: `no ${kind} ${scoped(kind, namespace, name)} in the cluster` }]);
+  if (!editor.delete(kind, namespace, name))
+    throw new InputError([
+      {
+        code: "unknown-name",
+        path: "",
+        message: `no ${kind} ${scoped(kind, namespace, name)} in the cluster`,
+      },
+    ]);
   return editor.finish();
 }
 
@@ -112,7 +139,13 @@ export function setLabels(
 ): BuiltCluster {
   const editor = new ClusterEditor(state);
   if (!editor.label(kind, scoped(kind, namespace, name), changes))
-    throw new InputError([{ code: "unknown-name", path: "", message: `no ${kind} ${scoped(kind, namespace, name)} in the cluster` }]);
+    throw new InputError([
+      {
+        code: "unknown-name",
+        path: "",
+        message: `no ${kind} ${scoped(kind, namespace, name)} in the cluster`,
+      },
+    ]);
   return editor.finish();
 }
 
@@ -127,7 +160,10 @@ class ClusterEditor {
   readonly #pods: Map<string, Pod>;
   readonly #services: Map<string, Service>;
   readonly #slices: Map<string, EndpointSlice>;
-  readonly #policies: Map<string, ClusterState["networkPolicies"] extends ReadonlyMap<string, infer P> ? P : never>;
+  readonly #policies: Map<
+    string,
+    ClusterState["networkPolicies"] extends ReadonlyMap<string, infer P> ? P : never
+  >;
   readonly #vendor: Map<string, ReadonlyMap<string, never>>;
   readonly #pool: AddressPool;
   readonly #warnings: string[] = [];
@@ -150,7 +186,7 @@ class ClusterEditor {
     for (const namespace of objects.namespaces) this.#namespaces.set(namespace.name, namespace);
     this.#addNodes(objects);
     const pods = [...objects.pods, ...this.#expand(objects)];
-    for (const pod of pods) this.#pool.claim(pod.hostNetwork ? [] : pod.ips);
+    for (const pod of pods) this.#pool.claim(pod.hostNetwork || isEnded(pod) ? [] : pod.ips);
     for (const pod of pods) this.#addPod(pod);
     for (const service of objects.services) this.#pool.claim(service.clusterIPs);
     for (const service of objects.services) this.#addService(service);
@@ -176,15 +212,20 @@ class ClusterEditor {
     const named = objects.pods.map((pod) => pod.nodeName).filter((name) => name !== undefined);
     const listed = new Set(objects.nodes.map((node) => node.name));
     const hostIPs = new Map<string, readonly Ip[]>();
-    for (const pod of objects.pods) if (pod.nodeName !== undefined && pod.hostIPs.length > 0) hostIPs.set(pod.nodeName, pod.hostIPs);
+    for (const pod of objects.pods)
+      if (pod.nodeName !== undefined && pod.hostIPs.length > 0) hostIPs.set(pod.nodeName, pod.hostIPs);
     const unlisted = [...new Set(named)].filter((name) => !listed.has(name) && !this.#nodes.has(name)).sort();
     const inputs: Node[] = [...objects.nodes, ...unlisted.map((name) => poolNode(undefined, name))];
-    const withAddresses = inputs.map((node) => (node.addresses.length > 0 ? node : { ...node, addresses: hostIPs.get(node.name) ?? [] }));
+    const withAddresses = inputs.map((node) =>
+      node.addresses.length > 0 ? node : { ...node, addresses: hostIPs.get(node.name) ?? [] },
+    );
     for (const node of withAddresses) this.#pool.claim(node.addresses);
     for (const node of withAddresses) {
       const old = this.#nodes.get(node.name);
-      const addresses = node.addresses.length > 0 ? node.addresses : (old?.addresses ?? this.#pool.nodeAddresses());
-      const podCidrs = node.podCidrs.length > 0 ? node.podCidrs : (old?.podCidrs ?? this.#pool.nodePodCidrs());
+      const addresses =
+        node.addresses.length > 0 ? node.addresses : (old?.addresses ?? this.#pool.nodeAddresses());
+      const podCidrs =
+        node.podCidrs.length > 0 ? node.podCidrs : (old?.podCidrs ?? this.#pool.nodePodCidrs());
       const full: Node = { ...node, addresses, podCidrs };
       this.#nodes.set(node.name, full);
       if (old === undefined) this.#pool.addNode(full);
@@ -193,12 +234,15 @@ class ClusterEditor {
 
   /** Pods of workloads, unless the input (a dump of a live cluster) holds pods that such a workload controls. */
   #expand(objects: LoadedObjects): readonly PodInput[] {
-    const controlled = new Set(objects.pods.map((pod) => (pod.owner ? `${pod.owner.kind}/${pod.namespace}/${pod.owner.name}` : "")));
+    const controlled = new Set(
+      objects.pods.map((pod) => (pod.owner ? `${pod.owner.kind}/${pod.namespace}/${pod.owner.name}` : "")),
+    );
     const workloads = new Map(objects.workloads.map((w) => [`${w.kind}/${w.namespace}/${w.name}`, w]));
     for (const workload of objects.workloads) {
       const id = `${workload.kind}/${workload.namespace}/${workload.name}`;
       // a live Deployment's pods belong to its ReplicaSet, which belongs to it
-      if (controlled.has(id) && workload.owner) controlled.add(`${workload.owner.kind}/${workload.namespace}/${workload.owner.name}`);
+      if (controlled.has(id) && workload.owner)
+        controlled.add(`${workload.owner.kind}/${workload.namespace}/${workload.owner.name}`);
     }
     const pods: PodInput[] = [];
     for (const workload of objects.workloads) {
@@ -208,7 +252,13 @@ class ClusterEditor {
       const expanded = expandWorkload(workload, this.#nodes.values());
       const kept = new Set(expanded.map((pod) => `${namespace}/${pod.name}`));
       for (const [key, pod] of this.#pods)
-        if (pod.namespace === namespace && pod.owner?.kind === kind && pod.owner.name === name && !kept.has(key)) this.#pods.delete(key);
+        if (
+          pod.namespace === namespace &&
+          pod.owner?.kind === kind &&
+          pod.owner.name === name &&
+          !kept.has(key)
+        )
+          this.#pods.delete(key);
       pods.push(...expanded);
     }
     return pods;
@@ -221,16 +271,18 @@ class ClusterEditor {
     const old = this.#pods.get(key);
     const nodeName = input.nodeName ?? old?.nodeName ?? this.#schedule(nodeSelector);
     const node = nodeName === undefined ? undefined : this.#nodes.get(nodeName);
-    const ended = input.phase === "Succeeded" || input.phase === "Failed";
     if (node === undefined) {
       this.#warnings.push(`no node takes pod ${key}: it stays Pending without an address`);
       this.#pods.set(key, { ...rest, nodeName: "", phase: "Pending", ips: [] });
       return;
     }
     let ips = input.ips;
-    if (ended) ips = [];
-    else if (input.hostNetwork) ips = node.addresses;
-    else if (ips.length === 0) ips = old !== undefined && old.ips.length > 0 && !old.hostNetwork ? old.ips : this.#pool.podAddresses(node);
+    if (input.hostNetwork) ips = node.addresses;
+    else if (isEnded(input))
+      ips = input.ips; // what it had; others may have it now
+    else if (ips.length === 0)
+      ips =
+        old !== undefined && old.ips.length > 0 && !old.hostNetwork ? old.ips : this.#pool.podAddresses(node);
     if (old === undefined) this.#count(node.name);
     this.#pods.set(key, { ...rest, nodeName: node.name, ips });
   }
@@ -245,7 +297,8 @@ class ClusterEditor {
       if (pods >= fewest || node.unschedulable) continue;
       // without a selector pods go to Linux nodes where there are any, as AKS taints nothing but images decide
       if (!matchesSelector(selector, node.labels)) continue;
-      if (node.os === "windows" && nodeSelector["kubernetes.io/os"] === undefined && this.#hasLinux()) continue;
+      if (node.os === "windows" && nodeSelector["kubernetes.io/os"] === undefined && this.#hasLinux())
+        continue;
       best = node.name;
       fewest = pods;
     }
@@ -309,9 +362,17 @@ class ClusterEditor {
     return found;
   }
 
-  label(kind: "Namespace" | "Node" | "Pod", key: string, changes: Readonly<Record<string, string | null>>): boolean {
+  label(
+    kind: "Namespace" | "Node" | "Pod",
+    key: string,
+    changes: Readonly<Record<string, string | null>>,
+  ): boolean {
     const map: Map<string, Namespace | Node | Pod> =
-      kind === "Pod" ? (this.#pods as Map<string, never>) : kind === "Node" ? (this.#nodes as Map<string, never>) : (this.#namespaces as Map<string, never>);
+      kind === "Pod"
+        ? (this.#pods as Map<string, never>)
+        : kind === "Node"
+          ? (this.#nodes as Map<string, never>)
+          : (this.#namespaces as Map<string, never>);
     const object = map.get(key);
     if (object === undefined) return false;
     const labels: Record<string, string> = { ...object.labels };
@@ -326,7 +387,8 @@ class ClusterEditor {
 
   finish(): BuiltCluster {
     const before = this.#before;
-    const keep = <T>(old: ReadonlyMap<string, T>, now: Map<string, T>): ReadonlyMap<string, T> => (sameMap(old, now) ? old : now);
+    const keep = <T>(old: ReadonlyMap<string, T>, now: Map<string, T>): ReadonlyMap<string, T> =>
+      sameMap(old, now) ? old : now;
     const pods = keep(before.pods, this.#pods);
     const services = keep(before.services, this.#services);
     if (pods !== before.pods || services !== before.services) this.#deriveSlices();
@@ -358,7 +420,8 @@ class ClusterEditor {
       if (service === undefined || service.selector !== undefined) this.#slices.delete(key);
     }
     for (const service of this.#services.values())
-      for (const slice of deriveSlices(service, podsOf.get(service.namespace) ?? [])) this.#slices.set(`${slice.namespace}/${slice.name}`, slice);
+      for (const slice of deriveSlices(service, podsOf.get(service.namespace) ?? []))
+        this.#slices.set(`${slice.namespace}/${slice.name}`, slice);
   }
 }
 

@@ -14,13 +14,17 @@ export interface StateChange {
 /** Changes in the order namespaces, nodes, pods, Services, policies; deletions of a kind after its other changes. */
 export function stateChanges(before: ClusterState, after: ClusterState): readonly StateChange[] {
   const changes: StateChange[] = [];
-  const compare = (old: ReadonlyMap<string, WatchedObject>, now: ReadonlyMap<string, WatchedObject>): void => {
+  const compare = (
+    old: ReadonlyMap<string, WatchedObject>,
+    now: ReadonlyMap<string, WatchedObject>,
+  ): void => {
     if (old === now) return;
     for (const [key, object] of now) {
       const was = old.get(key);
       if (was !== object) changes.push({ type: was === undefined ? "added" : "modified", object, old: was });
     }
-    for (const [key, object] of old) if (!now.has(key)) changes.push({ type: "deleted", object, old: object });
+    for (const [key, object] of old)
+      if (!now.has(key)) changes.push({ type: "deleted", object, old: object });
   };
   compare(before.namespaces, after.namespaces);
   compare(before.nodes, after.nodes);

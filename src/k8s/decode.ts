@@ -5,10 +5,26 @@
  */
 import { type Cidr, type Ip, parseCidr, parseIp } from "../addr/index.ts";
 import type { SourceRef } from "../base/index.ts";
-import { Fields, type Raw } from "./fields.ts";
-import { dnsLabel1035Fault, dnsLabelFault, dnsSubdomainFault, portNameFault, portNumberFault } from "./names.ts";
+import type { Fields, Raw } from "./fields.ts";
+import {
+  dnsLabel1035Fault,
+  dnsLabelFault,
+  dnsSubdomainFault,
+  portNameFault,
+  portNumberFault,
+} from "./names.ts";
 import { decodePortValue, protocols } from "./policy.ts";
-import type { ContainerPort, EndpointSlice, Labels, Namespace, Node, OwnerRef, Pod, Service, ServicePort } from "./types.ts";
+import type {
+  ContainerPort,
+  EndpointSlice,
+  Labels,
+  Namespace,
+  Node,
+  OwnerRef,
+  Pod,
+  Service,
+  ServicePort,
+} from "./types.ts";
 
 /** A pod as given: what the virtual cluster assigns may be missing. */
 export interface PodInput extends Omit<Pod, "nodeName"> {
@@ -35,7 +51,10 @@ type NameCheck = (name: string) => string | undefined;
 /** `namespace` is `default` where the input names none (and meaningless for cluster-wide kinds). */
 export function decodeMeta(fields: Fields, raw: Raw, source: SourceRef | undefined, check: NameCheck): Meta {
   const meta = fields.object(raw["metadata"], "metadata") ?? {};
-  const name = fields.text(meta["name"], "metadata.name") ?? fields.text(meta["generateName"], "metadata.generateName") ?? "";
+  const name =
+    fields.text(meta["name"], "metadata.name") ??
+    fields.text(meta["generateName"], "metadata.generateName") ??
+    "";
   if (name === "") fields.required("metadata.name", "name or generateName is required");
   else fields.check("metadata.name", name, check(name));
   const namespace = fields.text(meta["namespace"], "metadata.namespace") || "default";
@@ -51,7 +70,13 @@ export function decodeMeta(fields: Fields, raw: Raw, source: SourceRef | undefin
 
 export function decodeNamespace(fields: Fields, raw: Raw, source: SourceRef | undefined): Namespace {
   const { name, labels, annotations } = decodeMeta(fields, raw, source, dnsLabelFault);
-  return { kind: "Namespace", name, labels: { ...labels, "kubernetes.io/metadata.name": name }, annotations, source };
+  return {
+    kind: "Namespace",
+    name,
+    labels: { ...labels, "kubernetes.io/metadata.name": name },
+    annotations,
+    source,
+  };
 }
 
 export function decodeNode(fields: Fields, raw: Raw, source: SourceRef | undefined): NodeInput {
@@ -68,7 +93,9 @@ export function decodeNode(fields: Fields, raw: Raw, source: SourceRef | undefin
   });
   const ranges = fields.texts(spec["podCIDRs"], "spec.podCIDRs");
   const one = fields.text(spec["podCIDR"], "spec.podCIDR");
-  const podCidrs = (ranges.length > 0 ? ranges : one ? [one] : []).map((text) => decodeCidr(fields, text, "spec.podCIDR"));
+  const podCidrs = (ranges.length > 0 ? ranges : one ? [one] : []).map((text) =>
+    decodeCidr(fields, text, "spec.podCIDR"),
+  );
   const windows = labels["kubernetes.io/os"] === "windows";
   return {
     kind: "Node",
@@ -118,7 +145,9 @@ export function decodePodBody(fields: Fields, value: unknown, path: string): Pod
   const spec = fields.object(value, path) ?? {};
   const ports: ContainerPort[] = [];
   const containers = (field: string): readonly Raw[] =>
-    fields.list(spec[field], `${path}.${field}`).map((item, i) => fields.object(item, `${path}.${field}[${i}]`) ?? {});
+    fields
+      .list(spec[field], `${path}.${field}`)
+      .map((item, i) => fields.object(item, `${path}.${field}[${i}]`) ?? {});
   containers("initContainers").forEach((container, i) => {
     // a sidecar (restartPolicy Always) goes on running beside the app containers
     const decoded = decodeContainerPorts(fields, container, `${path}.initContainers[${i}]`);
@@ -151,7 +180,11 @@ function decodeContainerPorts(fields: Fields, container: Raw, path: string): rea
     const number = fields.integer(port["containerPort"], `${at}.containerPort`);
     if (number === undefined) fields.required(`${at}.containerPort`);
     else fields.check(`${at}.containerPort`, number, portNumberFault(number));
-    ports.push({ name, containerPort: number ?? 0, protocol: fields.oneOf(port["protocol"], `${at}.protocol`, protocols, "TCP") });
+    ports.push({
+      name,
+      containerPort: number ?? 0,
+      protocol: fields.oneOf(port["protocol"], `${at}.protocol`, protocols, "TCP"),
+    });
   });
   return ports;
 }
@@ -168,18 +201,29 @@ export function decodeService(fields: Fields, raw: Raw, source: SourceRef | unde
   const single = fields.text(spec["clusterIP"], "spec.clusterIP");
   const given = listed.length > 0 ? listed : single ? [single] : [];
   const headless = given.includes("None");
-  const ingress = fields.list(fields.object(status["loadBalancer"], "status.loadBalancer")?.["ingress"], "status.loadBalancer.ingress");
+  const ingress = fields.list(
+    fields.object(status["loadBalancer"], "status.loadBalancer")?.["ingress"],
+    "status.loadBalancer.ingress",
+  );
   const balancer = [
     ...ingress.map((item, i) => fields.object(item, `status.loadBalancer.ingress[${i}]`)?.["ip"]),
     spec["loadBalancerIP"],
   ].filter((ip) => typeof ip === "string" && ip !== "");
-  const affinity = fields.object(fields.object(spec["sessionAffinityConfig"], "spec.sessionAffinityConfig")?.["clientIP"], "spec.sessionAffinityConfig.clientIP");
+  const affinity = fields.object(
+    fields.object(spec["sessionAffinityConfig"], "spec.sessionAffinityConfig")?.["clientIP"],
+    "spec.sessionAffinityConfig.clientIP",
+  );
   return {
     kind: "Service",
     ...meta,
     type,
-    selector: spec["selector"] === undefined || spec["selector"] === null ? undefined : fields.labels(spec["selector"], "spec.selector"),
-    ports: fields.list(spec["ports"], "spec.ports").map((port, i) => decodeServicePort(fields, port, `spec.ports[${i}]`)),
+    selector:
+      spec["selector"] === undefined || spec["selector"] === null
+        ? undefined
+        : fields.labels(spec["selector"], "spec.selector"),
+    ports: fields
+      .list(spec["ports"], "spec.ports")
+      .map((port, i) => decodeServicePort(fields, port, `spec.ports[${i}]`)),
     clusterIPs: headless ? [] : ips(fields, given, "spec.clusterIPs"),
     headless,
     wantsClusterIP: type !== "ExternalName" && !headless && given.length === 0,
@@ -189,11 +233,24 @@ export function decodeService(fields: Fields, raw: Raw, source: SourceRef | unde
       .texts(spec["loadBalancerSourceRanges"], "spec.loadBalancerSourceRanges")
       .map((text, i) => decodeCidr(fields, text.trim(), `spec.loadBalancerSourceRanges[${i}]`))
       .filter((cidr) => cidr !== undefined),
-    externalTrafficPolicy: fields.oneOf(spec["externalTrafficPolicy"], "spec.externalTrafficPolicy", trafficPolicies, "Cluster"),
-    internalTrafficPolicy: fields.oneOf(spec["internalTrafficPolicy"], "spec.internalTrafficPolicy", trafficPolicies, "Cluster"),
+    externalTrafficPolicy: fields.oneOf(
+      spec["externalTrafficPolicy"],
+      "spec.externalTrafficPolicy",
+      trafficPolicies,
+      "Cluster",
+    ),
+    internalTrafficPolicy: fields.oneOf(
+      spec["internalTrafficPolicy"],
+      "spec.internalTrafficPolicy",
+      trafficPolicies,
+      "Cluster",
+    ),
     sessionAffinitySeconds:
       spec["sessionAffinity"] === "ClientIP"
-        ? (fields.integer(affinity?.["timeoutSeconds"], "spec.sessionAffinityConfig.clientIP.timeoutSeconds") ?? 10_800)
+        ? (fields.integer(
+            affinity?.["timeoutSeconds"],
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+          ) ?? 10_800)
         : undefined,
   };
 }
@@ -218,12 +275,18 @@ export function decodeEndpointSlice(fields: Fields, raw: Raw, source: SourceRef 
     kind: "EndpointSlice",
     ...meta,
     serviceName: meta.labels["kubernetes.io/service-name"] ?? "",
-    ports: fields.list(raw["ports"], "ports").map((port, i) => decodeEndpointPort(fields, port, `ports[${i}]`)),
+    ports: fields
+      .list(raw["ports"], "ports")
+      .map((port, i) => decodeEndpointPort(fields, port, `ports[${i}]`)),
     endpoints: fields.list(raw["endpoints"], "endpoints").map((item, i) => {
       const endpoint = fields.object(item, `endpoints[${i}]`) ?? {};
       const conditions = fields.object(endpoint["conditions"], `endpoints[${i}].conditions`) ?? {};
       return {
-        ips: ips(fields, fields.texts(endpoint["addresses"], `endpoints[${i}].addresses`), `endpoints[${i}].addresses`),
+        ips: ips(
+          fields,
+          fields.texts(endpoint["addresses"], `endpoints[${i}].addresses`),
+          `endpoints[${i}].addresses`,
+        ),
         nodeName: fields.text(endpoint["nodeName"], `endpoints[${i}].nodeName`),
         ready: conditions["ready"] !== false,
       };
@@ -232,7 +295,11 @@ export function decodeEndpointSlice(fields: Fields, raw: Raw, source: SourceRef 
 }
 
 /** core/v1 Endpoints, the older form: one slice per subset. */
-export function decodeEndpoints(fields: Fields, raw: Raw, source: SourceRef | undefined): readonly EndpointSlice[] {
+export function decodeEndpoints(
+  fields: Fields,
+  raw: Raw,
+  source: SourceRef | undefined,
+): readonly EndpointSlice[] {
   const meta = decodeMeta(fields, raw, source, dnsSubdomainFault);
   return fields.list(raw["subsets"], "subsets").map((item, i): EndpointSlice => {
     const subset = fields.object(item, `subsets[${i}]`) ?? {};
@@ -241,14 +308,20 @@ export function decodeEndpoints(fields: Fields, raw: Raw, source: SourceRef | un
         const path = `subsets[${i}].${field}[${j}]`;
         const one = fields.object(address, path) ?? {};
         const ip = decodeIp(fields, one["ip"], `${path}.ip`);
-        return { ips: ip === undefined ? [] : [ip], nodeName: fields.text(one["nodeName"], `${path}.nodeName`), ready };
+        return {
+          ips: ip === undefined ? [] : [ip],
+          nodeName: fields.text(one["nodeName"], `${path}.nodeName`),
+          ready,
+        };
       });
     return {
       kind: "EndpointSlice",
       ...meta,
       name: `${meta.name}-${i}`,
       serviceName: meta.name,
-      ports: fields.list(subset["ports"], `subsets[${i}].ports`).map((port, j) => decodeEndpointPort(fields, port, `subsets[${i}].ports[${j}]`)),
+      ports: fields
+        .list(subset["ports"], `subsets[${i}].ports`)
+        .map((port, j) => decodeEndpointPort(fields, port, `subsets[${i}].ports[${j}]`)),
       endpoints: [...addresses("addresses", true), ...addresses("notReadyAddresses", false)],
     };
   });
@@ -267,7 +340,9 @@ function decodeIps(fields: Fields, status: Raw, many: string, one: string): read
   const list = fields.list(status[many], `status.${many}`);
   if (list.length > 0)
     return list
-      .map((item, i) => decodeIp(fields, fields.object(item, `status.${many}[${i}]`)?.["ip"], `status.${many}[${i}].ip`))
+      .map((item, i) =>
+        decodeIp(fields, fields.object(item, `status.${many}[${i}]`)?.["ip"], `status.${many}[${i}].ip`),
+      )
       .filter((ip) => ip !== undefined);
   const ip = decodeIp(fields, status[one], `status.${one}`);
   return ip === undefined ? [] : [ip];
@@ -277,7 +352,8 @@ function decodeIp(fields: Fields, value: unknown, path: string): Ip | undefined 
   const text = fields.text(value, path);
   if (text === undefined || text === "") return undefined;
   const ip = parseIp(text);
-  if (ip === undefined) fields.invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+  if (ip === undefined)
+    fields.invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
   return ip;
 }
 
@@ -287,6 +363,7 @@ function ips(fields: Fields, texts: readonly unknown[], path: string): readonly 
 
 function decodeCidr(fields: Fields, text: string, path: string): Cidr | undefined {
   const cidr = parseCidr(text);
-  if (cidr === undefined) fields.invalid(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+  if (cidr === undefined)
+    fields.invalid(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
   return cidr;
 }

@@ -10,32 +10,41 @@ export function deriveSlices(service: Service, pods: readonly Pod[]): readonly E
   const { selector } = service;
   if (selector === undefined || service.type === "ExternalName") return [];
   const wanted = Object.entries(selector);
-  const groups = new Map<string, { readonly ports: EndpointSlice["ports"]; readonly endpoints: Endpoint[] }>();
+  const groups = new Map<
+    string,
+    { readonly ports: EndpointSlice["ports"]; readonly endpoints: Endpoint[] }
+  >();
   for (const pod of pods) {
     if (pod.phase !== "Running" || !wanted.every(([key, value]) => pod.labels[key] === value)) continue;
     const ports = resolvePorts(service, pod);
     for (const ip of pod.ips) {
       const key = `${ip.family} ${ports.map((port) => `${port.name ?? ""}:${port.protocol}:${port.port}`).join()}`;
       let group = groups.get(key);
-      if (group === undefined) groups.set(key, (group = { ports, endpoints: [] }));
+      if (group === undefined) {
+        group = { ports, endpoints: [] };
+        groups.set(key, group);
+      }
       group.endpoints.push({ ips: [ip], nodeName: pod.nodeName, ready: true });
     }
   }
-  return [...groups].map(([key, { ports, endpoints }]): EndpointSlice => ({
-    kind: "EndpointSlice",
-    name: `${service.name}-${hashText(`${service.namespace}/${service.name} ${key}`).toString(36).padStart(7, "0").slice(0, 5)}`,
-    namespace: service.namespace,
-    labels: { "kubernetes.io/service-name": service.name },
-    annotations: {},
-    source: service.source,
-    serviceName: service.name,
-    ports,
-    endpoints,
-  }));
+  return [...groups].map(
+    ([key, { ports, endpoints }]): EndpointSlice => ({
+      kind: "EndpointSlice",
+      name: `${service.name}-${hashText(`${service.namespace}/${service.name} ${key}`).toString(36).padStart(7, "0").slice(0, 5)}`,
+      namespace: service.namespace,
+      labels: { "kubernetes.io/service-name": service.name },
+      annotations: {},
+      source: service.source,
+      serviceName: service.name,
+      ports,
+      endpoints,
+    }),
+  );
 }
 
 function resolvePorts(service: Service, pod: Pod): EndpointSlice["ports"] {
-  const ports: { name: string | undefined; protocol: Service["ports"][number]["protocol"]; port: number }[] = [];
+  const ports: { name: string | undefined; protocol: Service["ports"][number]["protocol"]; port: number }[] =
+    [];
   for (const { name, protocol, targetPort } of service.ports) {
     const port =
       typeof targetPort === "number"

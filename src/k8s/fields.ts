@@ -36,7 +36,11 @@ export class Fields {
   }
   notSupported(path: string, value: unknown, supported: readonly string[]): void {
     const list = supported.map(quote).join(", ");
-    this.issues.push({ code: "not-supported", path, message: `Unsupported value: ${quote(value)}: supported values: ${list}` });
+    this.issues.push({
+      code: "not-supported",
+      path,
+      message: `Unsupported value: ${quote(value)}: supported values: ${list}`,
+    });
   }
   duplicate(path: string, value: unknown): void {
     this.issues.push({ code: "duplicate", path, message: `Duplicate value: ${quote(value)}` });
@@ -112,7 +116,8 @@ export class Fields {
       const valueFault = labelValueFault(text);
       if (keyFault !== undefined) this.invalid(path, key, keyFault);
       if (valueFault !== undefined) this.invalid(path, text, valueFault);
-      if (keyFault === undefined && valueFault === undefined && validLabels.size < 100_000) validLabels.add(pair);
+      if (keyFault === undefined && valueFault === undefined && validLabels.size < 100_000)
+        validLabels.add(pair);
     }
     return map;
   }

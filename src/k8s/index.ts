@@ -1,11 +1,27 @@
-export { applyObjects, type BuildOptions, buildCluster, type BuiltCluster, deleteObject, emptyCluster, setLabels } from "./build.ts";
+export {
+  applyObjects,
+  type BuildOptions,
+  type BuiltCluster,
+  buildCluster,
+  deleteObject,
+  emptyCluster,
+  setLabels,
+} from "./build.ts";
 export { type StateChange, stateChanges, type WatchedObject } from "./changes.ts";
 export type { Cell, CellEnd, CellProtocol, ClusterOptions, ClusterState, NodePool } from "./cluster.ts";
 export { Fields } from "./fields.ts";
 export { kubenetBridge, podInterfaceName } from "./interfaces.ts";
-export { type LoadedObjects, loadManifests, loadObjects, type LoadOptions, noObjects, type VendorKind } from "./load.ts";
+export {
+  type LoadedObjects,
+  type LoadOptions,
+  loadManifests,
+  loadObjects,
+  noObjects,
+  type VendorKind,
+} from "./load.ts";
 export { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
 export { locate, type ManifestInput } from "./parse.ts";
+export { isEnded } from "./phase.ts";
 export { formatSelector, matchesSelector } from "./selector.ts";
 export type {
   ApiObject,

@@ -7,6 +7,7 @@
 import { type Cidr, cidrContains, type Family, formatCidr, formatIp, type Ip, ipAdd } from "../addr/index.ts";
 import { InputError } from "../base/index.ts";
 import type { ClusterOptions, ClusterState } from "./cluster.ts";
+import { isEnded } from "./phase.ts";
 import type { Node } from "./types.ts";
 
 /** Azure keeps the first four addresses of each subnet. */
@@ -24,7 +25,7 @@ export class AddressPool {
   constructor(state: ClusterState) {
     this.#options = state.options;
     for (const node of state.nodes.values()) this.addNode(node);
-    for (const pod of state.pods.values()) if (!pod.hostNetwork) this.claim(pod.ips);
+    for (const pod of state.pods.values()) if (!pod.hostNetwork && !isEnded(pod)) this.claim(pod.ips);
     for (const service of state.services.values()) this.claim(service.clusterIPs);
   }
 
@@ -87,7 +88,9 @@ export class AddressPool {
       }
       this.#cursors.set(key, size);
     }
-    throw new InputError([{ code: "too-large", path: "", message: `no free ${what} address left in ${formatCidr(range)}` }]);
+    throw new InputError([
+      { code: "too-large", path: "", message: `no free ${what} address left in ${formatCidr(range)}` },
+    ]);
   }
 }
 
@@ -99,7 +102,13 @@ function subPrefix(range: Cidr, index: number): Cidr {
   words[word] = (words[word] ?? 0) + index * 2 ** (32 * (word + 1) - prefix);
   const cidr: Cidr = { family: range.family, words, prefix };
   if (!cidrContains(range, { family: range.family, words }))
-    throw new InputError([{ code: "too-large", path: "podCidr", message: `${formatCidr(range)} has no range left for node ${index + 1}` }]);
+    throw new InputError([
+      {
+        code: "too-large",
+        path: "podCidr",
+        message: `${formatCidr(range)} has no range left for node ${index + 1}`,
+      },
+    ]);
   return cidr;
 }
 

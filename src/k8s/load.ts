@@ -53,7 +53,12 @@ export interface LoadOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-type Lists = { -readonly [K in Exclude<keyof LoadedObjects, "ignored" | "replaced">]: Map<string, LoadedObjects[K][number]> };
+type Lists = {
+  -readonly [K in Exclude<keyof LoadedObjects, "ignored" | "replaced">]: Map<
+    string,
+    LoadedObjects[K][number]
+  >;
+};
 
 /** @throws InputError with every problem of every input. */
 export function loadManifests(inputs: readonly ManifestInput[], options: LoadOptions = {}): LoadedObjects {
@@ -73,7 +78,9 @@ export function loadManifests(inputs: readonly ManifestInput[], options: LoadOpt
 
 /** Objects that are there as data already; `name` names them in messages. @throws InputError with every problem. */
 export function loadObjects(name: string, objects: readonly Raw[], options: LoadOptions = {}): LoadedObjects {
-  const raws = objects.map((raw, itemIndex): RawObject => ({ raw, source: { file: name, documentIndex: 0, itemIndex } }));
+  const raws = objects.map(
+    (raw, itemIndex): RawObject => ({ raw, source: { file: name, documentIndex: 0, itemIndex } }),
+  );
   return decodeAll(raws, new Map(), [], options);
 }
 
@@ -88,7 +95,9 @@ function decodeAll(
     const found = loader.add(raw, source);
     for (const issue of found.issues) {
       const { path, message, code } = issue;
-      issues.push(placed(byName, source, { code, path, message: found.name ? `${message} (${found.name})` : message }));
+      issues.push(
+        placed(byName, source, { code, path, message: found.name ? `${message} (${found.name})` : message }),
+      );
     }
     if (i % 1000 === 0) options.onProgress?.(i, raws.length);
   });
@@ -129,7 +138,9 @@ class Loader {
   }
 
   #decode(fields: Fields, kind: string, apiVersion: string, raw: Raw, source: SourceRef): string {
-    const vendor = this.#vendorKinds.find((item) => item.kind === kind && apiVersion.startsWith(`${item.apiGroup}/`));
+    const vendor = this.#vendorKinds.find(
+      (item) => item.kind === kind && apiVersion.startsWith(`${item.apiGroup}/`),
+    );
     if (vendor !== undefined) return this.#addVendor(fields, vendor, apiVersion, raw, source);
     const core = apiVersion === "v1" || apiVersion === "";
     switch (kind) {
@@ -151,7 +162,11 @@ class Loader {
         for (const slice of decodeEndpoints(fields, raw, source)) this.#put("endpointSlices", slice);
         return "";
       case "NetworkPolicy":
-        if (apiVersion === "" || apiVersion.startsWith("networking.k8s.io/") || apiVersion.startsWith("extensions/"))
+        if (
+          apiVersion === "" ||
+          apiVersion.startsWith("networking.k8s.io/") ||
+          apiVersion.startsWith("extensions/")
+        )
           return this.#put("policies", {
             ...decodePolicySpec(fields, raw["spec"]),
             kind: "NetworkPolicy",
@@ -160,7 +175,8 @@ class Loader {
         break;
       default: {
         const workload = workloadKinds.find((item): item is WorkloadKind => item === kind);
-        if (workload !== undefined) return this.#put("workloads", decodeWorkload(fields, workload, raw, source));
+        if (workload !== undefined)
+          return this.#put("workloads", decodeWorkload(fields, workload, raw, source));
       }
     }
     const label = core ? kind : `${kind}.${apiVersion.split("/")[0]}`;
@@ -171,7 +187,13 @@ class Loader {
   #addVendor(fields: Fields, vendor: VendorKind, apiVersion: string, raw: Raw, source: SourceRef): string {
     const meta = decodeMeta(fields, raw, source, dnsSubdomainFault);
     const namespace = vendor.namespaced ? meta.namespace : undefined;
-    return this.#put("vendor", { ...meta, namespace, kind: vendor.kind, apiVersion, spec: vendor.decode(fields, raw["spec"]) });
+    return this.#put("vendor", {
+      ...meta,
+      namespace,
+      kind: vendor.kind,
+      apiVersion,
+      spec: vendor.decode(fields, raw["spec"]),
+    });
   }
 
   #put<K extends keyof Lists>(list: K, object: LoadedObjects[K][number]): string {
@@ -185,7 +207,9 @@ class Loader {
   }
 
   result(): LoadedObjects {
-    const lists = Object.fromEntries(Object.entries(this.#lists).map(([list, map]) => [list, [...map.values()]]));
+    const lists = Object.fromEntries(
+      Object.entries(this.#lists).map(([list, map]) => [list, [...map.values()]]),
+    );
     return { ...(lists as unknown as LoadedObjects), ignored: this.#ignored, replaced: this.#replaced };
   }
 }

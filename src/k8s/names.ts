@@ -9,13 +9,17 @@ const qualifiedNamePattern = /^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/;
 
 export function dnsLabelFault(text: string): string | undefined {
   if (text.length > 63) return "must be no more than 63 characters";
-  return labelPattern.test(text) ? undefined : "must be a lowercase RFC 1123 label (a-z, 0-9 and '-', alphanumeric at both ends)";
+  return labelPattern.test(text)
+    ? undefined
+    : "must be a lowercase RFC 1123 label (a-z, 0-9 and '-', alphanumeric at both ends)";
 }
 
 /** Service names: an RFC 1035 label. */
 export function dnsLabel1035Fault(text: string): string | undefined {
   if (text.length > 63) return "must be no more than 63 characters";
-  return label1035Pattern.test(text) ? undefined : "must be an RFC 1035 label (a-z, 0-9 and '-', starting with a letter)";
+  return label1035Pattern.test(text)
+    ? undefined
+    : "must be an RFC 1035 label (a-z, 0-9 and '-', starting with a letter)";
 }
 
 export function dnsSubdomainFault(text: string): string | undefined {
@@ -53,7 +57,8 @@ export function labelValueFault(value: string): string | undefined {
 export function portNameFault(name: string): string | undefined {
   if (name.length === 0) return "must be non-empty";
   if (name.length > 15) return "must be no more than 15 characters";
-  if (!/^[-a-z0-9]+$/.test(name)) return "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)";
+  if (!/^[-a-z0-9]+$/.test(name))
+    return "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)";
   if (!/[a-z]/.test(name)) return "must contain at least one letter (a-z)";
   if (name.includes("--")) return "must not contain consecutive hyphens";
   if (name.startsWith("-") || name.endsWith("-")) return "must not begin or end with a hyphen";
@@ -61,5 +66,7 @@ export function portNameFault(name: string): string | undefined {
 }
 
 export function portNumberFault(port: number): string | undefined {
-  return Number.isInteger(port) && port >= 1 && port <= 65535 ? undefined : "must be between 1 and 65535, inclusive";
+  return Number.isInteger(port) && port >= 1 && port <= 65535
+    ? undefined
+    : "must be between 1 and 65535, inclusive";
 }

@@ -12,7 +12,11 @@ export function poolNode(pool: NodePool | undefined, which: number | string): No
   const windows = pool?.osType === "Windows";
   const instance = which.toString(36).padStart(6, "0");
   const name =
-    pool === undefined ? String(which) : windows ? `aks${pool.name}${instance}` : `aks-${pool.name}-${scaleSetNumber}-vmss${instance}`;
+    pool === undefined
+      ? String(which)
+      : windows
+        ? `aks${pool.name}${instance}`
+        : `aks-${pool.name}-${scaleSetNumber}-vmss${instance}`;
   const os = windows ? "windows" : "linux";
   const labels: Record<string, string> = {
     "kubernetes.io/hostname": name,

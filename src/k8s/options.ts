@@ -45,21 +45,31 @@ export function parseClusterOptions(words: ClusterWords): ClusterOptions {
   for (const [name, value] of Object.entries(words)) {
     const allowed = choices[name];
     if (allowed === undefined && !lists.includes(name) && !texts.includes(name))
-      fail(name, `unknown cluster option; known: ${[...Object.keys(choices), ...texts, ...lists].join(", ")}`);
-    else if (allowed !== undefined && !allowed.includes(String(value))) fail(name, `must be ${allowed.join(" or ")}, not ${String(value)}`);
+      fail(
+        name,
+        `unknown cluster option; known: ${[...Object.keys(choices), ...texts, ...lists].join(", ")}`,
+      );
+    else if (allowed !== undefined && !allowed.includes(String(value)))
+      fail(name, `must be ${allowed.join(" or ")}, not ${String(value)}`);
   }
   const families = (words.ipFamilies ?? ["ipv4"]).map((name): Family => {
-    if (name !== "ipv4" && name !== "ipv6") fail("ipFamilies", `must be ipv4, ipv6 or both, not ${String(name)}`);
+    if (name !== "ipv4" && name !== "ipv6")
+      fail("ipFamilies", `must be ipv4, ipv6 or both, not ${String(name)}`);
     return name === "ipv6" ? 6 : 4;
   });
-  const ranges = (name: "podCidr" | "serviceCidr" | "nodeSubnet", defaults: Readonly<Record<Family, string>>): readonly Cidr[] => {
+  const ranges = (
+    name: "podCidr" | "serviceCidr" | "nodeSubnet",
+    defaults: Readonly<Record<Family, string>>,
+  ): readonly Cidr[] => {
     const given = (words[name] ?? "").split(",").filter((text) => text !== "");
     const parsed = given.map((text) => {
       const cidr = parseCidr(text.trim());
       if (cidr === undefined || hasHostBits(text.trim())) fail(name, `${text} is no network in CIDR form`);
       return cidr;
     });
-    return families.map((family) => parsed.find((cidr) => cidr?.family === family) ?? (parseCidr(defaults[family]) as Cidr));
+    return families.map(
+      (family) => parsed.find((cidr) => cidr?.family === family) ?? (parseCidr(defaults[family]) as Cidr),
+    );
   };
   const options: ClusterOptions = {
     networkPlugin: words.networkPlugin ?? "azure",
@@ -84,16 +94,22 @@ function parsePool(
 ): NodePool {
   const path = `nodePools[${index}]`;
   const osType = pool.osType ?? "Linux";
-  if (osType !== "Linux" && osType !== "Windows") fail(`${path}.osType`, `must be Linux or Windows, not ${String(osType)}`);
+  if (osType !== "Linux" && osType !== "Windows")
+    fail(`${path}.osType`, `must be Linux or Windows, not ${String(osType)}`);
   const count = pool.count ?? 1;
-  if (!Number.isInteger(count) || count < 0 || count > 5000) fail(`${path}.count`, `must be 0 to 5000, not ${String(count)}`);
+  if (!Number.isInteger(count) || count < 0 || count > 5000)
+    fail(`${path}.count`, `must be 0 to 5000, not ${String(count)}`);
   const name = pool.name ?? (osType === "Windows" ? "win" : "nodepool1");
   const longest = osType === "Windows" ? 6 : 12;
   if (!/^[a-z][a-z0-9]*$/.test(name) || name.length > longest)
-    fail(`${path}.name`, `must be at most ${longest} lower-case letters and digits, starting with a letter, not ${name}`);
+    fail(
+      `${path}.name`,
+      `must be at most ${longest} lower-case letters and digits, starting with a letter, not ${name}`,
+    );
   const known = osType === "Windows" ? ["Windows2019", "Windows2022"] : ["Ubuntu", "AzureLinux"];
   const osSku = pool.osSku ?? (osType === "Windows" ? "Windows2022" : "Ubuntu");
-  if (!known.includes(osSku)) fail(`${path}.osSku`, `must be ${known.join(" or ")} for ${osType}, not ${osSku}`);
+  if (!known.includes(osSku))
+    fail(`${path}.osSku`, `must be ${known.join(" or ")} for ${osType}, not ${osSku}`);
   return { name, osType, osSku, count };
 }
 
@@ -102,15 +118,39 @@ export function aksRefusals(options: ClusterOptions): readonly string[] {
   const { networkPlugin, networkPluginMode, networkDataplane, networkPolicy, nodePools } = options;
   const windows = nodePools.filter((pool) => pool.osType === "Windows" && pool.count > 0);
   const rules: readonly (readonly [boolean, string])[] = [
-    [networkPluginMode === "overlay" && networkPlugin !== "azure", "networkPluginMode overlay needs networkPlugin azure"],
-    [networkDataplane === "cilium" && networkPlugin !== "azure", "networkDataplane cilium needs networkPlugin azure"],
-    [networkPolicy === "azure" && networkPlugin !== "azure", "networkPolicy azure (Azure NPM) needs networkPlugin azure"],
-    [networkPolicy === "azure" && networkDataplane === "cilium", "networkPolicy azure does not go with networkDataplane cilium"],
-    [networkPolicy === "calico" && networkDataplane === "cilium", "networkPolicy calico does not go with networkDataplane cilium"],
-    [networkPolicy === "calico" && networkPlugin === "none", "networkPolicy calico needs networkPlugin azure or kubenet"],
-    [networkPolicy === "cilium" && networkDataplane !== "cilium", "networkPolicy cilium needs networkDataplane cilium"],
+    [
+      networkPluginMode === "overlay" && networkPlugin !== "azure",
+      "networkPluginMode overlay needs networkPlugin azure",
+    ],
+    [
+      networkDataplane === "cilium" && networkPlugin !== "azure",
+      "networkDataplane cilium needs networkPlugin azure",
+    ],
+    [
+      networkPolicy === "azure" && networkPlugin !== "azure",
+      "networkPolicy azure (Azure NPM) needs networkPlugin azure",
+    ],
+    [
+      networkPolicy === "azure" && networkDataplane === "cilium",
+      "networkPolicy azure does not go with networkDataplane cilium",
+    ],
+    [
+      networkPolicy === "calico" && networkDataplane === "cilium",
+      "networkPolicy calico does not go with networkDataplane cilium",
+    ],
+    [
+      networkPolicy === "calico" && networkPlugin === "none",
+      "networkPolicy calico needs networkPlugin azure or kubenet",
+    ],
+    [
+      networkPolicy === "cilium" && networkDataplane !== "cilium",
+      "networkPolicy cilium needs networkDataplane cilium",
+    ],
     [networkPlugin === "kubenet" && windows.length > 0, "kubenet has no Windows node pools"],
-    [networkDataplane === "cilium" && windows.length > 0, "networkDataplane cilium has no Windows node pools"],
+    [
+      networkDataplane === "cilium" && windows.length > 0,
+      "networkDataplane cilium has no Windows node pools",
+    ],
     [
       networkPolicy === "azure" && windows.some((pool) => pool.osSku === "Windows2019"),
       "networkPolicy azure on Windows needs osSku Windows2022",
@@ -120,7 +160,10 @@ export function aksRefusals(options: ClusterOptions): readonly string[] {
       "dual stack needs networkPluginMode overlay or kubenet",
     ],
     [options.ipFamilies.length === 1 && options.ipFamilies[0] === 6, "AKS has no clusters with IPv6 alone"],
-    [options.ipFamilies.includes(6) && networkPolicy === "azure", "networkPolicy azure (Azure NPM) does not support IPv6"],
+    [
+      options.ipFamilies.includes(6) && networkPolicy === "azure",
+      "networkPolicy azure (Azure NPM) does not support IPv6",
+    ],
   ];
   return rules.filter(([refused]) => refused).map(([, reason]) => reason);
 }

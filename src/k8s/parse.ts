@@ -4,7 +4,7 @@
  * trace asks.
  */
 import { CORE_SCHEMA, loadAll, YAMLException } from "js-yaml";
-import { isMap, isSeq, LineCounter, type Node as YamlNode, type ParsedNode, parseAllDocuments } from "yaml";
+import { isMap, isSeq, LineCounter, type ParsedNode, parseAllDocuments, type Node as YamlNode } from "yaml";
 import { InputError, type Issue, type Place, type SourceRef } from "../base/index.ts";
 import type { Raw } from "./fields.ts";
 
@@ -29,7 +29,12 @@ export function parseManifest(input: ManifestInput): readonly RawObject[] {
     documentIndex++;
     if (typeof document !== "object" || Array.isArray(document))
       throw new InputError([
-        { code: "invalid", path: "", message: "a manifest must be an object with apiVersion and kind", ...locate(input, source, "") },
+        {
+          code: "invalid",
+          path: "",
+          message: "a manifest must be an object with apiVersion and kind",
+          ...locate(input, source, ""),
+        },
       ]);
     collect(document as Raw, source, objects);
   }
@@ -46,7 +51,8 @@ function collect(raw: Raw, source: SourceRef, into: RawObject[]): void {
   const itemKind = kind.slice(0, -"List".length); // typed lists leave the kind out of their items
   items.forEach((item: unknown, itemIndex) => {
     if (item === null || typeof item !== "object") return;
-    const typed = "kind" in item ? (item as Raw) : { ...(item as Raw), kind: itemKind, apiVersion: raw["apiVersion"] };
+    const typed =
+      "kind" in item ? (item as Raw) : { ...(item as Raw), kind: itemKind, apiVersion: raw["apiVersion"] };
     into.push({ raw: typed, source: { ...source, itemIndex } });
   });
 }
@@ -120,7 +126,9 @@ interface Child {
 
 function child(node: YamlNode | null, step: string | number): Child | undefined {
   if (isMap(node)) {
-    const pair = node.items.find((item) => String((item.key as { value?: unknown } | null)?.value) === String(step));
+    const pair = node.items.find(
+      (item) => String((item.key as { value?: unknown } | null)?.value) === String(step),
+    );
     if (pair === undefined) return undefined;
     return { value: pair.value as YamlNode | null, offset: startOf(pair.key as YamlNode) };
   }
@@ -136,7 +144,11 @@ function startOf(node: YamlNode | null): number | undefined {
 }
 
 /** Gives a field issue its place. */
-export function placed(inputs: ReadonlyMap<string, ManifestInput>, source: SourceRef, issue: Omit<Issue, keyof Place>): Issue {
+export function placed(
+  inputs: ReadonlyMap<string, ManifestInput>,
+  source: SourceRef,
+  issue: Omit<Issue, keyof Place>,
+): Issue {
   const input = inputs.get(source.file);
   return { ...issue, ...(input === undefined ? { file: source.file } : locate(input, source, issue.path)) };
 }

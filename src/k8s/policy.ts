@@ -4,7 +4,7 @@
  * CIDRs is used (host bits are cleared), as API servers without StrictIPCIDRValidation do.
  */
 import { type Cidr, cidrContains, parseCidr } from "../addr/index.ts";
-import { type Fields, type Raw } from "./fields.ts";
+import type { Fields, Raw } from "./fields.ts";
 import { labelKeyFault, labelValueFault, portNameFault, portNumberFault } from "./names.ts";
 import type {
   IpBlock,
@@ -27,10 +27,18 @@ export function decodePolicySpec(fields: Fields, value: unknown): PolicySpec {
   const podSelector = decodeSelector(fields, spec["podSelector"], "spec.podSelector") ?? everything;
   const ingress = decodeRules(fields, spec["ingress"], "spec.ingress", "from");
   const egress = decodeRules(fields, spec["egress"], "spec.egress", "to");
-  return { podSelector, policyTypes: decodeTypes(fields, spec["policyTypes"], egress.length > 0), ingress, egress };
+  return {
+    podSelector,
+    policyTypes: decodeTypes(fields, spec["policyTypes"], egress.length > 0),
+    ingress,
+    egress,
+  };
 }
 
-export const everything: LabelSelector = Object.freeze({ matchLabels: Object.freeze({}), matchExpressions: Object.freeze([]) });
+export const everything: LabelSelector = Object.freeze({
+  matchLabels: Object.freeze({}),
+  matchExpressions: Object.freeze([]),
+});
 
 function decodeTypes(fields: Fields, value: unknown, hasEgress: boolean): NetworkPolicy["policyTypes"] {
   const path = "spec.policyTypes";
@@ -40,11 +48,18 @@ function decodeTypes(fields: Fields, value: unknown, hasEgress: boolean): Networ
     fields.invalid(path, list, "may not specify more than two policyTypes");
     return [];
   }
-  const types = list.map((type, i) => fields.oneOf(type || " ", `${path}[${i}]`, ["Egress", "Ingress"] as const, "Ingress"));
+  const types = list.map((type, i) =>
+    fields.oneOf(type || " ", `${path}[${i}]`, ["Egress", "Ingress"] as const, "Ingress"),
+  );
   return [...new Set(types)].sort((a, b) => (a === b ? 0 : a === "Ingress" ? -1 : 1));
 }
 
-function decodeRules(fields: Fields, value: unknown, path: string, peersField: "from" | "to"): readonly NetworkPolicyRule[] {
+function decodeRules(
+  fields: Fields,
+  value: unknown,
+  path: string,
+  peersField: "from" | "to",
+): readonly NetworkPolicyRule[] {
   return fields.list(value, path).map((item, i) => {
     const rulePath = `${path}[${i}]`;
     const rule = fields.object(item, rulePath) ?? {};
@@ -64,10 +79,13 @@ function decodePort(fields: Fields, value: unknown, path: string): NetworkPolicy
   const port = decodePortValue(fields, raw["port"], `${path}.port`);
   const endPort = fields.integer(raw["endPort"], `${path}.endPort`);
   if (endPort !== undefined) {
-    if (port === undefined) fields.invalid(`${path}.endPort`, endPort, "may not be specified when `port` is not specified");
-    else if (typeof port === "string") fields.invalid(`${path}.endPort`, endPort, "may not be specified when `port` is non-numeric");
+    if (port === undefined)
+      fields.invalid(`${path}.endPort`, endPort, "may not be specified when `port` is not specified");
+    else if (typeof port === "string")
+      fields.invalid(`${path}.endPort`, endPort, "may not be specified when `port` is non-numeric");
     else {
-      if (endPort < port) fields.invalid(`${path}.endPort`, endPort, "must be greater than or equal to `port`");
+      if (endPort < port)
+        fields.invalid(`${path}.endPort`, endPort, "must be greater than or equal to `port`");
       fields.check(`${path}.endPort`, endPort, portNumberFault(endPort));
     }
   }
@@ -111,7 +129,8 @@ function decodeIpBlock(fields: Fields, raw: Raw, path: string): IpBlock {
   fields.texts(raw["except"], `${path}.except`).forEach((item, i) => {
     const inner = parseCidr(item);
     const at = `${path}.except[${i}]`;
-    if (inner === undefined) fields.invalid(at, item, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    if (inner === undefined)
+      fields.invalid(at, item, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
     else if (cidr !== undefined && !(cidrContains(cidr, inner) && inner.prefix > cidr.prefix))
       fields.invalid(at, item, "must be a strict subset of `cidr`");
     else except.push(inner);
@@ -140,10 +159,14 @@ function decodeRequirement(fields: Fields, value: unknown, path: string): LabelS
   const values = fields.texts(raw["values"], `${path}.values`);
   const operator = operators.find((name) => name === raw["operator"]);
   if (operator === "In" || operator === "NotIn") {
-    if (values.length === 0) fields.required(`${path}.values`, "must be specified when `operator` is 'In' or 'NotIn'");
+    if (values.length === 0)
+      fields.required(`${path}.values`, "must be specified when `operator` is 'In' or 'NotIn'");
   } else if (operator === "Exists" || operator === "DoesNotExist") {
     if (values.length > 0)
-      fields.forbidden(`${path}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+      fields.forbidden(
+        `${path}.values`,
+        "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+      );
   } else {
     fields.invalid(`${path}.operator`, raw["operator"] ?? "", "not a valid selector operator");
   }

@@ -50,7 +50,7 @@ export interface Pod extends Meta {
   readonly namespace: string;
   readonly nodeName: string;
   readonly hostNetwork: boolean;
-  /** One a family, primary first; a hostNetwork pod has its node's. Empty when the pod has no address (ended). */
+  /** One a family, primary first; a hostNetwork pod has its node's, an ended one what it had. Empty when none was given. */
   readonly ips: readonly Ip[];
   readonly phase: "Pending" | "Running" | "Succeeded" | "Failed";
   /** Ports of the app containers in order (init containers' are not listening and are left out). */

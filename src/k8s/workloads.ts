@@ -30,7 +30,12 @@ export interface Workload extends Meta {
   readonly owner: { readonly kind: string; readonly name: string } | undefined;
 }
 
-export function decodeWorkload(fields: Fields, kind: WorkloadKind, raw: Raw, source: SourceRef | undefined): Workload {
+export function decodeWorkload(
+  fields: Fields,
+  kind: WorkloadKind,
+  raw: Raw,
+  source: SourceRef | undefined,
+): Workload {
   const meta = decodeMeta(fields, raw, source, dnsSubdomainFault);
   let spec = fields.object(raw["spec"], "spec") ?? {};
   let path = "spec";
@@ -42,8 +47,13 @@ export function decodeWorkload(fields: Fields, kind: WorkloadKind, raw: Raw, sou
   const template = fields.object(spec["template"], `${path}.template`) ?? {};
   if (spec["template"] === undefined) fields.required(`${path}.template`);
   const templateMeta = fields.object(template["metadata"], `${path}.template.metadata`) ?? {};
-  const owners = fields.list(fields.object(raw["metadata"], "metadata")?.["ownerReferences"], "metadata.ownerReferences");
-  const owner = owners.map((item) => fields.object(item, "metadata.ownerReferences")).find((ref) => ref?.["controller"] === true);
+  const owners = fields.list(
+    fields.object(raw["metadata"], "metadata")?.["ownerReferences"],
+    "metadata.ownerReferences",
+  );
+  const owner = owners
+    .map((item) => fields.object(item, "metadata.ownerReferences"))
+    .find((ref) => ref?.["controller"] === true);
   return {
     kind,
     ...meta,
@@ -93,14 +103,19 @@ export function expandWorkload(workload: Workload, nodes: Iterable<Node>): reado
   switch (kind) {
     case "Deployment": {
       const hash = suffix(`${id}/template`, 10);
-      return numbered((i) => make(`${name}-${hash}-${suffix(`${id}/${i}`, 5)}`, { "pod-template-hash": hash }));
+      return numbered((i) =>
+        make(`${name}-${hash}-${suffix(`${id}/${i}`, 5)}`, { "pod-template-hash": hash }),
+      );
     }
     case "ReplicaSet":
     case "ReplicationController":
       return numbered((i) => make(`${name}-${suffix(`${id}/${i}`, 5)}`, {}));
     case "StatefulSet":
       return numbered((i) =>
-        make(`${name}-${i}`, { "statefulset.kubernetes.io/pod-name": `${name}-${i}`, "apps.kubernetes.io/pod-index": `${i}` }),
+        make(`${name}-${i}`, {
+          "statefulset.kubernetes.io/pod-name": `${name}-${i}`,
+          "apps.kubernetes.io/pod-index": `${i}`,
+        }),
       );
     case "DaemonSet": {
       const selector = { matchLabels: template.nodeSelector, matchExpressions: [] };
@@ -108,10 +123,17 @@ export function expandWorkload(workload: Workload, nodes: Iterable<Node>): reado
       return eligible.map((node) => make(`${name}-${suffix(`${id}/${node.name}`, 5)}`, {}, node.name));
     }
     case "Job":
-      return numbered((i) => make(`${name}-${suffix(`${id}/${i}`, 5)}`, { "job-name": name, "batch.kubernetes.io/job-name": name }));
+      return numbered((i) =>
+        make(`${name}-${suffix(`${id}/${i}`, 5)}`, {
+          "job-name": name,
+          "batch.kubernetes.io/job-name": name,
+        }),
+      );
     case "CronJob": {
       const job = `${name}-${28_000_000 + (hashText(id) % 1_000_000)}`; // minutes since 1970, as the controller numbers runs
-      return numbered((i) => make(`${job}-${suffix(`${id}/${i}`, 5)}`, { "job-name": job, "batch.kubernetes.io/job-name": job }));
+      return numbered((i) =>
+        make(`${job}-${suffix(`${id}/${i}`, 5)}`, { "job-name": job, "batch.kubernetes.io/job-name": job }),
+      );
     }
   }
 }

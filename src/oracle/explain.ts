@@ -1,7 +1,13 @@
 /** An answer of the oracle in words: who isolates, which rule allows, and which rule came nearest and why not. */
 import { formatCidr, formatIp } from "../addr/index.ts";
 import type { Origin } from "../base/index.ts";
-import type { LabelSelector, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule } from "../k8s/index.ts";
+import type {
+  LabelSelector,
+  NetworkPolicy,
+  NetworkPolicyPeer,
+  NetworkPolicyPort,
+  NetworkPolicyRule,
+} from "../k8s/index.ts";
 import { type Facts, peerMatches, portMatches, ruleCovers } from "./match.ts";
 import { rulesOf, type Side } from "./side.ts";
 
@@ -10,10 +16,15 @@ export interface ExplainedLine {
   readonly origin?: Origin;
 }
 
-export function explainSide(facts: Facts, side: Side, verdict: "allow" | "deny" | "undefined"): readonly ExplainedLine[] {
+export function explainSide(
+  facts: Facts,
+  side: Side,
+  verdict: "allow" | "deny" | "undefined",
+): readonly ExplainedLine[] {
   const { direction, subject, policies, exemption } = side;
   const who = `${direction} of ${subject.namespace}/${subject.name}`;
-  if (policies.length === 0) return [{ text: `${who}: no policy selects it for ${direction}, so it is not isolated: allowed` }];
+  if (policies.length === 0)
+    return [{ text: `${who}: no policy selects it for ${direction}, so it is not isolated: allowed` }];
   const lines: ExplainedLine[] = policies.map((policy) => ({
     text: `${who}: isolated by ${policy.namespace}/${policy.name}, which selects it`,
     origin: originOf(policy, side, "spec.podSelector", "select"),
@@ -25,10 +36,17 @@ export function explainSide(facts: Facts, side: Side, verdict: "allow" | "deny" 
   const found = findRule(facts, side, verdict === "allow" ? "yes" : "maybe");
   if (verdict !== "deny" && found !== undefined) {
     const word = verdict === "allow" ? "allowed" : "left open (a port name with two numbers)";
-    return [...lines, { text: `${who}: ${word} by ${found.policy.namespace}/${found.policy.name} ${found.path}`, origin: originOf(found.policy, side, found.path, "allow") }];
+    return [
+      ...lines,
+      {
+        text: `${who}: ${word} by ${found.policy.namespace}/${found.policy.name} ${found.path}`,
+        origin: originOf(found.policy, side, found.path, "allow"),
+      },
+    ];
   }
   const miss = nearestMiss(facts, side);
-  if (miss === undefined) return [...lines, { text: `${who}: denied: these policies have no ${direction} rule` }];
+  if (miss === undefined)
+    return [...lines, { text: `${who}: denied: these policies have no ${direction} rule` }];
   return [
     ...lines,
     {
@@ -40,7 +58,14 @@ export function explainSide(facts: Facts, side: Side, verdict: "allow" | "deny" 
 
 function originOf(policy: NetworkPolicy, side: Side, path: string, role: Origin["role"]): Origin {
   const name = `${policy.namespace}/${policy.name}`;
-  return { kind: "NetworkPolicy", name, path, role, direction: side.direction, ...(policy.source ? { source: policy.source } : {}) };
+  return {
+    kind: "NetworkPolicy",
+    name,
+    path,
+    role,
+    direction: side.direction,
+    ...(policy.source ? { source: policy.source } : {}),
+  };
 }
 
 interface FoundRule {
@@ -51,13 +76,15 @@ interface FoundRule {
 
 function* rules(side: Side): Iterable<FoundRule> {
   for (const policy of side.policies)
-    for (const [i, rule] of rulesOf(policy, side.direction).entries()) yield { policy, rule, path: `spec.${side.direction}[${i}]` };
+    for (const [i, rule] of rulesOf(policy, side.direction).entries())
+      yield { policy, rule, path: `spec.${side.direction}[${i}]` };
 }
 
 function findRule(facts: Facts, side: Side, wanted: "yes" | "maybe"): FoundRule | undefined {
   const { target } = side;
   if (target === undefined) return undefined;
-  for (const found of rules(side)) if (ruleCovers(facts, found.policy, found.rule, side.peer, target) === wanted) return found;
+  for (const found of rules(side))
+    if (ruleCovers(facts, found.policy, found.rule, side.peer, target) === wanted) return found;
   return undefined;
 }
 
@@ -66,23 +93,37 @@ function nearestMiss(facts: Facts, side: Side): (FoundRule & { readonly why: str
   let best: (FoundRule & { readonly why: string; readonly counts: number }) | undefined;
   for (const found of rules(side)) {
     const { policy, rule } = found;
-    const peerOk = rule.peers.length === 0 || rule.peers.some((peer) => peerMatches(facts, policy, peer, side.peer));
+    const peerOk =
+      rule.peers.length === 0 || rule.peers.some((peer) => peerMatches(facts, policy, peer, side.peer));
     const { target } = side;
-    const portOk = target !== undefined && (rule.ports.length === 0 || rule.ports.some((port) => portMatches(facts, port, target) !== "no"));
+    const portOk =
+      target !== undefined &&
+      (rule.ports.length === 0 || rule.ports.some((port) => portMatches(facts, port, target) !== "no"));
     const reasons: string[] = [];
-    if (!peerOk) reasons.push(`${peerText(side)} is none of its peers (${rule.peers.map((peer) => rulePeerText(policy, peer)).join("; ")})`);
-    if (!portOk) reasons.push(`${targetText(side)} is none of its ports (${rule.ports.map(portText).join(", ")})`);
-    if (best === undefined || reasons.length < best.counts) best = { ...found, why: reasons.join(", and "), counts: reasons.length };
+    if (!peerOk)
+      reasons.push(
+        `${peerText(side)} is none of its peers (${rule.peers.map((peer) => rulePeerText(policy, peer)).join("; ")})`,
+      );
+    if (!portOk)
+      reasons.push(`${targetText(side)} is none of its ports (${rule.ports.map(portText).join(", ")})`);
+    if (best === undefined || reasons.length < best.counts)
+      best = { ...found, why: reasons.join(", and "), counts: reasons.length };
   }
   return best;
 }
 
 function peerText({ peer }: Side): string {
-  return peer.pod === undefined ? formatIp(peer.ip) : `${peer.pod.namespace}/${peer.pod.name} (${labelText(peer.pod.labels)})`;
+  return peer.pod === undefined
+    ? formatIp(peer.ip)
+    : `${peer.pod.namespace}/${peer.pod.name} (${labelText(peer.pod.labels)})`;
 }
 
 function labelText(labels: Readonly<Record<string, string>>): string {
-  return Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(",") || "no labels";
+  return (
+    Object.entries(labels)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(",") || "no labels"
+  );
 }
 
 function targetText({ target }: Side): string {
@@ -95,7 +136,10 @@ function rulePeerText(policy: NetworkPolicy, peer: NetworkPolicyPeer): string {
     return `ipBlock ${formatCidr(peer.ipBlock.cidr)}${except && ` except ${except}`}`;
   }
   const pods = peer.podSelector === undefined ? "all pods" : `pods with ${selectorText(peer.podSelector)}`;
-  const where = peer.namespaceSelector === undefined ? `namespace ${policy.namespace}` : `namespaces with ${selectorText(peer.namespaceSelector)}`;
+  const where =
+    peer.namespaceSelector === undefined
+      ? `namespace ${policy.namespace}`
+      : `namespaces with ${selectorText(peer.namespaceSelector)}`;
   return `${pods} in ${where}`;
 }
 

@@ -40,7 +40,8 @@ export interface Facts {
 
 export function selects(selector: LabelSelector, labels: Labels): boolean {
   const has = (key: string): boolean => Object.hasOwn(labels, key);
-  for (const [key, value] of Object.entries(selector.matchLabels)) if (!has(key) || labels[key] !== value) return false;
+  for (const [key, value] of Object.entries(selector.matchLabels))
+    if (!has(key) || labels[key] !== value) return false;
   for (const { key, operator, values } of selector.matchExpressions) {
     const isListed = has(key) && values.some((value) => value === labels[key]);
     const holds = { In: isListed, NotIn: !isListed, Exists: has(key), DoesNotExist: !has(key) }[operator];
@@ -50,7 +51,13 @@ export function selects(selector: LabelSelector, labels: Labels): boolean {
 }
 
 /** Peer and port together; three-valued and. */
-export function ruleCovers(facts: Facts, policy: NetworkPolicy, rule: NetworkPolicyRule, peer: Peer, target: Target): Match {
+export function ruleCovers(
+  facts: Facts,
+  policy: NetworkPolicy,
+  rule: NetworkPolicyRule,
+  peer: Peer,
+  target: Target,
+): Match {
   if (rule.peers.length > 0 && !rule.peers.some((one) => peerMatches(facts, policy, one, peer))) return "no";
   if (rule.ports.length === 0) return "yes";
   let best: Match = "no";
@@ -62,7 +69,12 @@ export function ruleCovers(facts: Facts, policy: NetworkPolicy, rule: NetworkPol
   return best;
 }
 
-export function peerMatches(facts: Facts, policy: NetworkPolicy, rule: NetworkPolicyPeer, peer: Peer): boolean {
+export function peerMatches(
+  facts: Facts,
+  policy: NetworkPolicy,
+  rule: NetworkPolicyPeer,
+  peer: Peer,
+): boolean {
   if (rule.ipBlock !== undefined) return blockMatches(facts, rule.ipBlock, peer);
   const { pod } = peer;
   if (pod === undefined) return false; // selectors select pods and nothing else

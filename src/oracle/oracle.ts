@@ -32,7 +32,10 @@ export function createOracle(state: ClusterState, readings: OracleReadings = def
     if (list === undefined) byNamespace.set(policy.namespace, [policy]);
     else list.push(policy);
   }
-  const isolation = { egress: new Map<Pod, readonly NetworkPolicy[]>(), ingress: new Map<Pod, readonly NetworkPolicy[]>() };
+  const isolation = {
+    egress: new Map<Pod, readonly NetworkPolicy[]>(),
+    ingress: new Map<Pod, readonly NetworkPolicy[]>(),
+  };
   const isolating = (pod: Pod, direction: Direction): readonly NetworkPolicy[] => {
     let policies = isolation[direction].get(pod);
     if (policies === undefined) {
@@ -58,7 +61,10 @@ export function createOracle(state: ClusterState, readings: OracleReadings = def
 function combine(judged: readonly { readonly side: Side; readonly verdict: SideVerdict }[]): OracleAnswer {
   const denied = judged.filter(({ verdict }) => verdict === "deny").map(({ side }) => side.direction);
   if (denied.length > 0) return { verdict: "deny", by: denied.length === 2 ? "both" : denied[0] };
-  return { verdict: judged.some(({ verdict }) => verdict === "undefined") ? "undefined" : "allow", by: undefined };
+  return {
+    verdict: judged.some(({ verdict }) => verdict === "undefined") ? "undefined" : "allow",
+    by: undefined,
+  };
 }
 
 function judgeSide(facts: Facts, side: Side): SideVerdict {
@@ -78,16 +84,26 @@ function judgeSide(facts: Facts, side: Side): SideVerdict {
 }
 
 function isSamePod({ from, to }: Cell): boolean {
-  return from.kind === "pod" && to.kind === "pod" && from.pod.namespace === to.pod.namespace && from.pod.name === to.pod.name;
+  return (
+    from.kind === "pod" &&
+    to.kind === "pod" &&
+    from.pod.namespace === to.pod.namespace &&
+    from.pod.name === to.pod.name
+  );
 }
 
 /** The sides that policies have a say on: a pod's egress if it is the source, a pod's ingress if the destination. */
-function sidesOf(cell: Cell, readings: OracleReadings, isolating: (pod: Pod, direction: Direction) => readonly NetworkPolicy[]): readonly Side[] {
+function sidesOf(
+  cell: Cell,
+  readings: OracleReadings,
+  isolating: (pod: Pod, direction: Direction) => readonly NetworkPolicy[],
+): readonly Side[] {
   if (isSamePod(cell)) return [];
   const [from, to] = [policedPod(cell.from, readings), policedPod(cell.to, readings)];
   const source: Peer = { pod: from, ip: addressOf(cell.from, cell) };
   const destination: Peer = { pod: to, ip: addressOf(cell.to, cell) };
-  const target: Target | undefined = cell.protocol === "ICMP" ? undefined : { protocol: cell.protocol, port: cell.port, pod: to };
+  const target: Target | undefined =
+    cell.protocol === "ICMP" ? undefined : { protocol: cell.protocol, port: cell.port, pod: to };
   const sides: Side[] = [];
   if (from !== undefined)
     sides.push({
@@ -106,7 +122,9 @@ function sidesOf(cell: Cell, readings: OracleReadings, isolating: (pod: Pod, dir
       policies: isolating(to, "ingress"),
       peer: source,
       target,
-      exemption: isOwnNode ? { verdict: "allow", reason: "it comes from the pod's own node" } : icmpExemption(cell, readings),
+      exemption: isOwnNode
+        ? { verdict: "allow", reason: "it comes from the pod's own node" }
+        : icmpExemption(cell, readings),
     });
   }
   return sides;
@@ -129,8 +147,14 @@ function icmpExemption(cell: Cell, readings: OracleReadings): Side["exemption"] 
   return { verdict, reason: "the API speaks of TCP, UDP and SCTP only" };
 }
 
-function ownNodeExemption(from: Pod, to: CellEnd, toPod: Pod | undefined, readings: OracleReadings): Side["exemption"] {
-  if (toPod !== undefined || nodeNameOf(to) !== from.nodeName || readings.ownNode === "policed") return undefined;
+function ownNodeExemption(
+  from: Pod,
+  to: CellEnd,
+  toPod: Pod | undefined,
+  readings: OracleReadings,
+): Side["exemption"] {
+  if (toPod !== undefined || nodeNameOf(to) !== from.nodeName || readings.ownNode === "policed")
+    return undefined;
   const verdict = readings.ownNode === "allowed" ? "allow" : "undefined";
   return { verdict, reason: "the destination is the pod's own node, on which the API's texts differ" };
 }
@@ -138,6 +162,9 @@ function ownNodeExemption(from: Pod, to: CellEnd, toPod: Pod | undefined, readin
 function addressOf(end: CellEnd, { family }: Cell): Ip {
   const ips = end.kind === "pod" ? end.pod.ips : end.kind === "node" ? end.node.addresses : [end.ip];
   const ip = ips.find((one) => one.family === family);
-  assert(ip !== undefined, `an end of a cell has no IPv${family} address among ${ips.map(formatIp).join(", ")}`);
+  assert(
+    ip !== undefined,
+    `an end of a cell has no IPv${family} address among ${ips.map(formatIp).join(", ")}`,
+  );
   return ip;
 }

@@ -30,11 +30,27 @@ export interface ReadingSpec {
 }
 
 export const oracleReadings: readonly ReadingSpec[] = [
-  { name: "hostNetwork", values: ["ignored", "distinguished"], summary: "policies see hostNetwork pods as their node, or as pods" },
-  { name: "ipBlockPods", values: ["always", "never"], summary: "ipBlock matches pod addresses, or addresses outside the cluster only" },
-  { name: "ownNode", values: ["undefined", "allowed", "policed"], summary: "egress of an isolated pod to its own node" },
+  {
+    name: "hostNetwork",
+    values: ["ignored", "distinguished"],
+    summary: "policies see hostNetwork pods as their node, or as pods",
+  },
+  {
+    name: "ipBlockPods",
+    values: ["always", "never"],
+    summary: "ipBlock matches pod addresses, or addresses outside the cluster only",
+  },
+  {
+    name: "ownNode",
+    values: ["undefined", "allowed", "policed"],
+    summary: "egress of an isolated pod to its own node",
+  },
   { name: "icmp", values: ["undefined", "allowed", "denied"], summary: "ICMP of isolated pods" },
-  { name: "duplicatePortNames", values: ["undefined", "every", "first"], summary: "which number a name means that one pod declares twice" },
+  {
+    name: "duplicatePortNames",
+    values: ["undefined", "every", "first"],
+    summary: "which number a name means that one pod declares twice",
+  },
 ];
 
 /** @throws InputError naming the known switches and values. */
@@ -44,9 +60,17 @@ export function parseOracleReadings(switches: Readonly<Record<string, string>>):
     const spec = oracleReadings.find((one) => one.name === name);
     if (spec === undefined) {
       const known = oracleReadings.map((one) => one.name).join(", ");
-      issues.push({ code: "unknown-name", path: "", message: `unknown reading ${name} of the oracle; known: ${known}` });
+      issues.push({
+        code: "unknown-name",
+        path: "",
+        message: `unknown reading ${name} of the oracle; known: ${known}`,
+      });
     } else if (!spec.values.includes(value)) {
-      issues.push({ code: "invalid", path: "", message: `reading ${name} of the oracle takes ${spec.values.join(" or ")}, not ${value}` });
+      issues.push({
+        code: "invalid",
+        path: "",
+        message: `reading ${name} of the oracle takes ${spec.values.join(" or ")}, not ${value}`,
+      });
     }
   }
   if (issues.length > 0) throw new InputError(issues);

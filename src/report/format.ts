@@ -33,7 +33,10 @@ function* pretty(value: unknown, indent: string): Iterable<string> {
 
 function isFlat(value: object): boolean {
   return Object.values(value).every(
-    (item) => item === null || typeof item !== "object" || (Array.isArray(item) && item.every((one) => typeof one !== "object")),
+    (item) =>
+      item === null ||
+      typeof item !== "object" ||
+      (Array.isArray(item) && item.every((one) => typeof one !== "object")),
   );
 }
 

@@ -1,5 +1,13 @@
 /** Saved results to text: pure functions, streamed in pieces. */
-import type { BenchDocument, DiffDocument, EnginesDocument, MatrixDocument, ProbeDocument, RunDocument, TraceDocument } from "../harness/index.ts";
+import type {
+  BenchDocument,
+  DiffDocument,
+  EnginesDocument,
+  MatrixDocument,
+  ProbeDocument,
+  RunDocument,
+  TraceDocument,
+} from "../harness/index.ts";
 import { jsonPieces } from "./format.ts";
 import { matrixCsv, matrixJsonl, matrixMarkdown, matrixText } from "./matrix.ts";
 import {
@@ -20,8 +28,8 @@ import { traceText } from "./trace.ts";
 
 export { duration, jsonPieces, thousands } from "./format.ts";
 export { runResultText } from "./results.ts";
-export { originText } from "./trace.ts";
 export type { ReportOptions } from "./style.ts";
+export { originText } from "./trace.ts";
 
 type Renderer<D> = { readonly [format: string]: (document: D, options: ReportOptions) => Iterable<string> };
 
@@ -37,7 +45,13 @@ export const matrixReport: Renderer<MatrixDocument> = {
   csv: matrixCsv,
   md: matrixMarkdown,
 };
-export const diffReport: Renderer<DiffDocument> = { text: diffText, json: jsonPieces, jsonl: jsonLine, csv: diffCsv, md: diffMarkdown };
+export const diffReport: Renderer<DiffDocument> = {
+  text: diffText,
+  json: jsonPieces,
+  jsonl: jsonLine,
+  csv: diffCsv,
+  md: diffMarkdown,
+};
 export const runReport: Renderer<RunDocument> = {
   text: runText,
   json: jsonPieces,
@@ -50,5 +64,14 @@ export const runReport: Renderer<RunDocument> = {
 };
 export const traceReport: Renderer<TraceDocument> = { text: traceText, json: jsonPieces, jsonl: jsonLine };
 export const probeReport: Renderer<ProbeDocument> = { text: probeText, json: jsonPieces, jsonl: jsonLine };
-export const enginesReport: Renderer<EnginesDocument> = { text: enginesText, json: jsonPieces, jsonl: jsonLine };
-export const benchReport: Renderer<BenchDocument> = { text: benchText, json: jsonPieces, jsonl: jsonLine, csv: benchCsv };
+export const enginesReport: Renderer<EnginesDocument> = {
+  text: enginesText,
+  json: jsonPieces,
+  jsonl: jsonLine,
+};
+export const benchReport: Renderer<BenchDocument> = {
+  text: benchText,
+  json: jsonPieces,
+  jsonl: jsonLine,
+  csv: benchCsv,
+};

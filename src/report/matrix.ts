@@ -1,7 +1,7 @@
 /** Truth tables: as grids for people, and as rows for programs. */
 import type { CellDocument, EngineMatrix, MatrixDocument } from "../harness/index.ts";
 import { csvLine, markdownTable, thousands } from "./format.ts";
-import { type ReportOptions, styleOf, type Style } from "./style.ts";
+import { type ReportOptions, type Style, styleOf } from "./style.ts";
 
 /** More ends than this do not fit a screen: denied cells are listed instead. */
 const widestGrid = 24;
@@ -15,14 +15,21 @@ export function* matrixText(document: MatrixDocument, options: ReportOptions): I
     yield* document.endpoints.length <= widestGrid ? grids(document, result, style) : list(result, style);
     yield "\n";
   }
-  yield style.dim("rows: from, columns: to;  . allowed  X denied  ? the API leaves it open  \\ the same end\n");
+  yield style.dim(
+    "rows: from, columns: to;  . allowed  X denied  ? the API leaves it open  \\ the same end\n",
+  );
 }
 
 function summary(result: EngineMatrix): string {
   const counts = new Map<string, number>();
-  for (const cell of result.cells) if (!cell.self) counts.set(cell.verdict, (counts.get(cell.verdict) ?? 0) + 1);
+  for (const cell of result.cells)
+    if (!cell.self) counts.set(cell.verdict, (counts.get(cell.verdict) ?? 0) + 1);
   const words = { allow: "allowed", deny: "denied", undefined: "left open", some: "mixed" };
-  return [...counts].map(([verdict, count]) => `${thousands(count)} ${words[verdict as keyof typeof words]}`).join(", ") || "no cells";
+  return (
+    [...counts]
+      .map(([verdict, count]) => `${thousands(count)} ${words[verdict as keyof typeof words]}`)
+      .join(", ") || "no cells"
+  );
 }
 
 const signs = { allow: ".", deny: "X", undefined: "?", some: "~" } as const;
@@ -34,10 +41,16 @@ function* grids(document: MatrixDocument, result: EngineMatrix, style: Style): I
   for (const cell of result.cells) {
     const port = portText(cell);
     let cells = byPort.get(port);
-    if (cells === undefined) byPort.set(port, (cells = new Map()));
+    if (cells === undefined) {
+      cells = new Map();
+      byPort.set(port, cells);
+    }
     cells.set(`${cell.from}\0${cell.to}`, cell);
   }
-  const tables = new Map<string, { readonly ports: string[]; readonly rows: readonly (readonly string[])[] }>();
+  const tables = new Map<
+    string,
+    { readonly ports: string[]; readonly rows: readonly (readonly string[])[] }
+  >();
   for (const [port, cells] of byPort) {
     const rows = ids.map((from) => ids.map((to) => sign(cells.get(`${from}\0${to}`))));
     const key = rows.map((row) => row.join("")).join("/");
@@ -79,7 +92,8 @@ function* list(result: EngineMatrix, style: Style): Iterable<string> {
     const by = cell.by === undefined ? "" : style.dim(` (${cell.by})`);
     yield `  ${paint(signs[cell.verdict], style)} ${cell.from} -> ${cell.to} ${portText(cell)}${by}\n`;
   }
-  if (denied.length > longestList) yield `  ... and ${thousands(denied.length - longestList)} more (-o json or -o csv has all)\n`;
+  if (denied.length > longestList)
+    yield `  ... and ${thousands(denied.length - longestList)} more (-o json or -o csv has all)\n`;
 }
 
 export function portText(cell: Pick<CellDocument, "protocol" | "port" | "type" | "family">): string {
@@ -95,7 +109,8 @@ export function* matrixCsv(document: MatrixDocument): Iterable<string> {
 }
 
 export function* matrixJsonl(document: MatrixDocument): Iterable<string> {
-  for (const { engine, cells } of document.results) for (const cell of cells) yield `${JSON.stringify({ engine, ...cell })}\n`;
+  for (const { engine, cells } of document.results)
+    for (const cell of cells) yield `${JSON.stringify({ engine, ...cell })}\n`;
 }
 
 export function* matrixMarkdown(document: MatrixDocument): Iterable<string> {

@@ -1,6 +1,14 @@
 /** Reports of diff, run, probe and engines. */
 import Table from "cli-table3";
-import type { BenchDocument, CellDocument, DiffDocument, EnginesDocument, ProbeDocument, RunDocument, RunResultDocument } from "../harness/index.ts";
+import type {
+  BenchDocument,
+  CellDocument,
+  DiffDocument,
+  EnginesDocument,
+  ProbeDocument,
+  RunDocument,
+  RunResultDocument,
+} from "../harness/index.ts";
 import { csvLine, duration, markdownTable, thousands, xml } from "./format.ts";
 import { portText } from "./matrix.ts";
 import { type ReportOptions, styleOf } from "./style.ts";
@@ -24,9 +32,30 @@ export function* diffText(document: DiffDocument, options: ReportOptions): Itera
 }
 
 export function* diffCsv(document: DiffDocument): Iterable<string> {
-  yield csvLine(["divergence", "cells", "from", "to", "protocol", "port", ...document.engines, "cause", "source"]);
+  yield csvLine([
+    "divergence",
+    "cells",
+    "from",
+    "to",
+    "protocol",
+    "port",
+    ...document.engines,
+    "cause",
+    "source",
+  ]);
   for (const { divergence, cells, witness, cause, source } of document.groups)
-    yield csvLine([divergence, cells, witness.from, witness.to, witness.protocol, witness.port ?? witness.type, witness.a, witness.b, cause, source]);
+    yield csvLine([
+      divergence,
+      cells,
+      witness.from,
+      witness.to,
+      witness.protocol,
+      witness.port ?? witness.type,
+      witness.a,
+      witness.b,
+      cause,
+      source,
+    ]);
 }
 
 export function* diffMarkdown(document: DiffDocument): Iterable<string> {
@@ -69,7 +98,9 @@ export function* runJunit(document: RunDocument): Iterable<string> {
         yield `${head}/>\n`;
         continue;
       }
-      const problems = result.steps.flatMap((step) => step.problems.map((problem) => `step ${step.step} ${step.action}: ${problem}`));
+      const problems = result.steps.flatMap((step) =>
+        step.problems.map((problem) => `step ${step.step} ${step.action}: ${problem}`),
+      );
       yield `${head}>\n      <failure message="${xml(problems[0] ?? "failed")}">${xml(problems.join("\n"))}</failure>\n    </testcase>\n`;
     }
     yield "  </testsuite>\n";
@@ -80,7 +111,14 @@ export function* runJunit(document: RunDocument): Iterable<string> {
 export function* runCsv(document: RunDocument): Iterable<string> {
   yield csvLine(["scenario", "engine", "ok", "virtualNs", "packets", "problems"]);
   for (const { scenario, engine, ok, virtualNs, packets, steps } of document.results)
-    yield csvLine([scenario, engine, String(ok), virtualNs, packets, steps.flatMap((step) => step.problems).join("; ")]);
+    yield csvLine([
+      scenario,
+      engine,
+      String(ok),
+      virtualNs,
+      packets,
+      steps.flatMap((step) => step.problems).join("; "),
+    ]);
 }
 
 export function* runMarkdown(document: RunDocument): Iterable<string> {
@@ -103,12 +141,18 @@ export function* enginesText(document: EnginesDocument, options: ReportOptions):
   for (const engine of document.engines) {
     yield `${style.strong(engine.name)} (product ${engine.product}): ${engine.filters}\n`;
     yield `  versions ${engine.versions.map((version) => (version === engine.defaultVersion ? `${version} (default)` : version)).join(", ")}\n`;
-    for (const { name, values, summary } of engine.switches) yield `  +${name}=${values.join("|")}  ${summary}\n`;
-    const table = new Table({ head: ["feature", "support", "note"], style: { head: [], border: [], compact: true } });
-    for (const [feature, { support, note }] of Object.entries(engine.features)) table.push([feature, support, note ?? ""]);
+    for (const { name, values, summary } of engine.switches)
+      yield `  +${name}=${values.join("|")}  ${summary}\n`;
+    const table = new Table({
+      head: ["feature", "support", "note"],
+      style: { head: [], border: [], compact: true },
+    });
+    for (const [feature, { support, note }] of Object.entries(engine.features))
+      table.push([feature, support, note ?? ""]);
     yield `${table.toString()}\n`;
     yield `  documented differences from the Kubernetes API:\n`;
-    for (const { id, cause, source, versions } of engine.divergences) yield `    ${style.open(id)} (${versions}): ${cause}\n      ${style.dim(source)}\n`;
+    for (const { id, cause, source, versions } of engine.divergences)
+      yield `    ${style.open(id)} (${versions}): ${cause}\n      ${style.dim(source)}\n`;
     yield "\n";
   }
 }
@@ -129,7 +173,29 @@ export function* benchText(document: BenchDocument, options: ReportOptions): Ite
 }
 
 export function* benchCsv(document: BenchDocument): Iterable<string> {
-  yield csvLine(["engine", "path", "connections", "decisionsPerSecond", "nsPerDecision", "compileMs", "linkMs", "rules", "setEntries", "resultHash"]);
+  yield csvLine([
+    "engine",
+    "path",
+    "connections",
+    "decisionsPerSecond",
+    "nsPerDecision",
+    "compileMs",
+    "linkMs",
+    "rules",
+    "setEntries",
+    "resultHash",
+  ]);
   for (const one of document.results)
-    yield csvLine([one.engine, one.path, one.connections, one.decisionsPerSecond, one.nsPerDecision, one.compileMs, one.linkMs, one.rules, one.setEntries, one.resultHash]);
+    yield csvLine([
+      one.engine,
+      one.path,
+      one.connections,
+      one.decisionsPerSecond,
+      one.nsPerDecision,
+      one.compileMs,
+      one.linkMs,
+      one.rules,
+      one.setEntries,
+      one.resultHash,
+    ]);
 }

@@ -1,6 +1,6 @@
 /** The packet's way as a tree. */
 import type { TraceDocument, TraceEntryDocument, TraceOriginDocument } from "../harness/index.ts";
-import { type ReportOptions, styleOf, type Style } from "./style.ts";
+import { type ReportOptions, type Style, styleOf } from "./style.ts";
 
 export function* traceText(document: TraceDocument, options: ReportOptions): Iterable<string> {
   const style = styleOf(options.color);
@@ -11,7 +11,8 @@ export function* traceText(document: TraceDocument, options: ReportOptions): Ite
     for (const [i, hook] of packet.hooks.entries()) {
       if (hook.node !== packet.hooks[i - 1]?.node) yield `  ${style.strong(hook.node)}\n`;
       yield `    ${hook.hook}: ${hook.verdict === "accept" ? style.good(hook.verdict) : style.bad(hook.verdict)}\n`;
-      for (const entry of packet.entries) if (entry.node === hook.node && entry.hook === hook.hook) yield* entryLines(entry, style);
+      for (const entry of packet.entries)
+        if (entry.node === hook.node && entry.hook === hook.hook) yield* entryLines(entry, style);
     }
     const where = packet.at === undefined ? "" : ` on ${packet.at}`;
     yield `  ${packet.disposition === "delivered" ? style.good("delivered") : style.bad(packet.disposition)}${where}\n`;
@@ -38,6 +39,9 @@ function* entryLines(entry: TraceEntryDocument, style: Style): Iterable<string> 
 }
 
 export function originText(origin: TraceOriginDocument): string {
-  const place = origin.file === undefined ? "" : ` at ${origin.file}${origin.line === undefined ? "" : `:${origin.line}`}`;
+  const place =
+    origin.file === undefined
+      ? ""
+      : ` at ${origin.file}${origin.line === undefined ? "" : `:${origin.line}`}`;
   return `${origin.policy ?? ""}${origin.path === undefined ? "" : ` ${origin.path}`}${place}`;
 }

@@ -16,4 +16,11 @@ export type {
   NodeSpec,
   RouteSpec,
 } from "./spec.ts";
-export { type ConnectOutcome, type Flow, type FlowProtocol, type FlowRequest, Hosts, type SendOutcome } from "./stack/hosts.ts";
+export {
+  type ConnectOutcome,
+  type Flow,
+  type FlowProtocol,
+  type FlowRequest,
+  Hosts,
+  type SendOutcome,
+} from "./stack/hosts.ts";

@@ -6,7 +6,17 @@
 import type { Ip } from "../addr/index.ts";
 import { assert } from "../base/index.ts";
 import { icmpEcho, sctp, tcp, udp } from "../packet/index.ts";
-import { Icmpv4Type, Icmpv6Type, icmpHeaderSize, IpProtocol, parseIpv4, parseIpv6, readU16, readU32, TcpFlag } from "../wire/index.ts";
+import {
+  Icmpv4Type,
+  Icmpv6Type,
+  IpProtocol,
+  icmpHeaderSize,
+  parseIpv4,
+  parseIpv6,
+  readU16,
+  readU32,
+  TcpFlag,
+} from "../wire/index.ts";
 import type { Network, PacketFate } from "./network.ts";
 import type { HookWatcher } from "./path.ts";
 
@@ -64,7 +74,10 @@ export function firstPacket(attempt: ConnectionAttempt): Uint8Array {
   }
 }
 
-export function initChunk(kind: "init" | "init-ack", tag: number): {
+export function initChunk(
+  kind: "init" | "init-ack",
+  tag: number,
+): {
   readonly kind: "init" | "init-ack";
   readonly initiateTag: number;
   readonly advertisedWindow: number;

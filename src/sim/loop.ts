@@ -49,7 +49,8 @@ export function createEventLoop(startNs = 0): EventLoop {
     for (let i = 0; ; ) {
       let least = i;
       for (const child of [2 * i + 1, 2 * i + 2])
-        if (child < heap.length && isBefore(heap[child] as QueuedEvent, heap[least] as QueuedEvent)) least = child;
+        if (child < heap.length && isBefore(heap[child] as QueuedEvent, heap[least] as QueuedEvent))
+          least = child;
       if (least === i) break;
       [heap[i], heap[least]] = [heap[least] as QueuedEvent, heap[i] as QueuedEvent];
       i = least;

@@ -69,7 +69,10 @@ export class Network {
   readonly nodes: Map<string, NodeStack> = new Map();
   readonly #endpoints = new Map<string, EndpointSpec>();
   /** Node that an address is reached through: its own addresses and its pods'. */
-  readonly #owners = new Map<string, { readonly node: NodeStack; readonly endpoint: EndpointSpec | undefined }>();
+  readonly #owners = new Map<
+    string,
+    { readonly node: NodeStack; readonly endpoint: EndpointSpec | undefined }
+  >();
   readonly #externals = new Map<string, string>();
   readonly #latencyNs: number;
   readonly #tap: ((event: TapEvent) => void) | undefined;
@@ -78,7 +81,12 @@ export class Network {
   onDeliver: ((receiver: string, bytes: Uint8Array) => void) | undefined;
   /** Called with the end of every packet of `send`. */
   onFate: ((fate: PacketFate) => void) | undefined;
-  readonly counts: { sent: number; delivered: number; dropped: number; inFlight: number } = { sent: 0, delivered: 0, dropped: 0, inFlight: 0 };
+  readonly counts: { sent: number; delivered: number; dropped: number; inFlight: number } = {
+    sent: 0,
+    delivered: 0,
+    dropped: 0,
+    inFlight: 0,
+  };
 
   constructor(spec: NetworkSpec, options: NetworkOptions = {}) {
     this.loop = options.loop ?? createEventLoop();
@@ -230,8 +238,18 @@ export class Network {
     return external === undefined ? ended("no-route", bytes) : deliveredTo(external, bytes);
   }
 
-  #stoppedFate(node: NodeStack, transit: Transit, end: Extract<WalkEnd, { kind: "stopped" }>): Omit<PacketFate, "emitted"> {
-    const place = { node: node.spec.name, hook: end.hook, rule: end.rule, receiver: undefined, bytes: transit.bytes };
+  #stoppedFate(
+    node: NodeStack,
+    transit: Transit,
+    end: Extract<WalkEnd, { kind: "stopped" }>,
+  ): Omit<PacketFate, "emitted"> {
+    const place = {
+      node: node.spec.name,
+      hook: end.hook,
+      rule: end.rule,
+      receiver: undefined,
+      bytes: transit.bytes,
+    };
     switch (end.reason) {
       case "no-route":
         return { ...place, disposition: "no-route" };
@@ -287,4 +305,3 @@ function destinationOf(bytes: Uint8Array): string | undefined {
   if (version !== 6 || bytes.length < 40) return undefined;
   return formatIp({ family: 6, words: [24, 28, 32, 36].map((at) => view.getUint32(at)) });
 }
-

@@ -66,7 +66,13 @@ export type WalkEnd =
 
 /** Sees a packet before and after each hook; hands out the filter observer of the run. */
 export interface HookWatcher {
-  before(node: string, hook: number, datapath: Datapath, batch: PacketBatch, row: number): FilterObserver | undefined;
+  before(
+    node: string,
+    hook: number,
+    datapath: Datapath,
+    batch: PacketBatch,
+    row: number,
+  ): FilterObserver | undefined;
   after(node: string, hook: number, results: HookResults, row: number): void;
 }
 
@@ -158,7 +164,9 @@ export function walkNode(
   const arrival = walkSteps(node, plan.arrive, emitted, watcher);
   if (arrival !== undefined) return arrival;
   if (node.isLocal(rowAddress(batch, 0, "dst")))
-    return walkSteps(node, plan.toNode, emitted, watcher) ?? { kind: "local", bytes: rowBytes(batch, 0).slice() };
+    return (
+      walkSteps(node, plan.toNode, emitted, watcher) ?? { kind: "local", bytes: rowBytes(batch, 0).slice() }
+    );
   return (
     walkSteps(node, plan.onward, emitted, watcher) ?? {
       kind: "transmit",

@@ -9,7 +9,9 @@ export type WireFault =
   | "bad-length" // a length field contradicts itself or the header's minimum
   | "bad-type"; // a field that selects a format holds a value of another protocol
 
-export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly fault: WireFault };
+export type Parsed<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly fault: WireFault };
 
 export function parsed<T>(value: T): Parsed<T> {
   return { ok: true, value };

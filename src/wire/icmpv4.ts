@@ -120,6 +120,7 @@ function offender(data: Uint8Array): string {
   const header = (data[0]! & 15) * 4;
   if (data.length < header + 4) return "";
   const protocol = data[9]!;
-  const name = protocol === 6 ? "tcp" : protocol === 17 ? "udp" : protocol === 132 ? "sctp" : `proto-${protocol}`;
+  const name =
+    protocol === 6 ? "tcp" : protocol === 17 ? "udp" : protocol === 132 ? "sctp" : `proto-${protocol}`;
   return ` (${name} ${readU16(data, header)} > ${readU16(data, header + 2)})`;
 }

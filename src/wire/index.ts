@@ -1,4 +1,4 @@
-export { type ArpRepr, ArpOperation, arpSize, emitArp, parseArp, printArp } from "./arp.ts";
+export { ArpOperation, type ArpRepr, arpSize, emitArp, parseArp, printArp } from "./arp.ts";
 export {
   emptyBytes,
   type Parsed,
@@ -32,9 +32,9 @@ export {
 } from "./ethernet.ts";
 export {
   emitIcmp,
-  Icmpv4Type,
   type IcmpOverrides,
   type IcmpRepr,
+  Icmpv4Type,
   icmpHeaderSize,
   isIcmpv4Error,
   parseIcmp,
@@ -99,4 +99,12 @@ export {
   type TcpRepr,
   tcpHeaderSize,
 } from "./tcp.ts";
-export { emitUdp, parseUdp, printUdp, sizeUdp, type UdpOverrides, type UdpRepr, udpHeaderSize } from "./udp.ts";
+export {
+  emitUdp,
+  parseUdp,
+  printUdp,
+  sizeUdp,
+  type UdpOverrides,
+  type UdpRepr,
+  udpHeaderSize,
+} from "./udp.ts";

@@ -72,7 +72,12 @@ export function sizeIpv4(repr: Ipv4Repr): number {
   return ipv4HeaderSize + repr.options.length + repr.payload.length;
 }
 
-export function emitIpv4(repr: Ipv4Repr, bytes: Uint8Array, start = 0, overrides: Ipv4Overrides = {}): number {
+export function emitIpv4(
+  repr: Ipv4Repr,
+  bytes: Uint8Array,
+  start = 0,
+  overrides: Ipv4Overrides = {},
+): number {
   const headerSize = ipv4HeaderSize + repr.options.length;
   bytes[start] = 0x40 | (overrides.headerWords ?? headerSize / 4);
   bytes[start + Ipv4Field.tos] = repr.tos;

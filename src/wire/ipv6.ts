@@ -3,7 +3,17 @@
  * Authentication Header's length rule (RFC 4302). `walkExtensions` is the one place that skips over them.
  */
 import { formatWords } from "../addr/index.ts";
-import { fault, type Parsed, parsed, readU16, readU32, readWords, writeU16, writeU32, writeWords } from "./bytes.ts";
+import {
+  fault,
+  type Parsed,
+  parsed,
+  readU16,
+  readU32,
+  readWords,
+  writeU16,
+  writeU32,
+  writeWords,
+} from "./bytes.ts";
 
 export const ipv6HeaderSize = 40;
 
@@ -126,7 +136,12 @@ export function sizeIpv6(repr: Ipv6Repr): number {
   return repr.extensions.reduce((size, e) => size + e.body.length + 1, ipv6HeaderSize) + repr.payload.length;
 }
 
-export function emitIpv6(repr: Ipv6Repr, bytes: Uint8Array, start = 0, overrides: Ipv6Overrides = {}): number {
+export function emitIpv6(
+  repr: Ipv6Repr,
+  bytes: Uint8Array,
+  start = 0,
+  overrides: Ipv6Overrides = {},
+): number {
   const size = sizeIpv6(repr);
   writeU32(bytes, start, ((6 << 28) | (repr.trafficClass << 20) | repr.flowLabel) >>> 0);
   writeU16(bytes, start + 4, overrides.payloadLength ?? size - ipv6HeaderSize);

@@ -3,7 +3,7 @@
  * padded to four bytes; padding of the last chunk belongs to the packet. Parameters of INIT and causes of ERROR and
  * ABORT are kept as raw type-length-value lists.
  */
-import { fault, pad4, type Parsed, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
+import { fault, type Parsed, pad4, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
 import { crc32c, writeCrc32c } from "./crc32c.ts";
 
 export const SctpChunkType = {
@@ -235,7 +235,12 @@ export function sizeSctp(repr: SctpRepr): number {
   return repr.chunks.reduce((size, chunk) => size + pad4(chunkLength(chunk)), sctpHeaderSize);
 }
 
-export function emitSctp(repr: SctpRepr, bytes: Uint8Array, start = 0, overrides: SctpOverrides = {}): number {
+export function emitSctp(
+  repr: SctpRepr,
+  bytes: Uint8Array,
+  start = 0,
+  overrides: SctpOverrides = {},
+): number {
   writeU16(bytes, start, repr.sport);
   writeU16(bytes, start + 2, repr.dport);
   writeU32(bytes, start + 4, repr.verificationTag);
@@ -363,7 +368,8 @@ export function printSctp(repr: SctpRepr): string {
 }
 
 function printChunk(chunk: SctpChunk): string {
-  const name = chunk.kind === "unknown" ? `chunk ${chunk.type}` : chunk.kind.replaceAll("-", " ").toUpperCase();
+  const name =
+    chunk.kind === "unknown" ? `chunk ${chunk.type}` : chunk.kind.replaceAll("-", " ").toUpperCase();
   switch (chunk.kind) {
     case "data":
       return `${name}] [TSN: ${chunk.tsn}] [SID: ${chunk.stream}] [SSEQ ${chunk.sequence}] [length ${chunk.data.length}`;

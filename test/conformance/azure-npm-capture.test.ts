@@ -2,7 +2,7 @@
  * A capture of a real AKS cluster running Azure NPM: its iptables dump, NPM's own cache of pods, namespaces and set
  * names, and the published table of which of nine pods may reach which (four protocol-port pairs a cell).
  */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Verdict } from "../../src/filter/index.ts";
@@ -11,25 +11,7 @@ import { restoreRuleset, saveRuleset } from "../../src/filter/iptables/index.ts"
 import { tcp, udp } from "../../src/packet/index.ts";
 import { IpProtocol, protocolNumber, TcpFlag } from "../../src/wire/index.ts";
 import { ip, TestNode } from "../filter/node.ts";
-
-const folder = join(process.env.PODWIRE_SHARED ?? "../shared", "truth/azure-npm-capture");
-const isHere = existsSync(folder);
-
-interface CachedPod {
-  readonly Name: string;
-  readonly Namespace: string;
-  readonly PodIP: string;
-  readonly Labels: Readonly<Record<string, string>>;
-  readonly ContainerPorts: readonly { name: string; containerPort: number; protocol: string }[];
-}
-
-interface Cache {
-  readonly NsMap: Readonly<
-    Record<string, { readonly Name: string; readonly LabelsMap: Readonly<Record<string, string>> }>
-  >;
-  readonly PodMap: Readonly<Record<string, CachedPod>>;
-  readonly SetMap: Readonly<Record<string, string>>;
-}
+import { type Cache, type Cell, folder, isHere, probes, publishedCells } from "./npm-capture.ts";
 
 /** Members of one set, from its readable name: NPM's naming says who belongs to it. */
 function setOf(name: string, title: string, cache: Cache): IpsetRepr {
@@ -80,45 +62,6 @@ function setOf(name: string, title: string, cache: Cache): IpsetRepr {
       throw new Error(`no such kind of set: ${title}`);
   }
   return { name, type, family: 4, hashsize: 1024, maxelem: type === "list:set" ? 8 : 65536, entries, title };
-}
-
-const probes = [
-  { protocol: IpProtocol.tcp, port: 80 },
-  { protocol: IpProtocol.tcp, port: 81 },
-  { protocol: IpProtocol.udp, port: 80 },
-  { protocol: IpProtocol.udp, port: 81 },
-] as const;
-
-interface Cell {
-  readonly from: string;
-  readonly to: string;
-  readonly probe: number;
-  readonly isAllowed: boolean;
-}
-
-/** The comment table of netpol.yaml: columns are destinations, four marks a cell in the order of `probes`. */
-function publishedCells(yaml: string): readonly Cell[] {
-  const rows = yaml
-    .split("\n")
-    .filter((line) => line.startsWith("# |"))
-    .map((line) =>
-      line
-        .slice(2)
-        .split("|")
-        .slice(1, -1)
-        .map((field) => field.trim()),
-    );
-  const targets = rows[0]?.slice(1).map((name) => name.toLowerCase()) ?? [];
-  return rows
-    .filter(([head]) => /^[a-z]\/[a-z]$/.test(head ?? ""))
-    .flatMap(([from = "", ...fields]) =>
-      fields.flatMap((field, column) =>
-        field.split(" ").map((mark, probe) => {
-          if (mark !== "." && mark !== "X") throw new Error(`neither . nor X: ${mark}`);
-          return { from, to: targets[column] ?? "", probe, isAllowed: mark === "." };
-        }),
-      ),
-    );
 }
 
 describe.skipIf(!isHere)(

@@ -1,7 +1,15 @@
 /** Every engine does what the API says, but for its documented divergences; and each of those says so only where it is true. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { clusterObjects, clusterOf, createJudge, divergencesOf, parseSelection, type ProductSelection, tableCells } from "../../src/harness/index.ts";
+import {
+  clusterObjects,
+  clusterOf,
+  createJudge,
+  divergencesOf,
+  type ProductSelection,
+  parseSelection,
+  tableCells,
+} from "../../src/harness/index.ts";
 import { createOracle } from "../../src/oracle/index.ts";
 
 const isSoak = process.env["PODWIRE_SOAK"] === "1";
@@ -28,9 +36,11 @@ function compare(objects: Parameters<typeof clusterOf>[0], selection: ProductSel
     const { verdict } = judge(cell);
     const named = divergencesOf(selection, state, cell.cell, expected);
     const where = `${cell.from.id} -> ${cell.to.id} ${cell.cell.port}/${cell.cell.protocol}`;
-    if (verdict !== expected && !named.some((one) => one.verdict === verdict)) problems.push(`unexplained: ${where}: ${expected} by the API, ${verdict}`);
+    if (verdict !== expected && !named.some((one) => one.verdict === verdict))
+      problems.push(`unexplained: ${where}: ${expected} by the API, ${verdict}`);
     for (const { divergence, verdict: predicted } of named) {
-      if (predicted !== verdict) problems.push(`${divergence.id} predicts ${predicted} for ${where}, which is ${verdict}`);
+      if (predicted !== verdict)
+        problems.push(`${divergence.id} predicts ${predicted} for ${where}, which is ${verdict}`);
       else fired.add(divergence.id);
     }
   }
@@ -52,7 +62,9 @@ describe.each([
   { engine: "azure-npm@1.5.36", runs: 50, options: {} },
   { engine: "none", runs: 50, options: {} },
 ])("$engine on random clusters ($runs, $options)", ({ engine, runs, options }) => {
-  it("equals the oracle except where a divergence says so, and diverges where one does", { timeout: 300_000 }, () => {
+  it("equals the oracle except where a divergence says so, and diverges where one does", {
+    timeout: 300_000,
+  }, () => {
     const selection = product(engine);
     let cells = 0;
     fc.assert(
@@ -71,7 +83,12 @@ describe("the divergences of azure-npm", () => {
   it("that random clusters can show each explain a cell of one", { timeout: 120_000 }, () => {
     const selection = product("azure-npm");
     const fired = new Set<string>();
-    for (const objects of fc.sample(clusterObjects({ ipv6Blocks: true }), { numRuns: 150, seed: 7 })) for (const id of compare(objects, selection).fired) fired.add(id);
-    expect([...fired].sort()).toEqual(["npm-bare-negation", "npm-ipv6-policy-skipped", "npm-namespace-not-in"]);
+    for (const objects of fc.sample(clusterObjects({ ipv6Blocks: true }), { numRuns: 150, seed: 7 }))
+      for (const id of compare(objects, selection).fired) fired.add(id);
+    expect([...fired].sort()).toEqual([
+      "npm-bare-negation",
+      "npm-ipv6-policy-skipped",
+      "npm-namespace-not-in",
+    ]);
   });
 });

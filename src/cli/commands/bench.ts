@@ -2,7 +2,16 @@
 import { availableParallelism, cpus, loadavg } from "node:os";
 import type { Command } from "commander";
 import { usageError } from "../../base/index.ts";
-import { type BenchDocument, type BenchResultDocument, type ClusterSize, measureWalk, parseSelections, prepareBench, type ProductSelection, profileOf } from "../../harness/index.ts";
+import {
+  type BenchDocument,
+  type BenchResultDocument,
+  type ClusterSize,
+  measureWalk,
+  type ProductSelection,
+  parseSelections,
+  prepareBench,
+  profileOf,
+} from "../../harness/index.ts";
 import { benchReport } from "../../report/index.ts";
 import { emit, outputsOf } from "../emit.ts";
 import { ExitCode } from "../failure.ts";
@@ -22,7 +31,9 @@ export function addBenchCommand(program: Command, finish: (code: ExitCode) => vo
   const bench = program
     .command("bench")
     .summary("decision throughput at scale")
-    .description("Builds a synthetic cluster, compiles and links an engine's tables and measures decisions a second of the step-faithful walk.")
+    .description(
+      "Builds a synthetic cluster, compiles and links an engine's tables and measures decisions a second of the step-faithful walk.",
+    )
     .option("--profile <name>", "workload (see podwire generate --help)", "aks-npm-limit")
     .option("-e, --engine <engine,...>", "engines", "azure-npm")
     .option("--nodes <n>", "instead of the profile's number", parseInteger)
@@ -36,7 +47,10 @@ export function addBenchCommand(program: Command, finish: (code: ExitCode) => vo
   });
 }
 
-export async function runBench(options: BenchCommandOptions, selections: ReturnType<typeof parseSelections>): Promise<BenchDocument> {
+export async function runBench(
+  options: BenchCommandOptions,
+  selections: ReturnType<typeof parseSelections>,
+): Promise<BenchDocument> {
   const { profile, seed } = options;
   const sizes: { -readonly [K in keyof ClusterSize]?: number } = {};
   for (const name of ["nodes", "pods", "policies"] as const) {
@@ -57,14 +71,34 @@ export async function runBench(options: BenchCommandOptions, selections: ReturnT
       await progress.update(2 * i + 1, 2 * products.length);
       const measure = measureWalk(setup, path, nowMs);
       const { buildMs, compileMs, linkMs, rules, setEntries } = setup;
-      results.push({ engine: selection.label, engineVersion: selection.version, path: "walk", connections: path, buildMs, compileMs, linkMs, rules, setEntries, rssBytes: process.memoryUsage.rss(), ...withoutPath(measure) });
+      results.push({
+        engine: selection.label,
+        engineVersion: selection.version,
+        path: "walk",
+        connections: path,
+        buildMs,
+        compileMs,
+        linkMs,
+        rules,
+        setEntries,
+        rssBytes: process.memoryUsage.rss(),
+        ...withoutPath(measure),
+      });
     }
   }
   progress.stop();
-  const machine = { node: process.versions.node, cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), load: loadavg()[0] ?? 0 };
+  const machine = {
+    node: process.versions.node,
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: availableParallelism(),
+    load: loadavg()[0] ?? 0,
+  };
   return { schema: "podwire/bench/v1", version, seed, machine, cluster: { profile, ...cluster }, results };
 }
 
-function withoutPath({ path: _, ...rest }: ReturnType<typeof measureWalk>): Omit<ReturnType<typeof measureWalk>, "path"> {
+function withoutPath({
+  path: _,
+  ...rest
+}: ReturnType<typeof measureWalk>): Omit<ReturnType<typeof measureWalk>, "path"> {
   return rest;
 }

@@ -19,7 +19,9 @@ export function addCaptureCommand(program: Command, finish: (code: ExitCode) => 
   const capture = program
     .command("capture")
     .summary("the packets that a scenario generates, as pcapng")
-    .description("Runs a scenario on one engine (the first with tables that it names) and writes every packet at every interface that it crosses.")
+    .description(
+      "Runs a scenario on one engine (the first with tables that it names) and writes every packet at every interface that it crosses.",
+    )
     .argument("<scenario>", "scenario file")
     .requiredOption("--out <file.pcapng>", "file to write")
     .option("-e, --engine <engine>", "instead of the first that the scenario names");
@@ -27,11 +29,15 @@ export function addCaptureCommand(program: Command, finish: (code: ExitCode) => 
     const scenario = readScenario(name, engineNames());
     const selections = parseSelections(options.engine ?? scenario.engines.join(","));
     const selection = selections.find((one) => one.kind === "product");
-    if (selection === undefined) throw usageError("capture needs an engine with tables; the oracle sends no packets");
-    const { result, packets, pieces } = runPlaced(scenario, () => captureScenario(scenario, selection, options.seed));
+    if (selection === undefined)
+      throw usageError("capture needs an engine with tables; the oracle sends no packets");
+    const { result, packets, pieces } = runPlaced(scenario, () =>
+      captureScenario(scenario, selection, options.seed),
+    );
     writeFileAtomically(options.out, pieces);
     noter(options)(`${packets} packets of ${scenario.name} on ${selection.label} written to ${options.out}`);
-    if (!result.ok) writeOutput({ format: "text", file: undefined }, runResultText(result, { color: wantsColor(options) }));
+    if (!result.ok)
+      writeOutput({ format: "text", file: undefined }, runResultText(result, { color: wantsColor(options) }));
     finish(result.ok ? ExitCode.ok : ExitCode.failed);
   });
 }

@@ -2,13 +2,27 @@
 import type { Command } from "commander";
 import type { Family } from "../../addr/index.ts";
 import { usageError } from "../../base/index.ts";
-import { createOriginPlacer, emulate, endAddress, probeConnection, resolveEnd, type TableEnd, traceConnection } from "../../harness/index.ts";
+import {
+  createOriginPlacer,
+  emulate,
+  endAddress,
+  probeConnection,
+  resolveEnd,
+  type TableEnd,
+  traceConnection,
+} from "../../harness/index.ts";
 import { probeReport, traceReport } from "../../report/index.ts";
 import { parseDuration, parseEnd } from "../../scenario/index.ts";
 import { loadCluster, type OneCluster } from "../clusters.ts";
 import { emit, noter, outputsOf } from "../emit.ts";
 import { ExitCode } from "../failure.ts";
-import { addClusterOptions, addCommonOptions, type ClusterFlags, type CommonOptions, parseInteger } from "../options.ts";
+import {
+  addClusterOptions,
+  addCommonOptions,
+  type ClusterFlags,
+  type CommonOptions,
+  parseInteger,
+} from "../options.ts";
 import { version } from "../version.ts";
 
 interface ConnectionOptions extends CommonOptions, ClusterFlags {
@@ -25,7 +39,9 @@ export function addConnectionCommands(program: Command, finish: (code: ExitCode)
   const trace = program
     .command("trace")
     .summary("a packet's way, rule by rule")
-    .description("Prints the way of a connection's packets: node, hook, table, chain, each rule that matched, the nearest miss and the manifest line behind it.")
+    .description(
+      "Prints the way of a connection's packets: node, hook, table, chain, each rule that matched, the nearest miss and the manifest line behind it.",
+    )
     .argument("<manifests...>", "files, directories, or - for standard input");
   addConnectionOptions(trace).action((names: string[], options: ConnectionOptions) => {
     const outputs = outputsOf(options, traceReport);
@@ -40,13 +56,21 @@ export function addConnectionCommands(program: Command, finish: (code: ExitCode)
   const probe = program
     .command("probe")
     .summary("one connection attempt")
-    .description("Attempts one connection as `agnhost connect` does: prints nothing and exits 0 when connected, else prints TIMEOUT or REFUSED and exits 1.")
+    .description(
+      "Attempts one connection as `agnhost connect` does: prints nothing and exits 0 when connected, else prints TIMEOUT or REFUSED and exits 1.",
+    )
     .argument("<manifests...>", "files, directories, or - for standard input");
   addConnectionOptions(probe).action((names: string[], options: ConnectionOptions) => {
     const outputs = outputsOf(options, probeReport);
     const loaded = loadCluster(names, options.engine, options, "probe", noter(options));
     const { from, to, connection } = connectionOf(loaded, options);
-    const document = probeConnection(loaded.state, loaded.selection, { from, to, ...connection, timeoutNs: parseDuration(options.timeout) }, options.seed, version);
+    const document = probeConnection(
+      loaded.state,
+      loaded.selection,
+      { from, to, ...connection, timeoutNs: parseDuration(options.timeout) },
+      options.seed,
+      version,
+    );
     emit(document, outputs, probeReport, options);
     finish(document.outcome === "connected" ? ExitCode.ok : ExitCode.failed);
   });
@@ -67,27 +91,44 @@ function addConnectionOptions(command: Command): Command {
 interface ConnectionWords {
   readonly from: TableEnd;
   readonly to: TableEnd;
-  readonly connection: { readonly protocol: "TCP" | "UDP" | "SCTP" | "ICMP"; readonly port: number; readonly family: Family };
+  readonly connection: {
+    readonly protocol: "TCP" | "UDP" | "SCTP" | "ICMP";
+    readonly port: number;
+    readonly family: Family;
+  };
 }
 
 function connectionOf({ state }: OneCluster, options: ConnectionOptions): ConnectionWords {
-  const protocol = (["TCP", "UDP", "SCTP", "ICMP"] as const).find((name) => name === options.protocol.toUpperCase());
-  if (protocol === undefined) throw usageError(`--protocol takes tcp, udp, sctp or icmp, not ${options.protocol}`);
+  const protocol = (["TCP", "UDP", "SCTP", "ICMP"] as const).find(
+    (name) => name === options.protocol.toUpperCase(),
+  );
+  if (protocol === undefined)
+    throw usageError(`--protocol takes tcp, udp, sctp or icmp, not ${options.protocol}`);
   const port = options.port ?? (protocol === "ICMP" ? 8 : undefined);
   if (port === undefined) throw usageError("--port is needed for TCP, UDP and SCTP");
   if (protocol === "ICMP" ? port !== 8 : port < 1 || port > 65535)
-    throw usageError(protocol === "ICMP" ? "only ICMP echo requests (--port 8) make a connection" : `--port takes 1 to 65535, not ${port}`);
+    throw usageError(
+      protocol === "ICMP"
+        ? "only ICMP echo requests (--port 8) make a connection"
+        : `--port takes 1 to 65535, not ${port}`,
+    );
   const from = resolveEnd(state, parseEnd(options.from));
   const to = resolveEnd(state, parseEnd(options.to));
   return { from, to, connection: { protocol, port, family: familyOf(from, to, options.family) } };
 }
 
 function familyOf(from: TableEnd, to: TableEnd, wanted: string | undefined): Family {
-  if (wanted !== undefined && wanted !== "4" && wanted !== "6") throw usageError(`--family takes 4 or 6, not ${wanted}`);
+  if (wanted !== undefined && wanted !== "4" && wanted !== "6")
+    throw usageError(`--family takes 4 or 6, not ${wanted}`);
   const families: readonly Family[] = wanted === undefined ? [4, 6] : [wanted === "6" ? 6 : 4];
-  const common = families.filter((family) => endAddress(from.end, family) !== undefined && endAddress(to.end, family) !== undefined);
+  const common = families.filter(
+    (family) => endAddress(from.end, family) !== undefined && endAddress(to.end, family) !== undefined,
+  );
   const primary = to.end.kind === "pod" ? to.end.pod.ips[0]?.family : undefined;
   const family = common.find((one) => one === primary) ?? common[0];
-  if (family === undefined) throw usageError(`${from.id} and ${to.id} have no addresses of one family${wanted ? ` (IPv${wanted})` : ""}`);
+  if (family === undefined)
+    throw usageError(
+      `${from.id} and ${to.id} have no addresses of one family${wanted ? ` (IPv${wanted})` : ""}`,
+    );
   return family;
 }

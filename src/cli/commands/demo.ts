@@ -29,7 +29,9 @@ import { runBench } from "./bench.ts";
 const screen = { format: "text", file: undefined } as const;
 
 export function addDemoCommand(program: Command, finish: (code: ExitCode) => void): void {
-  const demo = program.command("demo").summary("the AKS walk-through on every engine, a truth table, a trace and the decision rate");
+  const demo = program
+    .command("demo")
+    .summary("the AKS walk-through on every engine, a truth table, a trace and the decision rate");
   addCommonOptions(demo).action(async (options: CommonOptions) => {
     finish(await runDemo(options));
   });
@@ -40,9 +42,15 @@ async function runDemo(options: CommonOptions): Promise<ExitCode> {
   const say = (text: string): void => writeOutput(screen, [text]);
   const selections = parseSelections("all");
   let failed = 0;
-  say("1. The AKS walk-through: a server, a client, a policy that lets in pods labelled app=client on TCP 80.\n");
-  say("   Without a policy the client connects; with it, it times out; once labelled, it connects again.\n\n");
-  const scenarios = ["walk-through-same-node", "walk-through-cross-node"].map((name) => readScenario(demoFile(name), engineNames()));
+  say(
+    "1. The AKS walk-through: a server, a client, a policy that lets in pods labelled app=client on TCP 80.\n",
+  );
+  say(
+    "   Without a policy the client connects; with it, it times out; once labelled, it connects again.\n\n",
+  );
+  const scenarios = ["walk-through-same-node", "walk-through-cross-node"].map((name) =>
+    readScenario(demoFile(name), engineNames()),
+  );
   for (const scenario of scenarios) {
     for (const selection of [...parseSelections("oracle"), ...selections]) {
       const result = runScenario(scenario, selection, { seed: options.seed });
@@ -61,18 +69,34 @@ async function runDemo(options: CommonOptions): Promise<ExitCode> {
   say("\n2. The truth table while the client is not labelled yet.\n\n");
   const [first, ...rest] = clusters;
   if (first === undefined) return ExitCode.internal;
-  writeOutput(screen, matrixReport["text"]?.(await computeMatrix([first, ...rest], version, { seed: options.seed }), look) ?? []);
+  writeOutput(
+    screen,
+    matrixReport["text"]?.(await computeMatrix([first, ...rest], version, { seed: options.seed }), look) ??
+      [],
+  );
   say("\n3. Why: the client's SYN on Azure NPM, rule by rule.\n\n");
-  const npm = clusters.find(({ selection }) => selection.kind === "product" && selection.product === "azure-npm");
+  const npm = clusters.find(
+    ({ selection }) => selection.kind === "product" && selection.product === "azure-npm",
+  );
   if (npm?.selection.kind === "product") {
     const cluster = emulate(npm.state, npm.selection, { seed: options.seed });
     const [from, to] = ["demo/client", "demo/server"].map((name) => resolveEnd(npm.state, parseEnd(name)));
     if (from === undefined || to === undefined) return ExitCode.internal;
-    const document = traceConnection(cluster, from, to, { protocol: "TCP", port: 80, family: 4 }, createOriginPlacer(inputs), version);
+    const document = traceConnection(
+      cluster,
+      from,
+      to,
+      { protocol: "TCP", port: 80, family: 4 },
+      createOriginPlacer(inputs),
+      version,
+    );
     writeOutput(screen, traceReport["text"]?.(document, look) ?? []);
   }
   say("\n4. How fast: Azure NPM's tables at its documented limit, walked rule by rule on one core.\n\n");
-  const bench = await runBench({ ...options, profile: "aks-npm-limit", engine: "azure-npm" }, parseSelections("azure-npm"));
+  const bench = await runBench(
+    { ...options, profile: "aks-npm-limit", engine: "azure-npm" },
+    parseSelections("azure-npm"),
+  );
   writeOutput(screen, benchReport["text"]?.(bench, look) ?? []);
   return failed > 0 ? ExitCode.failed : ExitCode.ok;
 }
@@ -86,5 +110,8 @@ function demoFile(name: string): string {
 
 /** The scenario's objects and what its steps apply; labels stay as they were at the start. */
 function manifestsWithPolicy(scenario: Scenario): readonly ManifestInput[] {
-  return [...scenario.manifests, ...scenario.steps.flatMap((step) => (step.action === "apply" ? step.manifests : []))];
+  return [
+    ...scenario.manifests,
+    ...scenario.steps.flatMap((step) => (step.action === "apply" ? step.manifests : [])),
+  ];
 }

@@ -7,7 +7,13 @@ import { compileCluster, diagnosticText, generateCluster, nodeFiles, profiles } 
 import { loadCluster } from "../clusters.ts";
 import { noter } from "../emit.ts";
 import { ExitCode } from "../failure.ts";
-import { addClusterOptions, addCommonOptions, type ClusterFlags, type CommonOptions, parseInteger } from "../options.ts";
+import {
+  addClusterOptions,
+  addCommonOptions,
+  type ClusterFlags,
+  type CommonOptions,
+  parseInteger,
+} from "../options.ts";
 import { writeFileAtomically } from "../output.ts";
 
 interface CompileOptions extends CommonOptions, ClusterFlags {
@@ -31,7 +37,9 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
   const compile = program
     .command("compile")
     .summary("a node's tables as the real tools read them")
-    .description("Writes a node's tables: iptables.save, ip6tables.save, ipset.save (for iptables-restore and ipset restore), and node.json.")
+    .description(
+      "Writes a node's tables: iptables.save, ip6tables.save, ipset.save (for iptables-restore and ipset restore), and node.json.",
+    )
     .argument("<manifests...>", "files, directories, or - for standard input")
     .requiredOption("-e, --engine <engine>", "the engine; name[@version][+switch[=value]]...")
     .requiredOption("--out <dir>", "directory to write to; one below it for each node unless --node is given")
@@ -46,7 +54,8 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
       if (options.node !== undefined && name !== options.node) continue;
       for (const diagnostic of diagnostics) said.add(diagnosticText(diagnostic));
       const directory = options.node === undefined ? join(options.out, name) : options.out;
-      for (const [file, content] of nodeFiles(state, name, tables)) writeFileAtomically(join(directory, file), [content]);
+      for (const [file, content] of nodeFiles(state, name, tables))
+        writeFileAtomically(join(directory, file), [content]);
     }
     for (const text of said) note(text);
     finish(ExitCode.ok);
@@ -55,7 +64,9 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
   program
     .command("generate")
     .summary("synthetic cluster as plain manifests")
-    .description(`Writes a synthetic cluster as plain manifests. Profiles:\n${profiles.map(({ name, summary }) => `  ${name}: ${summary}`).join("\n")}`)
+    .description(
+      `Writes a synthetic cluster as plain manifests. Profiles:\n${profiles.map(({ name, summary }) => `  ${name}: ${summary}`).join("\n")}`,
+    )
     .requiredOption("--profile <name>", "one of the profiles below")
     .requiredOption("--out <dir>", "directory to write to")
     .option("--nodes <n>", "instead of the profile's number", parseInteger)
@@ -66,7 +77,8 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
     .option("--format <format>", "yaml or json", "yaml")
     .action((options: GenerateOptions) => {
       const { profile, seed, out, format } = options;
-      if (format !== "yaml" && format !== "json") throw usageError(`--format takes yaml or json, not ${format}`);
+      if (format !== "yaml" && format !== "json")
+        throw usageError(`--format takes yaml or json, not ${format}`);
       const sizes: Record<string, number> = {};
       for (const name of ["nodes", "pods", "namespaces", "policies"] as const) {
         const value = options[name];
@@ -79,12 +91,18 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
         if (objects === undefined) byKind.set(kind, [object]);
         else objects.push(object);
       }
-      for (const [kind, objects] of byKind) writeFileAtomically(join(out, `${fileNames[kind] ?? kind}.${format}`), pieces(objects, format));
+      for (const [kind, objects] of byKind)
+        writeFileAtomically(join(out, `${fileNames[kind] ?? kind}.${format}`), pieces(objects, format));
       finish(ExitCode.ok);
     });
 }
 
-const fileNames: Readonly<Record<string, string>> = { Namespace: "1-namespaces", Node: "2-nodes", Pod: "3-pods", NetworkPolicy: "4-policies" };
+const fileNames: Readonly<Record<string, string>> = {
+  Namespace: "1-namespaces",
+  Node: "2-nodes",
+  Pod: "3-pods",
+  NetworkPolicy: "4-policies",
+};
 
 function* pieces(objects: readonly object[], format: "yaml" | "json"): Iterable<string> {
   if (format === "yaml") {
@@ -92,6 +110,7 @@ function* pieces(objects: readonly object[], format: "yaml" | "json"): Iterable<
     return;
   }
   yield '{"apiVersion":"v1","kind":"List","items":[\n';
-  for (const [i, object] of objects.entries()) yield `${JSON.stringify(object)}${i + 1 < objects.length ? "," : ""}\n`;
+  for (const [i, object] of objects.entries())
+    yield `${JSON.stringify(object)}${i + 1 < objects.length ? "," : ""}\n`;
   yield "]}\n";
 }

@@ -10,7 +10,9 @@ import { writeOutput } from "../output.ts";
 import { version } from "../version.ts";
 
 export function addInfoCommands(program: Command, finish: (code: ExitCode) => void): void {
-  const engines = program.command("engines").summary("features, versions, switches and documented divergences of the engines");
+  const engines = program
+    .command("engines")
+    .summary("features, versions, switches and documented divergences of the engines");
   addCommonOptions(engines).action((options: CommonOptions) => {
     emit(describeEngines(version), outputsOf(options, enginesReport), enginesReport, options);
     finish(ExitCode.ok);
@@ -26,7 +28,9 @@ export function addInfoCommands(program: Command, finish: (code: ExitCode) => vo
     .command("version")
     .summary("podwire's version")
     .action(() => {
-      writeOutput({ format: "text", file: undefined }, [`podwire ${version} (Node ${process.versions.node})\n`]);
+      writeOutput({ format: "text", file: undefined }, [
+        `podwire ${version} (Node ${process.versions.node})\n`,
+      ]);
       finish(ExitCode.ok);
     });
 }

@@ -21,13 +21,18 @@ export function addMatrixCommands(program: Command, finish: (code: ExitCode) => 
   const matrix = program
     .command("matrix")
     .summary("truth table of every ordered pair of ends")
-    .description("Prints which connections pass: every ordered pair of ends, every port that a container or a policy names.")
+    .description(
+      "Prints which connections pass: every ordered pair of ends, every port that a container or a policy names.",
+    )
     .argument("<manifests...>", "files, directories, or - for standard input");
   addTableOptions(matrix).action(async (names: string[], options: TableOptions) => {
     const outputs = outputsOf(options, matrixReport);
     const { clusters } = loadClusters(names, options.engine, options, noter(options));
     const progress = createProgress("cells", options);
-    const document = await computeMatrix(clusters, version, { ...tableOptions(options), onProgress: progress.update });
+    const document = await computeMatrix(clusters, version, {
+      ...tableOptions(options),
+      onProgress: progress.update,
+    });
     progress.stop();
     emit(document, outputs, matrixReport, options);
     finish(progress.isInterrupted() ? ExitCode.interrupted : ExitCode.ok);
@@ -36,19 +41,28 @@ export function addMatrixCommands(program: Command, finish: (code: ExitCode) => 
   const diff = program
     .command("diff")
     .summary("where two engines differ, and why")
-    .description("Prints the cells where two engines (or an engine and the oracle) differ, grouped by documented divergence. Exit 1 if any is unexplained.")
+    .description(
+      "Prints the cells where two engines (or an engine and the oracle) differ, grouped by documented divergence. Exit 1 if any is unexplained.",
+    )
     .argument("<manifests...>", "files, directories, or - for standard input");
   addTableOptions(diff).action(async (names: string[], options: TableOptions) => {
     const outputs = outputsOf(options, diffReport);
     const { clusters } = loadClusters(names, options.engine, options, noter(options));
     const [a, b, ...more] = clusters;
-    if (b === undefined || more.length > 0) throw usageError(`diff compares two engines, not ${clusters.length}: --engine a,b`);
+    if (b === undefined || more.length > 0)
+      throw usageError(`diff compares two engines, not ${clusters.length}: --engine a,b`);
     const progress = createProgress("cells", options);
-    const document = await computeDiff(a, b, version, { ...tableOptions(options), onProgress: progress.update });
+    const document = await computeDiff(a, b, version, {
+      ...tableOptions(options),
+      onProgress: progress.update,
+    });
     progress.stop();
     emit(document, outputs, diffReport, options);
     if (progress.isInterrupted()) finish(ExitCode.interrupted);
-    else finish(document.groups.some((group) => group.divergence === unexplained) ? ExitCode.failed : ExitCode.ok);
+    else
+      finish(
+        document.groups.some((group) => group.divergence === unexplained) ? ExitCode.failed : ExitCode.ok,
+      );
   });
 }
 
@@ -60,8 +74,13 @@ function addTableOptions(command: Command): Command {
   return addClusterOptions(addCommonOptions(command));
 }
 
-function tableOptions(options: TableOptions): { readonly seed: number; readonly ports?: readonly TablePort[]; readonly podsOnly: boolean } {
-  if (options.ends !== "pods" && options.ends !== "all") throw usageError(`--ends takes pods or all, not ${options.ends}`);
+function tableOptions(options: TableOptions): {
+  readonly seed: number;
+  readonly ports?: readonly TablePort[];
+  readonly podsOnly: boolean;
+} {
+  if (options.ends !== "pods" && options.ends !== "all")
+    throw usageError(`--ends takes pods or all, not ${options.ends}`);
   const ports = options.ports === undefined ? {} : { ports: options.ports.split(",").map(parsePort) };
   return { seed: options.seed, podsOnly: options.ends === "pods", ...ports };
 }

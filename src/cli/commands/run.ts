@@ -1,7 +1,13 @@
 /** `podwire run`: scenarios on engines. */
 import type { Command } from "commander";
 import { InputError, usageError } from "../../base/index.ts";
-import { engineNames, parseSelections, type RunDocument, type RunResultDocument, runScenario } from "../../harness/index.ts";
+import {
+  engineNames,
+  parseSelections,
+  type RunDocument,
+  type RunResultDocument,
+  runScenario,
+} from "../../harness/index.ts";
 import { runReport, runResultText } from "../../report/index.ts";
 import type { Scenario } from "../../scenario/index.ts";
 import { emit, noter, outputsOf, wantsColor } from "../emit.ts";
@@ -20,7 +26,9 @@ export function addRunCommand(program: Command, finish: (code: ExitCode) => void
   const run = program
     .command("run")
     .summary("run scenarios on engines")
-    .description("Runs scenario files (or every *.yaml below a directory) on the engines that they name, or on those given. Exit 1 if an expectation fails.")
+    .description(
+      "Runs scenario files (or every *.yaml below a directory) on the engines that they name, or on those given. Exit 1 if an expectation fails.",
+    )
     .argument("<scenarios...>", "scenario files or directories")
     .option("-e, --engine <engine,...>", "engines, oracle or all, instead of those the scenarios name");
   addCommonOptions(run).action(async (names: string[], options: RunCommandOptions) => {
@@ -28,7 +36,9 @@ export function addRunCommand(program: Command, finish: (code: ExitCode) => void
     const scenarios = readScenarios(names, engineNames());
     if (scenarios.length === 0) throw usageError(`no scenario files (*.yaml) in ${names.join(", ")}`);
     const asked = options.engine === undefined ? undefined : parseSelections(options.engine);
-    const jobs = scenarios.flatMap((scenario) => (asked ?? parseSelections(scenario.engines.join(","))).map((selection) => ({ scenario, selection })));
+    const jobs = scenarios.flatMap((scenario) =>
+      (asked ?? parseSelections(scenario.engines.join(","))).map((selection) => ({ scenario, selection })),
+    );
     // with several targets (or a file) the text is written at the end; on a terminal each line as it comes
     const [only] = outputs;
     const isLive = outputs.length === 1 && only?.format === "text" && only.file === undefined;
@@ -42,7 +52,14 @@ export function addRunCommand(program: Command, finish: (code: ExitCode) => void
     }
     progress.stop();
     const failed = results.filter((result) => !result.ok).length;
-    const document: RunDocument = { schema: "podwire/run/v1", version, seed: options.seed, results, passed: results.length - failed, failed };
+    const document: RunDocument = {
+      schema: "podwire/run/v1",
+      version,
+      seed: options.seed,
+      results,
+      passed: results.length - failed,
+      failed,
+    };
     if (isLive) emit({ ...document, results: [] }, outputs, runReport, options);
     else emit(document, outputs, runReport, options);
     if (progress.isInterrupted()) noter(options)(`stopped after ${results.length} of ${jobs.length} runs`);
@@ -56,6 +73,11 @@ export function runPlaced<T>(scenario: Scenario, action: () => T): T {
     return action();
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    throw new InputError(error.issues.map((issue) => ({ ...(issue.file === undefined ? { file: scenario.file, ...scenario.clusterPlace } : {}), ...issue })));
+    throw new InputError(
+      error.issues.map((issue) => ({
+        ...(issue.file === undefined ? { file: scenario.file, ...scenario.clusterPlace } : {}),
+        ...issue,
+      })),
+    );
   }
 }

@@ -4,7 +4,13 @@
  * pods change sets only, and sets that nothing needs are collected every five minutes.
  */
 import type { IpsetCommand } from "../../filter/ipset/index.ts";
-import type { Chain, IpsetRestoreOp, IptablesRestoreOp, Rule, RuleCommand } from "../../filter/iptables/index.ts";
+import type {
+  Chain,
+  IpsetRestoreOp,
+  IptablesRestoreOp,
+  Rule,
+  RuleCommand,
+} from "../../filter/iptables/index.ts";
 import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
 import type { Agent, AgentContext, WatchEvent } from "../engine.ts";
 import { activeRules, forwardJump, jumpNumber, npmChain, policyChains, staticRules } from "./chains.ts";
@@ -39,7 +45,8 @@ class LinuxAgent implements Agent {
   start(state: ClusterState): void {
     this.#clear();
     const fixed = staticRules(this.#variant);
-    const append = (chain: string, rules: readonly Rule[]): readonly RuleCommand[] => rules.map((rule) => ({ op: "append", chain, rule }));
+    const append = (chain: string, rules: readonly Rule[]): readonly RuleCommand[] =>
+      rules.map((rule) => ({ op: "append", chain, rule }));
     this.#rules([
       ...Object.values(npmChain).map((chain): RuleCommand => ({ op: "chain", chain })),
       ...append(npmChain.ingress, fixed.ingressTail),
@@ -70,14 +77,21 @@ class LinuxAgent implements Agent {
     this.#policies.clear();
     this.#stale.clear();
     const chains = this.#filterChains().filter((chain) => chain.name.startsWith(npmChain.entry));
-    const jumps = this.#forwardRules().filter(({ target }) => target?.kind === "jump" && target.chain === npmChain.entry);
+    const jumps = this.#forwardRules().filter(
+      ({ target }) => target?.kind === "jump" && target.chain === npmChain.entry,
+    );
     this.#rules([
       ...jumps.map((rule): RuleCommand => ({ op: "delete", chain: "FORWARD", rule })),
       ...chains.map(({ name }): RuleCommand => ({ op: "flush", chain: name })),
       ...chains.map(({ name }): RuleCommand => ({ op: "delete-chain", chain: name })),
     ]);
-    const sets = [...(this.#context.tables().iptables?.sets.keys() ?? [])].filter((name) => name.startsWith(setPrefix));
-    const commands = [...sets.map((name) => ({ op: "flush", name }) as const), ...sets.map((name) => ({ op: "destroy", name }) as const)];
+    const sets = [...(this.#context.tables().iptables?.sets.keys() ?? [])].filter((name) =>
+      name.startsWith(setPrefix),
+    );
+    const commands = [
+      ...sets.map((name) => ({ op: "flush", name }) as const),
+      ...sets.map((name) => ({ op: "destroy", name }) as const),
+    ];
     if (commands.length > 0) this.#check(this.#context.apply(setOp(commands)), "ipset restore");
   }
 
@@ -136,7 +150,9 @@ class LinuxAgent implements Agent {
     this.#rules([
       ...chains.map(({ chain }): RuleCommand => ({ op: "chain", chain })),
       ...(isFirst ? this.#activation() : []),
-      ...chains.flatMap(({ chain, rules }) => rules.map((rule): RuleCommand => ({ op: "append", chain, rule }))),
+      ...chains.flatMap(({ chain, rules }) =>
+        rules.map((rule): RuleCommand => ({ op: "append", chain, rule })),
+      ),
       ...chains.map(
         ({ direction, jump }): RuleCommand => ({
           op: "insert",
@@ -161,7 +177,9 @@ class LinuxAgent implements Agent {
     this.#policies.delete(key);
     const chains = policyChains(policy, this.#variant, (set) => this.#cache.kernelName(set));
     for (const { direction, jump } of chains)
-      this.#rules([{ op: "delete", chain: direction === "ingress" ? npmChain.ingress : npmChain.egress, rule: jump }]);
+      this.#rules([
+        { op: "delete", chain: direction === "ingress" ? npmChain.ingress : npmChain.egress, rule: jump },
+      ]);
     this.#rules([
       ...(this.#policies.size === 0 ? [{ op: "flush", chain: npmChain.entry } as const] : []),
       ...chains.map(({ chain }): RuleCommand => ({ op: "flush", chain })),

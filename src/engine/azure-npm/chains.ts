@@ -3,7 +3,7 @@
  * azure-container-networking npm/pkg/dataplane/policies (chain-management_linux.go, policymanager_linux.go).
  */
 import type { Origin } from "../../base/index.ts";
-import { CtStateBit, type Chain, type Match, type Rule, type Target } from "../../filter/iptables/index.ts";
+import { type Chain, CtStateBit, type Match, type Rule, type Target } from "../../filter/iptables/index.ts";
 import { chainDigest } from "./naming.ts";
 import type { Acl, Direction, SetMatch, SetName, TranslatedPolicy } from "./translate.ts";
 import type { NpmVariant } from "./versions.ts";
@@ -34,11 +34,13 @@ export const forwardJump: Rule = {
 };
 
 /** Rules of AZURE-NPM; there as long as there is a policy. */
-export const activeRules: readonly Rule[] = [npmChain.ingress, npmChain.egress, npmChain.accept].map((chain) => ({
-  matches: [],
-  target: jump(chain),
-  origin: base,
-}));
+export const activeRules: readonly Rule[] = [npmChain.ingress, npmChain.egress, npmChain.accept].map(
+  (chain) => ({
+    matches: [],
+    target: jump(chain),
+    origin: base,
+  }),
+);
 
 export interface StaticRules {
   readonly ingressTail: readonly Rule[];
@@ -55,7 +57,11 @@ export function staticRules({ marks }: NpmVariant): StaticRules {
     target,
     origin,
   });
-  const clear: Rule = { matches: [comment("CLEAR-AZURE-NPM-MARKS")], target: { kind: "MARK", value: 0, mask: 0xffffffff }, origin: base };
+  const clear: Rule = {
+    matches: [comment("CLEAR-AZURE-NPM-MARKS")],
+    target: { kind: "MARK", value: 0, mask: 0xffffffff },
+    origin: base,
+  };
   return {
     ingressTail: [onMark(ingressDrop, "DROP-ON-INGRESS-DROP-MARK", { kind: "DROP" }, denies("ingress"))],
     egressTail: [
@@ -82,7 +88,11 @@ export interface PolicyChain {
   readonly jump: Rule;
 }
 
-export function policyChains(policy: TranslatedPolicy, variant: NpmVariant, kernelName: KernelName): readonly PolicyChain[] {
+export function policyChains(
+  policy: TranslatedPolicy,
+  variant: NpmVariant,
+  kernelName: KernelName,
+): readonly PolicyChain[] {
   const digest = chainDigest(variant.naming, policy.key);
   const chains: PolicyChain[] = [];
   for (const direction of ["ingress", "egress"] as const) {
@@ -95,7 +105,12 @@ export function policyChains(policy: TranslatedPolicy, variant: NpmVariant, kern
   return chains;
 }
 
-function jumpRule(policy: TranslatedPolicy, direction: Direction, chain: string, kernelName: KernelName): Rule {
+function jumpRule(
+  policy: TranslatedPolicy,
+  direction: Direction,
+  chain: string,
+  kernelName: KernelName,
+): Rule {
   const flag = direction === "ingress" ? "dst" : "src";
   const words = direction === "ingress" ? ["INGRESS", "TO"] : ["EGRESS", "FROM"];
   const sets = policy.selector.map(setWord).join("-AND-");
@@ -131,7 +146,11 @@ function aclTarget({ action, direction }: Acl, { marks }: NpmVariant): Target {
   return { kind: "MARK", value, mask: marks.mask(value) };
 }
 
-function setMatch({ set, isIncluded }: SetMatch, flags: readonly ("src" | "dst")[], kernelName: KernelName): Match {
+function setMatch(
+  { set, isIncluded }: SetMatch,
+  flags: readonly ("src" | "dst")[],
+  kernelName: KernelName,
+): Match {
   return { kind: "set", set: kernelName(set), flags, ...(isIncluded ? {} : { not: true }) };
 }
 
@@ -144,13 +163,18 @@ function aclComment(acl: Acl): string {
   let text = acl.action === "allow" ? "ALLOW" : "DROP";
   text += acl.peers.length === 0 ? "-ALL" : `-${side}-${acl.peers.map(setWord).join("-AND-")}`;
   if (acl.protocol !== undefined) text += `-ON-${acl.protocol}`;
-  if (acl.ports !== undefined) text += `-TO-PORT-${acl.ports[0]}${acl.ports[1] === acl.ports[0] ? "" : `:${acl.ports[1]}`}`;
+  if (acl.ports !== undefined)
+    text += `-TO-PORT-${acl.ports[0]}${acl.ports[1] === acl.ports[0] ? "" : `:${acl.ports[1]}`}`;
   if (acl.namedPort !== undefined) text += `-TO-${acl.namedPort.set.text}`;
   return text;
 }
 
 /** NPM's chains for policies in the order of their creation; the newest policy's jump comes first. */
-export function npmChains(policies: readonly TranslatedPolicy[], variant: NpmVariant, kernelName: KernelName): readonly Chain[] {
+export function npmChains(
+  policies: readonly TranslatedPolicy[],
+  variant: NpmVariant,
+  kernelName: KernelName,
+): readonly Chain[] {
   const fixed = staticRules(variant);
   const own = policies.flatMap((policy) => policyChains(policy, variant, kernelName));
   const jumps = (direction: Direction): readonly Rule[] =>
@@ -171,6 +195,8 @@ export function npmChains(policies: readonly TranslatedPolicy[], variant: NpmVar
 /** Where the jump goes in FORWARD, counted from 1: first, or right behind kube-proxy's jump to KUBE-SERVICES. */
 export function jumpNumber(forward: readonly Rule[], placeFirst: boolean): number {
   if (placeFirst) return 1;
-  const services = forward.findIndex(({ target }) => target?.kind === "jump" && target.chain === "KUBE-SERVICES");
+  const services = forward.findIndex(
+    ({ target }) => target?.kind === "jump" && target.chain === "KUBE-SERVICES",
+  );
   return services < 0 ? 1 : services + 2;
 }

@@ -5,6 +5,7 @@
  * or without it the verdict would be another.
  */
 import { cidrContains, formatIp, type Ip } from "../../addr/index.ts";
+import { unreachable } from "../../base/index.ts";
 import {
   type Cell,
   type CellEnd,
@@ -22,7 +23,13 @@ import type { Divergence } from "../engine.ts";
 import { wireserverAddress } from "../platform/index.ts";
 import type { NpmVariant } from "./versions.ts";
 
-type Quirk = "namespace-not-in" | "bare-negation" | "ipv6-policy" | "ipv6-unfiltered" | "all-namespaces-key" | "wireserver";
+type Quirk =
+  | "namespace-not-in"
+  | "bare-negation"
+  | "ipv6-policy"
+  | "ipv6-unfiltered"
+  | "all-namespaces-key"
+  | "wireserver";
 
 interface Statement {
   readonly quirk: Quirk;
@@ -36,14 +43,16 @@ const statements: readonly Statement[] = [
   {
     quirk: "namespace-not-in",
     id: "npm-namespace-not-in",
-    cause: "NotIn with several values in a namespaceSelector becomes one rule a value, so that being outside one of them is enough",
+    cause:
+      "NotIn with several values in a namespaceSelector becomes one rule a value, so that being outside one of them is enough",
     source: "Azure/azure-container-networking #4866, #4662",
     versions: "up to 2026-08",
   },
   {
     quirk: "bare-negation",
     id: "npm-bare-negation",
-    cause: "a namespaceSelector of negations only becomes a bare `! set`, which also matches node and external addresses",
+    cause:
+      "a namespaceSelector of negations only becomes a bare `! set`, which also matches node and external addresses",
     source: "Azure/azure-container-networking #4868",
     versions: "up to 2026-08",
   },
@@ -64,14 +73,17 @@ const statements: readonly Statement[] = [
   {
     quirk: "all-namespaces-key",
     id: "npm-all-namespaces-key",
-    cause: "the set of all namespaces has the name that a namespace label key `all-namespaces` gets: selecting on that key selects every namespace",
-    source: "azure-container-networking npm/util/const.go (KubeAllNamespacesFlag) and the namespace controller",
+    cause:
+      "the set of all namespaces has the name that a namespace label key `all-namespaces` gets: selecting on that key selects every namespace",
+    source:
+      "azure-container-networking npm/util/const.go (KubeAllNamespacesFlag) and the namespace controller",
     versions: "all",
   },
   {
     quirk: "wireserver",
     id: "platform-wireserver",
-    cause: "AKS nodes drop forwarded TCP to port 80 of Azure's wireserver, unless NPM accepts the packet first, which it does once there is a policy",
+    cause:
+      "AKS nodes drop forwarded TCP to port 80 of Azure's wireserver, unless NPM accepts the packet first, which it does once there is a policy",
     source: "live dumps of AKS nodes (FORWARD -d 168.63.129.16/32 -p tcp --dport 80 -j DROP)",
     versions: "all",
   },
@@ -83,16 +95,18 @@ export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
   if (variant.bareNegation === "unscoped") active.add("bare-negation");
   return statements
     .filter(({ quirk }) => active.has(quirk))
-    .map(({ quirk, ...statement }): Divergence => ({
-      ...statement,
-      when(state, cell, expected) {
-        const verdict = npmVerdict(state, cell, active);
-        if (verdict === expected) return null;
-        const alone = npmVerdict(state, cell, new Set([quirk]));
-        const without = npmVerdict(state, cell, new Set([...active].filter((other) => other !== quirk)));
-        return alone === verdict || without !== verdict ? verdict : null;
-      },
-    }));
+    .map(
+      ({ quirk, ...statement }): Divergence => ({
+        ...statement,
+        when(state, cell, expected) {
+          const verdict = npmVerdict(state, cell, active);
+          if (verdict === expected) return null;
+          const alone = npmVerdict(state, cell, new Set([quirk]));
+          const without = npmVerdict(state, cell, new Set([...active].filter((other) => other !== quirk)));
+          return alone === verdict || without !== verdict ? verdict : null;
+        },
+      }),
+    );
 }
 
 type Quirks = ReadonlySet<Quirk>;
@@ -126,13 +140,24 @@ function npmVerdict(state: ClusterState, cell: Cell, quirks: Quirks): "allow" | 
 }
 
 function isWireserver(from: Side, to: Side, cell: Cell): boolean {
-  return from.pod !== undefined && to.end.kind === "external" && formatIp(to.ip) === wireserverAddress && cell.protocol === "TCP" && cell.port === 80;
+  return (
+    from.pod !== undefined &&
+    to.end.kind === "external" &&
+    formatIp(to.ip) === wireserverAddress &&
+    cell.protocol === "TCP" &&
+    cell.port === 80
+  );
 }
 
 /** One side is the node (or a hostNetwork pod of the node) that the other, a pod, runs on: OUTPUT and INPUT are not filtered. */
 function isLocalNode(host: Side, { pod }: Side): boolean {
   if (pod === undefined || host.pod !== undefined) return false;
-  const node = host.end.kind === "node" ? host.end.node.name : host.end.kind === "pod" ? host.end.pod.nodeName : undefined;
+  const node =
+    host.end.kind === "node"
+      ? host.end.node.name
+      : host.end.kind === "pod"
+        ? host.end.pod.nodeName
+        : undefined;
   return node === pod.nodeName;
 }
 
@@ -150,7 +175,10 @@ function effectivePolicies(state: ClusterState, quirks: Quirks): readonly Networ
 
 /** Only what takes effect is translated: rules of a direction that the policy does not have are not looked at. */
 function hasIpv6Block(policy: NetworkPolicy): boolean {
-  const directions = [policy.policyTypes.includes("Ingress") ? policy.ingress : [], policy.policyTypes.includes("Egress") ? policy.egress : []];
+  const directions = [
+    policy.policyTypes.includes("Ingress") ? policy.ingress : [],
+    policy.policyTypes.includes("Egress") ? policy.egress : [],
+  ];
   return directions.some((rules) => {
     if (rules.some((rule) => rule.peers.length === 0 && rule.ports.length === 0)) return false;
     return rules.some((rule) => rule.peers.some((peer) => peer.ipBlock?.cidr.family === 6));
@@ -171,7 +199,12 @@ function sideAllows(
   if (pod === undefined) return true;
   let isIsolated = false;
   for (const policy of policies) {
-    if (policy.namespace !== pod.namespace || !policy.policyTypes.includes(type) || !matchesSelector(policy.podSelector, pod.labels)) continue;
+    if (
+      policy.namespace !== pod.namespace ||
+      !policy.policyTypes.includes(type) ||
+      !matchesSelector(policy.podSelector, pod.labels)
+    )
+      continue;
     isIsolated = true;
     const rules = type === "Ingress" ? policy.ingress : policy.egress;
     if (rules.some((rule) => ruleAllows(state, policy, rule, peer, destination, cell, quirks))) return true;
@@ -188,11 +221,20 @@ function ruleAllows(
   cell: Cell,
   quirks: Quirks,
 ): boolean {
-  const isPeer = rule.peers.length === 0 || rule.peers.some((one) => peerMatches(state, policy, one, peer, quirks));
-  return isPeer && (rule.ports.length === 0 || rule.ports.some((port) => portMatches(port, destination.pod, cell)));
+  const isPeer =
+    rule.peers.length === 0 || rule.peers.some((one) => peerMatches(state, policy, one, peer, quirks));
+  return (
+    isPeer && (rule.ports.length === 0 || rule.ports.some((port) => portMatches(port, destination.pod, cell)))
+  );
 }
 
-function peerMatches(state: ClusterState, policy: NetworkPolicy, rule: NetworkPolicyPeer, peer: Side, quirks: Quirks): boolean {
+function peerMatches(
+  state: ClusterState,
+  policy: NetworkPolicy,
+  rule: NetworkPolicyPeer,
+  peer: Side,
+  quirks: Quirks,
+): boolean {
   if (rule.ipBlock !== undefined) {
     const { cidr, except } = rule.ipBlock;
     return cidrContains(cidr, peer.ip) && !except.some((range) => cidrContains(range, peer.ip));
@@ -218,14 +260,16 @@ function isEverything({ matchLabels, matchExpressions }: LabelSelector): boolean
 function isNegative({ matchLabels, matchExpressions }: LabelSelector, quirks: Quirks): boolean {
   if (Object.keys(matchLabels).length > 0 || matchExpressions.length === 0) return false;
   return matchExpressions.every(({ key, operator }) => {
-    if (quirks.has("all-namespaces-key") && key === "all-namespaces" && operator === "DoesNotExist") return true;
+    if (quirks.has("all-namespaces-key") && key === "all-namespaces" && operator === "DoesNotExist")
+      return true;
     return operator === "NotIn" || operator === "DoesNotExist";
   });
 }
 
 function namespaceMatches(selector: LabelSelector, labels: Labels, quirks: Quirks): boolean {
   // the set named by the key alone is the set of all namespaces
-  const isAlwaysThere = (key: string): boolean => quirks.has("all-namespaces-key") && key === "all-namespaces";
+  const isAlwaysThere = (key: string): boolean =>
+    quirks.has("all-namespaces-key") && key === "all-namespaces";
   for (const [key, value] of Object.entries(selector.matchLabels)) if (labels[key] !== value) return false;
   return selector.matchExpressions.every(({ key, operator, values }) => {
     const has = Object.hasOwn(labels, key);
@@ -239,13 +283,21 @@ function namespaceMatches(selector: LabelSelector, labels: Labels, quirks: Quirk
         return has || isAlwaysThere(key);
       case "DoesNotExist":
         return !has && !isAlwaysThere(key);
+      default:
+        return unreachable(operator);
     }
   });
 }
 
-function portMatches(rule: NetworkPolicyPort, destination: Pod | undefined, { protocol, port }: Cell): boolean {
+function portMatches(
+  rule: NetworkPolicyPort,
+  destination: Pod | undefined,
+  { protocol, port }: Cell,
+): boolean {
   if (rule.protocol !== protocol) return false;
   if (rule.port === undefined) return true;
   if (typeof rule.port === "number") return port >= rule.port && port <= (rule.endPort ?? rule.port);
-  return (destination?.ports ?? []).some((one) => one.name === rule.port && one.protocol === protocol && one.containerPort === port);
+  return (destination?.ports ?? []).some(
+    (one) => one.name === rule.port && one.protocol === protocol && one.containerPort === port,
+  );
 }

@@ -5,7 +5,7 @@ import type { ClusterState } from "../../k8s/index.ts";
 import type { CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
 import { forwardJump, jumpNumber, npmChains } from "./chains.ts";
 import { SetCache } from "./sets.ts";
-import { type TranslatedPolicy, translatePolicy, type Translation } from "./translate.ts";
+import { type TranslatedPolicy, type Translation, translatePolicy } from "./translate.ts";
 import type { NpmVariant } from "./versions.ts";
 
 /** As NPM logs it; the policy has no effect then. */
@@ -61,7 +61,12 @@ function fillCache(state: ClusterState, variant: NpmVariant): Filled {
 }
 
 /** NPM works on IPv4 alone: the tables of IPv6 stay the platform's. */
-function onTop(base: NodeTables, chains: Table["chains"], sets: IptablesTables["sets"], variant: NpmVariant): NodeTables {
+function onTop(
+  base: NodeTables,
+  chains: Table["chains"],
+  sets: IptablesTables["sets"],
+  variant: NpmVariant,
+): NodeTables {
   const tables = base.iptables;
   if (tables === undefined) return base;
   const filter = tables.v4.tables.filter ?? emptyTable("filter");
@@ -70,6 +75,11 @@ function onTop(base: NodeTables, chains: Table["chains"], sets: IptablesTables["
     const at = jumpNumber(chain.rules, variant.placeFirst) - 1;
     return { ...chain, rules: [...chain.rules.slice(0, at), forwardJump, ...chain.rules.slice(at)] };
   });
-  const v4: Ruleset = { family: 4, tables: { ...tables.v4.tables, filter: { name: "filter", chains: [...withJump, ...chains] } } };
-  return Object.freeze({ iptables: Object.freeze({ v4, v6: tables.v6, sets: new Map([...tables.sets, ...sets]) }) });
+  const v4: Ruleset = {
+    family: 4,
+    tables: { ...tables.v4.tables, filter: { name: "filter", chains: [...withJump, ...chains] } },
+  };
+  return Object.freeze({
+    iptables: Object.freeze({ v4, v6: tables.v6, sets: new Map([...tables.sets, ...sets]) }),
+  });
 }

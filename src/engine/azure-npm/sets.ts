@@ -4,8 +4,15 @@
  * Governing source: azure-container-networking npm/pkg/dataplane/ipsets and the v2 pod and namespace controllers.
  */
 import { formatIp } from "../../addr/index.ts";
-import { hostEntry, type IpsetCommand, type IpsetEntry, type IpsetRepr, type IpsetType, maxelemDefault } from "../../filter/ipset/index.ts";
-import type { Namespace, Pod } from "../../k8s/index.ts";
+import {
+  hostEntry,
+  type IpsetCommand,
+  type IpsetEntry,
+  type IpsetRepr,
+  type IpsetType,
+  maxelemDefault,
+} from "../../filter/ipset/index.ts";
+import { isEnded, type Namespace, type Pod } from "../../k8s/index.ts";
 import { kernelSetName } from "./naming.ts";
 import {
   allNamespacesSet,
@@ -43,7 +50,12 @@ export class SetCache {
   readonly #sets = new Map<string, CachedSet>();
   readonly #kernelNames = new Map<string, string>();
   /** Commands since the last `drain`, by group in the order of NPM's restore file. */
-  #pending: { readonly creates: IpsetCommand[]; readonly changes: IpsetCommand[]; readonly flushes: IpsetCommand[]; readonly destroys: IpsetCommand[] };
+  #pending: {
+    readonly creates: IpsetCommand[];
+    readonly changes: IpsetCommand[];
+    readonly flushes: IpsetCommand[];
+    readonly destroys: IpsetCommand[];
+  };
 
   /** What the kernel was told last, with ApplyIPSetsOnNeed. */
   #told: ReadonlyMap<string, IpsetRepr> = new Map();
@@ -64,7 +76,8 @@ export class SetCache {
   }
 
   addPod(pod: Pod): void {
-    for (const [set, key, entry] of podMembers(pod)) this.#add(set, key, entry, `${pod.namespace}/${pod.name}`);
+    for (const [set, key, entry] of podMembers(pod))
+      this.#add(set, key, entry, `${pod.namespace}/${pod.name}`);
   }
 
   removePod(pod: Pod): void {
@@ -74,7 +87,8 @@ export class SetCache {
   /** From one form of a pod to the next: what both have is not touched. */
   updatePod(old: Pod, pod: Pod): void {
     const kept = new Set(podMembers(pod).map(([set, key]) => `${set.text}\0${key}`));
-    for (const [set, key] of podMembers(old)) if (!kept.has(`${set.text}\0${key}`)) this.#remove(set, key, `${old.namespace}/${old.name}`);
+    for (const [set, key] of podMembers(old))
+      if (!kept.has(`${set.text}\0${key}`)) this.#remove(set, key, `${old.namespace}/${old.name}`);
     this.addPod(pod);
   }
 
@@ -86,12 +100,14 @@ export class SetCache {
   }
 
   removeNamespace(namespace: Namespace): void {
-    for (const list of namespaceLists(namespace)) this.#remove(list, namespaceSet(namespace.name).text, namespace.name);
+    for (const list of namespaceLists(namespace))
+      this.#remove(list, namespaceSet(namespace.name).text, namespace.name);
   }
 
   updateNamespace(old: Namespace, namespace: Namespace): void {
     const kept = new Set(namespaceLists(namespace).map((list) => list.text));
-    for (const list of namespaceLists(old)) if (!kept.has(list.text)) this.#remove(list, namespaceSet(old.name).text, old.name);
+    for (const list of namespaceLists(old))
+      if (!kept.has(list.text)) this.#remove(list, namespaceSet(old.name).text, old.name);
     this.addNamespace(namespace);
   }
 
@@ -99,7 +115,13 @@ export class SetCache {
     for (const set of policySets(policy)) {
       this.#ensure(set).users.add(policy.key);
       if (set.kind === "cidr") {
-        for (const { net, nomatch } of set.members) this.#add(set, `${formatIp(net)}/${net.prefix}`, { net, ...(nomatch ? { nomatch } : {}) }, policy.key);
+        for (const { net, nomatch } of set.members)
+          this.#add(
+            set,
+            `${formatIp(net)}/${net.prefix}`,
+            { net, ...(nomatch ? { nomatch } : {}) },
+            policy.key,
+          );
       } else if (set.kind === "nested-label") {
         for (const member of set.members) {
           this.#ensure(member).users.add(policy.key);
@@ -123,9 +145,14 @@ export class SetCache {
   /** The five-minute task: sets without members that nothing uses go away. */
   collectGarbage(): void {
     const listed = new Set<string>();
-    for (const set of this.#sets.values()) for (const { entry } of set.members.values()) if (entry.set !== undefined) listed.add(entry.set);
+    for (const set of this.#sets.values())
+      for (const { entry } of set.members.values()) if (entry.set !== undefined) listed.add(entry.set);
     for (const set of [...this.#sets.values()]) {
-      const isKept = set.members.size > 0 || set.users.size > 0 || listed.has(set.name) || set.readable.text === allNamespacesSet.text;
+      const isKept =
+        set.members.size > 0 ||
+        set.users.size > 0 ||
+        listed.has(set.name) ||
+        set.readable.text === allNamespacesSet.text;
       if (!isKept) this.#destroy(set);
     }
   }
@@ -148,9 +175,20 @@ export class SetCache {
     const destroys: IpsetCommand[] = [];
     for (const [name, { type, maxelem, title, entries }] of now) {
       const old = before.get(name);
-      if (old === undefined) creates.push({ op: "create", name, type, family: 4, exist: true, ...(title ? { title } : {}), ...(maxelem === cidrMaxelem ? { maxelem } : {}) });
-      for (const entry of old?.entries ?? []) if (!entries.includes(entry)) changes.push({ op: "del", name, entry, exist: false });
-      for (const entry of entries) if (!old?.entries.includes(entry)) changes.push({ op: "add", name, entry, exist: false });
+      if (old === undefined)
+        creates.push({
+          op: "create",
+          name,
+          type,
+          family: 4,
+          exist: true,
+          ...(title ? { title } : {}),
+          ...(maxelem === cidrMaxelem ? { maxelem } : {}),
+        });
+      for (const entry of old?.entries ?? [])
+        if (!entries.includes(entry)) changes.push({ op: "del", name, entry, exist: false });
+      for (const entry of entries)
+        if (!old?.entries.includes(entry)) changes.push({ op: "add", name, entry, exist: false });
     }
     for (const name of before.keys()) {
       if (now.has(name)) continue;
@@ -164,7 +202,8 @@ export class SetCache {
   toReprs(): ReadonlyMap<string, IpsetRepr> {
     const needed = this.#variant.onNeed ? this.#neededNames() : undefined;
     const reprs = new Map<string, IpsetRepr>();
-    for (const set of this.#sets.values()) if (needed === undefined || needed.has(set.name)) reprs.set(set.name, toRepr(set));
+    for (const set of this.#sets.values())
+      if (needed === undefined || needed.has(set.name)) reprs.set(set.name, toRepr(set));
     return reprs;
   }
 
@@ -185,7 +224,15 @@ export class SetCache {
       set = { name, readable, type: typeOf(readable), members: new Map(), users: new Set() };
       this.#sets.set(name, set);
       const limit = readable.kind === "cidr" ? { maxelem: cidrMaxelem } : {};
-      this.#pending.creates.push({ op: "create", name, type: set.type, family: 4, exist: true, title: readable.text, ...limit });
+      this.#pending.creates.push({
+        op: "create",
+        name,
+        type: set.type,
+        family: 4,
+        exist: true,
+        title: readable.text,
+        ...limit,
+      });
     }
     return set;
   }
@@ -238,13 +285,16 @@ function typeOf(set: SetName): IpsetType {
 
 /** Sets of the rules of a policy, each once. */
 function policySets(policy: TranslatedPolicy): readonly SetName[] {
-  const matches = [...policy.selector, ...policy.acls.flatMap((acl) => [...acl.peers, ...(acl.namedPort === undefined ? [] : [acl.namedPort])])];
+  const matches = [
+    ...policy.selector,
+    ...policy.acls.flatMap((acl) => [...acl.peers, ...(acl.namedPort === undefined ? [] : [acl.namedPort])]),
+  ];
   return [...new Map(matches.map(({ set }) => [set.text, set])).values()];
 }
 
 /** NPM knows pods by their IPv4 address; pods on the host's network and ended pods are none of its business. */
 export function isWatched(pod: Pod): boolean {
-  return !pod.hostNetwork && pod.phase !== "Succeeded" && pod.phase !== "Failed" && pod.ips.some((ip) => ip.family === 4);
+  return !pod.hostNetwork && !isEnded(pod) && pod.ips.some((ip) => ip.family === 4);
 }
 
 const memberships = new WeakMap<Pod, readonly (readonly [SetName, string, IpsetEntry])[]>();
@@ -265,7 +315,8 @@ function listPodMembers(pod: Pod): readonly (readonly [SetName, string, IpsetEnt
   const text = formatIp(ip);
   const entry = hostEntry(ip);
   const members: (readonly [SetName, string, IpsetEntry])[] = [[namespaceSet(pod.namespace), text, entry]];
-  for (const [key, value] of Object.entries(pod.labels)) members.push([podLabelSet(key), text, entry], [podLabelSet(key, value), text, entry]);
+  for (const [key, value] of Object.entries(pod.labels))
+    members.push([podLabelSet(key), text, entry], [podLabelSet(key, value), text, entry]);
   for (const { name, protocol, containerPort } of pod.ports) {
     if (name === undefined) continue;
     const portEntry: IpsetEntry = { ...entry, protocol: protocolNumber[protocol], port: containerPort };
@@ -276,6 +327,7 @@ function listPodMembers(pod: Pod): readonly (readonly [SetName, string, IpsetEnt
 
 function namespaceLists(namespace: Namespace): readonly SetName[] {
   const lists = [allNamespacesSet];
-  for (const [key, value] of Object.entries(namespace.labels)) lists.push(namespaceLabelSet(key), namespaceLabelSet(key, value));
+  for (const [key, value] of Object.entries(namespace.labels))
+    lists.push(namespaceLabelSet(key), namespaceLabelSet(key, value));
   return lists;
 }

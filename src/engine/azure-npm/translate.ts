@@ -177,7 +177,12 @@ class Translator {
     });
   }
 
-  #acl(direction: Direction, peers: readonly SetMatch[], port: NetworkPolicyPort | undefined, path: string): Acl {
+  #acl(
+    direction: Direction,
+    peers: readonly SetMatch[],
+    port: NetworkPolicyPort | undefined,
+    path: string,
+  ): Acl {
     const number = typeof port?.port === "number" ? port.port : undefined;
     return {
       direction,
@@ -191,16 +196,25 @@ class Translator {
   }
 
   /** Alternatives of one peer, each a list of sets that must all match. */
-  #peer(direction: Direction, peer: NetworkPolicyPeer, ruleIndex: number, peerIndex: number, path: string): readonly (readonly SetMatch[])[] {
+  #peer(
+    direction: Direction,
+    peer: NetworkPolicyPeer,
+    ruleIndex: number,
+    peerIndex: number,
+    path: string,
+  ): readonly (readonly SetMatch[])[] {
     if (peer.ipBlock !== undefined) {
       const suffix = `${ruleIndex}-${peerIndex}${direction === "ingress" ? "IN" : "OUT"}`;
       const { name, namespace } = this.#policy;
       const text =
-        this.#variant.setNames === "delimited" ? `cidr-${name}:in-ns:${namespace}-${suffix}` : `cidr-${name}-in-ns-${namespace}-${suffix}`;
+        this.#variant.setNames === "delimited"
+          ? `cidr-${name}:in-ns:${namespace}-${suffix}`
+          : `cidr-${name}-in-ns-${namespace}-${suffix}`;
       return [[included({ kind: "cidr", text, members: cidrMembers(peer.ipBlock, `${path}.ipBlock.cidr`) })]];
     }
     const pods = peer.podSelector === undefined ? [] : this.podSets(peer.podSelector);
-    if (peer.namespaceSelector === undefined) return [[...pods, included(namespaceSet(this.#policy.namespace))]];
+    if (peer.namespaceSelector === undefined)
+      return [[...pods, included(namespaceSet(this.#policy.namespace))]];
     return this.#namespaceSets(peer.namespaceSelector).map((namespaces) => [...namespaces, ...pods]);
   }
 
@@ -210,7 +224,11 @@ class Translator {
       const isIncluded = operator === "In" || operator === "Exists";
       const distinct = [...new Set(values)];
       const set =
-        distinct.length === 0 ? podLabelSet(key) : distinct.length === 1 ? podLabelSet(key, distinct[0]) : this.#nested(key, distinct);
+        distinct.length === 0
+          ? podLabelSet(key)
+          : distinct.length === 1
+            ? podLabelSet(key, distinct[0])
+            : this.#nested(key, distinct);
       sets.push({ set, isIncluded });
     }
     return withoutRepeats(sets);
@@ -224,10 +242,15 @@ class Translator {
 
   /** Multi-value expressions multiply into alternatives. */
   #namespaceSets(selector: LabelSelector): readonly (readonly SetMatch[])[] {
-    let alternatives: readonly (readonly SetMatch[])[] = [labelsOf(selector).map(([key, value]) => included(namespaceLabelSet(key, value)))];
+    let alternatives: readonly (readonly SetMatch[])[] = [
+      labelsOf(selector).map(([key, value]) => included(namespaceLabelSet(key, value))),
+    ];
     for (const { key, operator, values } of selector.matchExpressions) {
       const isIncluded = operator === "In" || operator === "Exists";
-      const sets = values.length === 0 ? [namespaceLabelSet(key)] : [...new Set(values)].map((value) => namespaceLabelSet(key, value));
+      const sets =
+        values.length === 0
+          ? [namespaceLabelSet(key)]
+          : [...new Set(values)].map((value) => namespaceLabelSet(key, value));
       const matches = sets.map((set): SetMatch => ({ set, isIncluded }));
       const together = operator === "NotIn" && this.#variant.namespaceNotIn === "all-of-negations";
       alternatives = together
@@ -255,7 +278,8 @@ function withoutRepeats(sets: readonly SetMatch[]): readonly SetMatch[] {
 /** hash:net holds no /0: `0.0.0.0/0` becomes its two halves, and a half that is excepted becomes `nomatch`. */
 function cidrMembers({ cidr, except }: IpBlock, path: string): readonly CidrMember[] {
   for (const net of [cidr, ...except])
-    if (net.family !== 4) throw new Untranslatable("unsupported-ip-address", path, `unsupported IP address: ${formatCidr(net)}`);
+    if (net.family !== 4)
+      throw new Untranslatable("unsupported-ip-address", path, `unsupported IP address: ${formatCidr(net)}`);
   const members = new Map<string, CidrMember>();
   const halves: readonly Cidr[] =
     cidr.prefix === 0

@@ -48,7 +48,12 @@ const bitMarks: Marks = {
   isCleared: false,
 };
 
-const knownBugs = { namespaceNotIn: "any-of-negations", bareNegation: "unscoped", placeFirst: false, onNeed: false } as const;
+const knownBugs = {
+  namespaceNotIn: "any-of-negations",
+  bareNegation: "unscoped",
+  placeFirst: false,
+  onNeed: false,
+} as const;
 
 const variants: Readonly<Record<string, NpmVariant>> = {
   // early v2, as in a live capture of April 2022
@@ -69,17 +74,31 @@ export const npmVersions: readonly string[] = Object.keys(variants);
 export const npmDefaultVersion = "2026-08";
 
 export const npmSwitches: readonly SwitchSpec[] = [
-  { name: "place-first", values: ["true", "false"], summary: "AZURE-NPM is the first rule of FORWARD (PlaceAzureChainFirst)" },
-  { name: "on-need", values: ["true", "false"], summary: "only sets that policies use are in the kernel (ApplyIPSetsOnNeed)" },
-  { name: "fix-4866", values: ["true", "false"], summary: "NotIn of several values in a namespaceSelector means none of them" },
+  {
+    name: "place-first",
+    values: ["true", "false"],
+    summary: "AZURE-NPM is the first rule of FORWARD (PlaceAzureChainFirst)",
+  },
+  {
+    name: "on-need",
+    values: ["true", "false"],
+    summary: "only sets that policies use are in the kernel (ApplyIPSetsOnNeed)",
+  },
+  {
+    name: "fix-4866",
+    values: ["true", "false"],
+    summary: "NotIn of several values in a namespaceSelector means none of them",
+  },
   { name: "fix-4868", values: ["true", "false"], summary: "negative namespaceSelectors match pods only" },
 ];
 
 /** `version` and `switches` have been checked against the lists above. */
 export function npmVariant(version: string, switches: Readonly<Record<string, string>>): NpmVariant {
   const base = variants[version] as NpmVariant;
-  const on = (name: string): boolean | undefined => (switches[name] === undefined ? undefined : switches[name] === "true");
-  const fixed = <T>(name: string, isOn: T, isOff: T, otherwise: T): T => ({ true: isOn, false: isOff })[String(on(name)) as "true" | "false"] ?? otherwise;
+  const on = (name: string): boolean | undefined =>
+    switches[name] === undefined ? undefined : switches[name] === "true";
+  const fixed = <T>(name: string, isOn: T, isOff: T, otherwise: T): T =>
+    ({ true: isOn, false: isOff })[String(on(name)) as "true" | "false"] ?? otherwise;
   return {
     ...base,
     placeFirst: on("place-first") ?? base.placeFirst,

@@ -1,7 +1,8 @@
 /** No policy engine: the platform alone. NetworkPolicies are stored by the API server and enforced by nobody. */
+
+import { formatIp } from "../../addr/index.ts";
 import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
 import type { Agent, Diagnostic, Divergence, EngineDefinition } from "../engine.ts";
-import { formatIp } from "../../addr/index.ts";
 import { wireserverAddress } from "../platform/index.ts";
 
 const version = "1";

@@ -13,7 +13,11 @@ export function platformTables(state: ClusterState, node: Node): NodeTables {
   let tables = linuxTables.get(state.options);
   if (tables === undefined) {
     tables = Object.freeze({
-      iptables: Object.freeze({ v4: linuxRuleset(state.options, 4), v6: linuxRuleset(state.options, 6), sets: new Map() }),
+      iptables: Object.freeze({
+        v4: linuxRuleset(state.options, 4),
+        v6: linuxRuleset(state.options, 6),
+        sets: new Map(),
+      }),
     });
     linuxTables.set(state.options, tables);
   }

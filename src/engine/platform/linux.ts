@@ -30,7 +30,11 @@ function cidr(text: string): Cidr {
 }
 
 const comment = (text: string): Match => ({ kind: "comment", text });
-const ctstate = (states: number, not?: boolean): Match => ({ kind: "ctstate", states, ...(not ? { not } : {}) });
+const ctstate = (states: number, not?: boolean): Match => ({
+  kind: "ctstate",
+  states,
+  ...(not ? { not } : {}),
+});
 const isNew = ctstate(CtStateBit.NEW);
 const tcp: Match = { kind: "protocol", protocol: 6 };
 const jump = (chain: string): Target => ({ kind: "jump", chain });
@@ -46,7 +50,11 @@ const proxy = component("kube-proxy");
 const masqAgent = component("ip-masq-agent");
 const azure = component("azure-cni", "egress");
 
-const rule = (origin: Origin, matches: readonly Match[], target: Target): Rule => ({ matches, target, origin });
+const rule = (origin: Origin, matches: readonly Match[], target: Target): Rule => ({
+  matches,
+  target,
+  origin,
+});
 
 type Chains = readonly (readonly [name: string, rules: readonly Rule[]])[];
 
@@ -73,9 +81,17 @@ export function linuxRuleset(options: ClusterOptions, family: Family): Ruleset {
 }
 
 function filterTable(family: Family): Table {
-  const toFirewall = rule(proxy, [isNew, comment("kubernetes load balancer firewall")], jump("KUBE-PROXY-FIREWALL"));
+  const toFirewall = rule(
+    proxy,
+    [isNew, comment("kubernetes load balancer firewall")],
+    jump("KUBE-PROXY-FIREWALL"),
+  );
   const toServices = rule(proxy, [isNew, comment("kubernetes service portals")], jump("KUBE-SERVICES"));
-  const toExternal = rule(proxy, [isNew, comment("kubernetes externally-visible service portals")], jump("KUBE-EXTERNAL-SERVICES"));
+  const toExternal = rule(
+    proxy,
+    [isNew, comment("kubernetes externally-visible service portals")],
+    jump("KUBE-EXTERNAL-SERVICES"),
+  );
   const forwarding = comment("kubernetes forwarding rules");
   const wireserver = rule(
     azure,
@@ -98,7 +114,16 @@ function filterTable(family: Family): Table {
         rule(proxy, [], jump("KUBE-FIREWALL")),
       ],
     ],
-    ["FORWARD", [toFirewall, rule(proxy, [forwarding], jump("KUBE-FORWARD")), toServices, toExternal, ...(family === 4 ? [wireserver] : [])]],
+    [
+      "FORWARD",
+      [
+        toFirewall,
+        rule(proxy, [forwarding], jump("KUBE-FORWARD")),
+        toServices,
+        toExternal,
+        ...(family === 4 ? [wireserver] : []),
+      ],
+    ],
     ["OUTPUT", [toFirewall, toServices, rule(proxy, [], jump("KUBE-FIREWALL"))]],
     ["KUBE-EXTERNAL-SERVICES", []],
     [
@@ -120,8 +145,17 @@ function filterTable(family: Family): Table {
       "KUBE-FORWARD",
       [
         rule(proxy, [ctstate(CtStateBit.INVALID)], { kind: "DROP" }),
-        rule(proxy, [forwarding, { kind: "mark", value: masqueradeMark, mask: masqueradeMark }], { kind: "ACCEPT" }),
-        rule(proxy, [comment("kubernetes forwarding conntrack rule"), ctstate(CtStateBit.RELATED | CtStateBit.ESTABLISHED)], { kind: "ACCEPT" }),
+        rule(proxy, [forwarding, { kind: "mark", value: masqueradeMark, mask: masqueradeMark }], {
+          kind: "ACCEPT",
+        }),
+        rule(
+          proxy,
+          [
+            comment("kubernetes forwarding conntrack rule"),
+            ctstate(CtStateBit.RELATED | CtStateBit.ESTABLISHED),
+          ],
+          { kind: "ACCEPT" },
+        ),
       ],
     ],
     ["KUBE-KUBELET-CANARY", []],
@@ -146,7 +180,9 @@ function natTable(options: ClusterOptions, family: Family): Table {
         rule(
           masqAgent,
           [
-            comment("ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain"),
+            comment(
+              "ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain",
+            ),
             { kind: "addrtype", dst: { type: "LOCAL", not: true } },
           ],
           jump("IP-MASQ-AGENT"),
@@ -157,7 +193,11 @@ function natTable(options: ClusterOptions, family: Family): Table {
       "IP-MASQ-AGENT",
       [
         ...inCluster.map((net) => rule(masqAgent, [{ kind: "destination", net }, local], { kind: "RETURN" })),
-        rule(masqAgent, [comment("ip-masq-agent: outbound traffic is subject to MASQUERADE (must be last in chain)")], { kind: "MASQUERADE" }),
+        rule(
+          masqAgent,
+          [comment("ip-masq-agent: outbound traffic is subject to MASQUERADE (must be last in chain)")],
+          { kind: "MASQUERADE" },
+        ),
       ],
     ],
     ["KUBE-KUBELET-CANARY", []],
@@ -166,9 +206,14 @@ function natTable(options: ClusterOptions, family: Family): Table {
     [
       "KUBE-POSTROUTING",
       [
-        rule(proxy, [{ kind: "mark", value: masqueradeMark, mask: masqueradeMark, not: true }], { kind: "RETURN" }),
+        rule(proxy, [{ kind: "mark", value: masqueradeMark, mask: masqueradeMark, not: true }], {
+          kind: "RETURN",
+        }),
         rule(proxy, [], { kind: "MARK", value: masqueradeMark, mask: 0 }),
-        rule(proxy, [comment("kubernetes service traffic requiring SNAT")], { kind: "MASQUERADE", randomFully: true }),
+        rule(proxy, [comment("kubernetes service traffic requiring SNAT")], {
+          kind: "MASQUERADE",
+          randomFully: true,
+        }),
       ],
     ],
     ["KUBE-PROXY-CANARY", []],
@@ -203,7 +248,11 @@ function securityTable(): Table {
     [
       "OUTPUT",
       [
-        rule(agent, [toWireserver, tcp, { kind: "transport", protocol: "tcp" }, { kind: "dport", min: 53, max: 53 }], { kind: "ACCEPT" }),
+        rule(
+          agent,
+          [toWireserver, tcp, { kind: "transport", protocol: "tcp" }, { kind: "dport", min: 53, max: 53 }],
+          { kind: "ACCEPT" },
+        ),
         rule(agent, [toWireserver, tcp, { kind: "owner", uid: 0 }], { kind: "ACCEPT" }),
         rule(agent, [toWireserver, tcp, ctstate(CtStateBit.INVALID | CtStateBit.NEW)], { kind: "DROP" }),
       ],

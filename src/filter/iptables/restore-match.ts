@@ -11,6 +11,7 @@ import { type AddrType, CtStateBit, type Match, type TableName } from "./ruleset
 interface ModuleUse {
   readonly name: string;
   readonly word: Word;
+  readonly options: Set<string>;
   /** Place of its match in the rule, once it has one. */
   at: number | undefined;
 }
@@ -72,7 +73,7 @@ export function readModule(draft: RuleDraft, words: WordReader, option: Word): v
 }
 
 function useModule(draft: RuleDraft, name: string, word: Word): ModuleUse {
-  const use: ModuleUse = { name, word, at: undefined };
+  const use: ModuleUse = { name, word, options: new Set(), at: undefined };
   draft.modules.push(use);
   const protocol = transports.find((candidate) => candidate === name);
   if (protocol !== undefined) use.at = draft.matches.push({ kind: "transport", protocol }) - 1;
@@ -93,6 +94,8 @@ export function readMatchOption(
     const wanted = reader.modules.map((name) => `-m ${name}`).join(" or ");
     throw words.fail("invalid", option, `${option.text} needs ${wanted} before it`);
   }
+  if (use.options.has(option.text)) throw words.fail("duplicate", option, `${option.text} is given twice`);
+  use.options.add(option.text);
   reader.read({ draft, words, option, use, not: isNegated ? { not: true } : {} });
   return true;
 }
@@ -269,7 +272,9 @@ function readStates(context: OptionContext): void {
   let states = 0;
   for (const name of word.text.toUpperCase().split(",")) {
     const bit = Object.hasOwn(CtStateBit, name) ? CtStateBit[name as keyof typeof CtStateBit] : undefined;
-    if (bit === undefined) throw words.fail("invalid", word, `no such connection state: ${name}`);
+    const isForeign = context.use.name === "state" && (name === "SNAT" || name === "DNAT");
+    if (bit === undefined || isForeign)
+      throw words.fail("invalid", word, `no such connection state: ${name}`);
     states |= bit;
   }
   put(context, { kind: "ctstate", states, ...context.not });
@@ -292,7 +297,8 @@ function readAddrType(context: OptionContext, side: "src" | "dst"): void {
   else draft.matches[use.at] = match;
 }
 
-function readMode({ words, option }: OptionContext): void {
+function readMode({ words, option, not }: OptionContext): void {
+  if (not.not) throw words.fail("invalid", option, "--mode cannot be negated");
   const word = words.value(option);
   if (word.text !== "random") throw words.fail("not-supported", word, `--mode ${word.text} is not supported`);
 }

@@ -42,20 +42,40 @@ const cidrs = [
   "192.0.2.0/25",
 ] as const;
 
-const labels = fc.dictionary(fc.constantFrom(...keys), fc.constantFrom(...values), { maxKeys: 2, noNullPrototype: true });
+const labels = fc.dictionary(fc.constantFrom(...keys), fc.constantFrom(...values), {
+  maxKeys: 2,
+  noNullPrototype: true,
+});
 
 function requirement(operators: readonly string[]): fc.Arbitrary<RawObject> {
-  return fc.record({ key: fc.constantFrom(...keys), operator: fc.constantFrom(...operators), values: fc.uniqueArray(fc.constantFrom(...values), { minLength: 1, maxLength: 3 }) }).map(({ values: listed, ...rest }) =>
-    rest.operator === "Exists" || rest.operator === "DoesNotExist" ? rest : { ...rest, values: listed },
-  );
+  return fc
+    .record({
+      key: fc.constantFrom(...keys),
+      operator: fc.constantFrom(...operators),
+      values: fc.uniqueArray(fc.constantFrom(...values), { minLength: 1, maxLength: 3 }),
+    })
+    .map(({ values: listed, ...rest }) =>
+      rest.operator === "Exists" || rest.operator === "DoesNotExist" ? rest : { ...rest, values: listed },
+    );
 }
 
 function selector(operators: readonly string[]): fc.Arbitrary<RawObject> {
   return fc.oneof(
     { weight: 2, arbitrary: fc.constant({}) },
     { weight: 3, arbitrary: labels.map((matchLabels) => ({ matchLabels })) },
-    { weight: 2, arbitrary: fc.record({ matchExpressions: fc.array(requirement(operators), { minLength: 1, maxLength: 2 }) }) },
-    { weight: 1, arbitrary: fc.record({ matchLabels: labels, matchExpressions: fc.array(requirement(operators), { minLength: 1, maxLength: 1 }) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        matchExpressions: fc.array(requirement(operators), { minLength: 1, maxLength: 2 }),
+      }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        matchLabels: labels,
+        matchExpressions: fc.array(requirement(operators), { minLength: 1, maxLength: 1 }),
+      }),
+    },
   );
 }
 
@@ -75,7 +95,9 @@ function isInside(inner: string, outer: string): boolean {
 const ipBlock = fc.constantFrom(...cidrs).chain((cidr) => {
   const inside = cidrs.filter((other) => isInside(other, cidr));
   if (inside.length === 0) return fc.constant({ ipBlock: { cidr } });
-  return fc.subarray(inside, { maxLength: Math.min(2, inside.length) }).map((except) => ({ ipBlock: except.length === 0 ? { cidr } : { cidr, except } }));
+  return fc
+    .subarray(inside, { maxLength: Math.min(2, inside.length) })
+    .map((except) => ({ ipBlock: except.length === 0 ? { cidr } : { cidr, except } }));
 });
 
 function peer(options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
@@ -92,16 +114,28 @@ function peer(options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
 }
 
 const port: fc.Arbitrary<RawObject> = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ protocol: fc.constantFrom(...protocols), port: fc.constantFrom(...portNumbers) }) },
-  { weight: 2, arbitrary: fc.record({ protocol: fc.constantFrom(...protocols), port: fc.constantFrom(...portNames) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ protocol: fc.constantFrom(...protocols), port: fc.constantFrom(...portNumbers) }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ protocol: fc.constantFrom(...protocols), port: fc.constantFrom(...portNames) }),
+  },
   { weight: 1, arbitrary: fc.record({ protocol: fc.constantFrom(...protocols) }) },
-  { weight: 1, arbitrary: fc.record({ port: fc.constant(79), endPort: fc.constantFrom(79, 80, 443, 65535) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ port: fc.constant(79), endPort: fc.constantFrom(79, 80, 443, 65535) }),
+  },
 );
 
 function rule(field: "from" | "to", options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
   return fc
     .record({ peers: fc.array(peer(options), { maxLength: 2 }), ports: fc.array(port, { maxLength: 2 }) })
-    .map(({ peers, ports }) => ({ ...(peers.length > 0 ? { [field]: peers } : {}), ...(ports.length > 0 ? { ports } : {}) }));
+    .map(({ peers, ports }) => ({
+      ...(peers.length > 0 ? { [field]: peers } : {}),
+      ...(ports.length > 0 ? { ports } : {}),
+    }));
 }
 
 function policy(options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
@@ -118,15 +152,25 @@ function policy(options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
 
 const containerPort = fc.oneof(
   fc.record({ protocol: fc.constantFrom(...protocols), containerPort: fc.constantFrom(...portNumbers) }),
-  fc.record({ name: fc.constantFrom(...portNames), protocol: fc.constantFrom(...protocols), containerPort: fc.constantFrom(...portNumbers) }),
+  fc.record({
+    name: fc.constantFrom(...portNames),
+    protocol: fc.constantFrom(...protocols),
+    containerPort: fc.constantFrom(...portNumbers),
+  }),
 );
 
 const pod = fc.record({
   namespace: fc.constantFrom(...namespaceNames),
   labels,
   nodeName: fc.constantFrom(...nodeNames),
-  hostNetwork: fc.oneof({ weight: 7, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
-  ports: fc.uniqueArray(containerPort, { maxLength: 3, selector: (one) => ("name" in one ? one.name : `${one.protocol}${one.containerPort}`) }),
+  hostNetwork: fc.oneof(
+    { weight: 7, arbitrary: fc.constant(false) },
+    { weight: 1, arbitrary: fc.constant(true) },
+  ),
+  ports: fc.uniqueArray(containerPort, {
+    maxLength: 3,
+    selector: (one) => ("name" in one ? one.name : `${one.protocol}${one.containerPort}`),
+  }),
 });
 
 /** A cluster as objects: namespaces with labels, two nodes, pods and policies. */
@@ -138,8 +182,16 @@ export function clusterObjects(options: ClusterArbitraryOptions = {}): fc.Arbitr
       policies: fc.array(policy(options), { maxLength: options.policiesMax ?? 4 }),
     })
     .map(({ namespaces, pods, policies }) => [
-      ...namespaceNames.map((name, i) => ({ apiVersion: "v1", kind: "Namespace", metadata: { name, labels: namespaces[i] } })),
-      ...nodeNames.map((name) => ({ apiVersion: "v1", kind: "Node", metadata: { name, labels: { "kubernetes.io/os": "linux" } } })),
+      ...namespaceNames.map((name, i) => ({
+        apiVersion: "v1",
+        kind: "Namespace",
+        metadata: { name, labels: namespaces[i] },
+      })),
+      ...nodeNames.map((name) => ({
+        apiVersion: "v1",
+        kind: "Node",
+        metadata: { name, labels: { "kubernetes.io/os": "linux" } },
+      })),
       ...pods.map(({ namespace, labels: own, nodeName, hostNetwork, ports }, i) => ({
         apiVersion: "v1",
         kind: "Pod",

@@ -64,7 +64,9 @@ export class EchoSocket implements Socket {
 
   connect(): void {
     const { src, dst, sport } = this.#context;
-    this.#context.transmit(icmpEcho({ src, dst, identifier: sport, sequence: ++this.#sequence, payload: message }));
+    this.#context.transmit(
+      icmpEcho({ src, dst, identifier: sport, sequence: ++this.#sequence, payload: message }),
+    );
   }
 
   send(): void {

@@ -5,7 +5,15 @@
 import { formatIp, type Ip } from "../../addr/index.ts";
 import { assert } from "../../base/index.ts";
 import { icmpEcho, icmpError } from "../../packet/index.ts";
-import { Icmpv4Type, Icmpv6Type, icmpHeaderSize, IpProtocol, readU16, UnreachableCode, Unreachable6Code } from "../../wire/index.ts";
+import {
+  Icmpv4Type,
+  Icmpv6Type,
+  IpProtocol,
+  icmpHeaderSize,
+  readU16,
+  Unreachable6Code,
+  UnreachableCode,
+} from "../../wire/index.ts";
 import { type IpView, readIp } from "../judge.ts";
 import type { Network } from "../network.ts";
 import type { ListenerSpec } from "../spec.ts";
@@ -44,7 +52,12 @@ const sendTimeoutNs = 5e9;
 const firstEphemeralPort = 32_768;
 const ephemeralPorts = 28_232;
 
-const protocolOf = { TCP: IpProtocol.tcp, UDP: IpProtocol.udp, SCTP: IpProtocol.sctp, ICMP: IpProtocol.icmp } as const;
+const protocolOf = {
+  TCP: IpProtocol.tcp,
+  UDP: IpProtocol.udp,
+  SCTP: IpProtocol.sctp,
+  ICMP: IpProtocol.icmp,
+} as const;
 
 export class Hosts {
   readonly #network: Network;
@@ -81,15 +94,22 @@ export class Hosts {
     const started = loop.nowNs();
     const sport = firstEphemeralPort + (this.#nextPort++ % ephemeralPorts);
     const protocol = protocolOf[request.protocol];
-    const ends = { src: request.src, dst: request.dst, sport, dport: request.protocol === "ICMP" ? 0 : request.port };
+    const ends = {
+      src: request.src,
+      dst: request.dst,
+      sport,
+      dport: request.protocol === "ICMP" ? 0 : request.port,
+    };
     const client = this.#createSocket(request.from, protocol, ends, false);
     this.#lastAccepted = undefined;
     client.connect();
     loop.runWhile(() => client.state === "connecting", started + timeoutNs);
     if (client.state === "connecting") client.abort();
     // the last ACK or COOKIE-ECHO may still be on its way to the server
-    if (client.state === "open" && this.#accepted() === undefined) this.#settle(() => this.#accepted() === undefined);
-    const outcome = client.state === "open" ? "connected" : client.state === "refused" ? "refused" : "timeout";
+    if (client.state === "open" && this.#accepted() === undefined)
+      this.#settle(() => this.#accepted() === undefined);
+    const outcome =
+      client.state === "open" ? "connected" : client.state === "refused" ? "refused" : "timeout";
     const elapsedNs = loop.nowNs() - started;
     return { outcome, elapsedNs, client, server: this.#accepted() };
   }
@@ -102,7 +122,10 @@ export class Hosts {
     const before = receiver.received;
     sender.send();
     const { loop } = this.#network;
-    loop.runWhile(() => receiver.received === before && sender.state === "open", loop.nowNs() + sendTimeoutNs);
+    loop.runWhile(
+      () => receiver.received === before && sender.state === "open",
+      loop.nowNs() + sendTimeoutNs,
+    );
     if (receiver.received > before) return "delivered";
     return stateOf(sender) === "reset" ? "reset" : "lost";
   }
@@ -122,10 +145,11 @@ export class Hosts {
 
   #createSocket(station: string, protocol: number, ends: SocketEnds, isServer: boolean): Socket {
     const key = socketKey(station, protocol, ends);
+    this.#nextSeed = (this.#nextSeed + 0x10_3f1d) >>> 0;
     const context: SocketContext = {
       ...ends,
       loop: this.#network.loop,
-      seed: (this.#nextSeed = (this.#nextSeed + 0x10_3f1d) >>> 0),
+      seed: this.#nextSeed,
       transmit: (bytes) => this.#network.send(station, bytes),
       onAccepted: () => {
         this.#lastAccepted = socket;
@@ -146,10 +170,19 @@ export class Hosts {
 
   #receiveTransport(station: string, ip: IpView, bytes: Uint8Array): void {
     const { protocol, payload } = ip;
-    const ends: SocketEnds = { src: ip.dst, dst: ip.src, sport: readU16(payload, 2), dport: readU16(payload, 0) };
+    const ends: SocketEnds = {
+      src: ip.dst,
+      dst: ip.src,
+      sport: readU16(payload, 2),
+      dport: readU16(payload, 0),
+    };
     const key = socketKey(station, protocol, ends);
     let socket = this.#sockets.get(key);
-    const isDead = socket === undefined || socket.state === "closed" || socket.state === "reset" || socket.state === "refused";
+    const isDead =
+      socket === undefined ||
+      socket.state === "closed" ||
+      socket.state === "reset" ||
+      socket.state === "refused";
     if (isDead && this.#isListening(station, protocol, ends.sport) && startsConnection(protocol, payload)) {
       socket?.abort();
       socket = this.#createSocket(station, protocol, ends, true);
@@ -178,10 +211,19 @@ export class Hosts {
     const [type, code] = [payload[0], payload[1]];
     const identifier = readU16(payload, 4);
     if (type === (isV4 ? Icmpv4Type.echoRequest : Icmpv6Type.echoRequest)) {
-      const reply = { src: dst, dst: src, reply: true, identifier, sequence: readU16(payload, 6), payload: payload.slice(icmpHeaderSize) };
+      const reply = {
+        src: dst,
+        dst: src,
+        reply: true,
+        identifier,
+        sequence: readU16(payload, 6),
+        payload: payload.slice(icmpHeaderSize),
+      };
       this.#network.send(station, icmpEcho(reply));
     } else if (type === (isV4 ? Icmpv4Type.echoReply : Icmpv6Type.echoReply)) {
-      this.#sockets.get(socketKey(station, IpProtocol.icmp, { src: dst, dst: src, sport: identifier, dport: 0 }))?.receive(payload);
+      this.#sockets
+        .get(socketKey(station, IpProtocol.icmp, { src: dst, dst: src, sport: identifier, dport: 0 }))
+        ?.receive(payload);
     } else if (
       (isV4 && type === Icmpv4Type.unreachable && code === UnreachableCode.port) ||
       (!isV4 && type === Icmpv6Type.unreachable && code === Unreachable6Code.port)
@@ -229,7 +271,11 @@ function startsConnection(protocol: number, payload: Uint8Array): boolean {
   return protocol === IpProtocol.udp;
 }
 
-function refusal({ protocol, payload, dst }: IpView, ends: SocketEnds, bytes: Uint8Array): Uint8Array | undefined {
+function refusal(
+  { protocol, payload, dst }: IpView,
+  ends: SocketEnds,
+  bytes: Uint8Array,
+): Uint8Array | undefined {
   switch (protocol) {
     case IpProtocol.tcp:
       return tcpReset(ends, payload);
@@ -253,7 +299,8 @@ function readOffending(bytes: Uint8Array): OffendingPacket | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const header = version === 4 ? ((bytes[0] ?? 0) & 15) * 4 : 40;
   if (bytes.length < header + 4 || (version !== 4 && version !== 6)) return undefined;
-  const words = (at: number): readonly number[] => (version === 4 ? [view.getUint32(at)] : [0, 4, 8, 12].map((i) => view.getUint32(at + i)));
+  const words = (at: number): readonly number[] =>
+    version === 4 ? [view.getUint32(at)] : [0, 4, 8, 12].map((i) => view.getUint32(at + i));
   const family = version === 4 ? 4 : 6;
   return {
     src: { family, words: words(version === 4 ? 12 : 8) },

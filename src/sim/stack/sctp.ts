@@ -4,7 +4,14 @@
  */
 import { sctp } from "../../packet/index.ts";
 import { parseSctp, readU32, type SctpChunk, writeU32 } from "../../wire/index.ts";
-import { message, RetransmitTimer, type Socket, type SocketContext, type SocketEnds, type SocketState } from "./socket.ts";
+import {
+  message,
+  RetransmitTimer,
+  type Socket,
+  type SocketContext,
+  type SocketEnds,
+  type SocketState,
+} from "./socket.ts";
 
 const initDelayNs = 3e9;
 const initRetries = 8;
@@ -35,7 +42,11 @@ export class SctpSocket implements Socket {
   }
 
   connect(): void {
-    this.#reliably(() => this.#emit(0, [initChunk("init", this.#ownTag, undefined)]), initDelayNs, initRetries);
+    this.#reliably(
+      () => this.#emit(0, [initChunk("init", this.#ownTag, undefined)]),
+      initDelayNs,
+      initRetries,
+    );
   }
 
   send(): void {
@@ -43,13 +54,25 @@ export class SctpSocket implements Socket {
     const tsn = this.#nextTsn;
     const sequence = this.#sequence++;
     this.#nextTsn = (tsn + 1) >>> 0;
-    const data: SctpChunk = { kind: "data", flags: 3, tsn, stream: 0, sequence, payloadProtocol: 0, data: message };
+    const data: SctpChunk = {
+      kind: "data",
+      flags: 3,
+      tsn,
+      stream: 0,
+      sequence,
+      payloadProtocol: 0,
+      data: message,
+    };
     this.#reliably(() => this.#emit(this.#peerTag, [data]), dataDelayNs, dataRetries);
   }
 
   close(): void {
     if (this.state !== "open") return;
-    this.#reliably(() => this.#emit(this.#peerTag, [{ kind: "shutdown", cumulativeTsn: this.#peerTsn }]), dataDelayNs, dataRetries);
+    this.#reliably(
+      () => this.#emit(this.#peerTag, [{ kind: "shutdown", cumulativeTsn: this.#peerTsn }]),
+      dataDelayNs,
+      dataRetries,
+    );
   }
 
   abort(): void {
@@ -74,7 +97,8 @@ export class SctpSocket implements Socket {
       return;
     }
     if (chunk.kind === "abort") {
-      if (tag === this.#ownTag || (chunk.reflected && tag === this.#peerTag)) this.#end(this.state === "connecting" ? "refused" : "reset");
+      if (tag === this.#ownTag || (chunk.reflected && tag === this.#peerTag))
+        this.#end(this.state === "connecting" ? "refused" : "reset");
       return;
     }
     if (chunk.kind === "cookie-echo" && this.#isServer) {
@@ -94,10 +118,12 @@ export class SctpSocket implements Socket {
           this.#peerTsn = chunk.tsn;
           this.received++;
         }
-        this.#emit(this.#peerTag, [{ kind: "sack", cumulativeTsn: this.#peerTsn, advertisedWindow: 106_496, gaps: [], duplicates: [] }]);
+        this.#emit(this.#peerTag, [
+          { kind: "sack", cumulativeTsn: this.#peerTsn, advertisedWindow: 106_496, gaps: [], duplicates: [] },
+        ]);
         break;
       case "sack":
-        if (((chunk.cumulativeTsn + 1) >>> 0) === this.#nextTsn) this.#timer.stop();
+        if ((chunk.cumulativeTsn + 1) >>> 0 === this.#nextTsn) this.#timer.stop();
         break;
       case "shutdown":
         this.#reliably(() => this.#emit(this.#peerTag, [{ kind: "shutdown-ack" }]), dataDelayNs, dataRetries);
@@ -140,7 +166,11 @@ export class SctpSocket implements Socket {
     if (cookie === undefined) return;
     this.#peerTag = chunk.initiateTag;
     this.#peerTsn = (chunk.initialTsn - 1) >>> 0;
-    this.#reliably(() => this.#emit(this.#peerTag, [{ kind: "cookie-echo", cookie }]), initDelayNs, initRetries);
+    this.#reliably(
+      () => this.#emit(this.#peerTag, [{ kind: "cookie-echo", cookie }]),
+      initDelayNs,
+      initRetries,
+    );
   }
 
   #open(): void {

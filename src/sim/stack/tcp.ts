@@ -4,8 +4,15 @@
  * 1 s and doubling, data after 200 ms and doubling).
  */
 import { tcp } from "../../packet/index.ts";
-import { parseTcp, type TcpRepr, TcpFlag } from "../../wire/index.ts";
-import { message, RetransmitTimer, type Socket, type SocketContext, type SocketEnds, type SocketState } from "./socket.ts";
+import { parseTcp, TcpFlag, type TcpRepr } from "../../wire/index.ts";
+import {
+  message,
+  RetransmitTimer,
+  type Socket,
+  type SocketContext,
+  type SocketEnds,
+  type SocketState,
+} from "./socket.ts";
 
 const synDelayNs = 1e9;
 const synRetries = 6;
@@ -35,14 +42,22 @@ export class TcpSocket implements Socket {
   connect(): void {
     const seq = this.#next;
     this.#next = (seq + 1) >>> 0;
-    this.#reliably(() => this.#emit(TcpFlag.syn, seq, 0, [{ kind: "mss", bytes: 1460 }]), synDelayNs, synRetries);
+    this.#reliably(
+      () => this.#emit(TcpFlag.syn, seq, 0, [{ kind: "mss", bytes: 1460 }]),
+      synDelayNs,
+      synRetries,
+    );
   }
 
   send(): void {
     if (this.state !== "open") return;
     const seq = this.#next;
     this.#next = (seq + message.length) >>> 0;
-    this.#reliably(() => this.#emit(TcpFlag.ack | TcpFlag.psh, seq, this.#expected, [], message), dataDelayNs, dataRetries);
+    this.#reliably(
+      () => this.#emit(TcpFlag.ack | TcpFlag.psh, seq, this.#expected, [], message),
+      dataDelayNs,
+      dataRetries,
+    );
   }
 
   close(): void {
@@ -50,7 +65,11 @@ export class TcpSocket implements Socket {
     this.#finSent = true;
     const seq = this.#next;
     this.#next = (seq + 1) >>> 0;
-    this.#reliably(() => this.#emit(TcpFlag.ack | TcpFlag.fin, seq, this.#expected), dataDelayNs, dataRetries);
+    this.#reliably(
+      () => this.#emit(TcpFlag.ack | TcpFlag.fin, seq, this.#expected),
+      dataDelayNs,
+      dataRetries,
+    );
   }
 
   abort(): void {
@@ -90,7 +109,11 @@ export class TcpSocket implements Socket {
       this.#expected = (segment.seq + 1) >>> 0;
       const seq = this.#unacknowledged;
       this.#next = (seq + 1) >>> 0;
-      this.#reliably(() => this.#emit(syn | ack, seq, this.#expected, [{ kind: "mss", bytes: 1460 }]), synDelayNs, synRetries - 1);
+      this.#reliably(
+        () => this.#emit(syn | ack, seq, this.#expected, [{ kind: "mss", bytes: 1460 }]),
+        synDelayNs,
+        synRetries - 1,
+      );
     } else if (this.#isServer && flags === ack && segment.ack === this.#next) {
       this.#open();
       this.#context.onAccepted?.();
@@ -137,9 +160,27 @@ export class TcpSocket implements Socket {
     this.state = state;
   }
 
-  #emit(flags: number, seq: number, acknowledged: number, options: Parameters<typeof tcp>[0]["options"] = [], payload?: Uint8Array): void {
+  #emit(
+    flags: number,
+    seq: number,
+    acknowledged: number,
+    options: Parameters<typeof tcp>[0]["options"] = [],
+    payload?: Uint8Array,
+  ): void {
     const { src, dst, sport, dport } = this.#context;
-    this.#context.transmit(tcp({ src, dst, sport, dport, flags, seq, ack: acknowledged, options, ...(payload ? { payload } : {}) }));
+    this.#context.transmit(
+      tcp({
+        src,
+        dst,
+        sport,
+        dport,
+        flags,
+        seq,
+        ack: acknowledged,
+        options,
+        ...(payload ? { payload } : {}),
+      }),
+    );
   }
 }
 

@@ -109,7 +109,7 @@ describe("iptables-save text", () => {
       "rules.txt:3:25: option --ctproto is not supported (after -m conntrack)",
       "rules.txt:4:37: option --return-nomatch is not supported (after -m set)",
       "rules.txt:5:15: neither a supported target nor a chain of this table: NFLOG",
-      "rules.txt:6:31: --mode nth is not supported",
+      "rules.txt:6:32: --mode nth is not supported",
     ]);
   });
 
@@ -124,6 +124,9 @@ describe("iptables-save text", () => {
     ["-A FORWARD -s fd00::/8", "not an IPv4"],
     ["-A FORWARD -s 10.0.0.1,10.0.0.2", "not a list"],
     ["-A FORWARD -s 10.0.0.1 -s 10.0.0.2", "one -s"],
+    ["-A FORWARD -m statistic ! --mode random --probability 1", "cannot be negated"],
+    ["-A FORWARD -p tcp -m tcp --dport 1 --dport 2", "given twice"],
+    ["-A FORWARD -m state --state DNAT", "no such connection state"],
     ["-A FORWARD ! -j DROP", "cannot be negated"],
     ["-A FORWARD -j DROP -j ACCEPT", "one target"],
     ["-A FORWARD -j REJECT --reject-with tcp-reset", "needs -p tcp"],
