@@ -20,6 +20,7 @@ import {
   applyNat,
   Conntrack,
   type ConntrackOptions,
+  CtStatus,
   type NatChoice,
   rowDirection,
   setupNat,
@@ -271,15 +272,14 @@ export class IptablesDatapath implements Datapath {
   ): void {
     const entry = this.conntrack.entryOf(batch, row);
     if (entry === undefined) return;
-    const isDone = stage.manip === "src" ? entry.srcNatDone : entry.dstNatDone;
+    const done = stage.manip === "src" ? CtStatus.srcNatDone : CtStatus.dstNatDone;
     if (
-      !isDone &&
-      !entry.confirmed &&
+      !(entry.status & (done | CtStatus.confirmed)) &&
       batch.state.ctState[row] === CtState.new &&
       rowDirection(batch, row) === 0
     ) {
       const choice = this.#natChoice(family, stage, batch, row, out, observer);
-      if (!setupNat(this.conntrack, entry, stage.manip, choice, this.#context.random)) {
+      if (choice === "none" || !setupNat(this.conntrack, entry, stage.manip, choice, this.#context.random)) {
         out.verdict[row] = Verdict.drop;
         return;
       }
@@ -294,7 +294,7 @@ export class IptablesDatapath implements Datapath {
     row: number,
     out: HookResults,
     observer: FilterObserver | undefined,
-  ): NatChoice | undefined {
+  ): NatChoice | "none" | undefined {
     const chain = family.chains.get(stage)!;
     if (chain < 0) return undefined;
     const decision = this.#decision;
@@ -304,18 +304,26 @@ export class IptablesDatapath implements Datapath {
     const target = family.linked.natTargets[decision.detail]!;
     if (target.kind === "MASQUERADE") {
       const own = this.#ownAddress(batch, row);
+      if (own === undefined) return "none"; // no address to use: the kernel drops
+      const randomFully = target.randomFully ?? false;
       return {
         manip: "src",
-        words: own?.words,
+        min: own.words,
+        max: own.words,
         ports: target.ports,
-        randomly: target.randomFully ?? false,
+        randomly: false,
+        randomFully,
+        persistent: false,
       };
     }
     return {
       manip: target.kind === "DNAT" ? "dst" : "src",
-      words: target.to.min.words,
+      min: target.to.min.words,
+      max: target.to.max.words,
       ports: target.to.ports,
-      randomly: target.kind === "SNAT" && (target.randomFully ?? false),
+      randomly: false,
+      randomFully: target.kind === "SNAT" && (target.randomFully ?? false),
+      persistent: false,
     };
   }
 
@@ -329,9 +337,9 @@ export class IptablesDatapath implements Datapath {
 
   #ctBits(batch: PacketBatch, row: number): number {
     let bits = ctStateBits[batch.state.ctState[row]!]!;
-    const entry = this.conntrack.entryOf(batch, row);
-    if (entry?.srcNat) bits |= CtStateBit.SNAT;
-    if (entry?.dstNat) bits |= CtStateBit.DNAT;
+    const status = this.conntrack.entryOf(batch, row)?.status ?? 0;
+    if (status & CtStatus.srcNat) bits |= CtStateBit.SNAT;
+    if (status & CtStatus.dstNat) bits |= CtStateBit.DNAT;
     return bits;
   }
 

@@ -38,23 +38,37 @@ export interface ConntrackOptions {
 
 export const conntrackDefaults: ConntrackOptions = { tcpLoose: true, tcpBeLiberal: false, checksum: true };
 
+/** Bits of an entry's status, numbered as the kernel's (include/uapi/linux/netfilter/nf_conntrack_common.h). */
+export const CtStatus = {
+  expected: 1,
+  seenReply: 2,
+  /** Never dropped early when the table is full. */
+  assured: 4,
+  confirmed: 8,
+  srcNat: 16,
+  dstNat: 32,
+  /** Translation of a side was decided, perhaps to leave it alone. */
+  srcNatDone: 128,
+  dstNatDone: 256,
+} as const;
+
 export interface CtEntry {
   readonly id: number;
   readonly protocol: number;
   readonly family: number;
-  /** Tuples of both directions; the reply tuple changes when NAT is set up. */
+  readonly zone: number;
+  /** Tuples of both directions (original, reply); the reply tuple changes when NAT is set up. */
   readonly tuples: readonly [Tuple, Tuple];
-  seenReply: boolean;
-  confirmed: boolean;
+  /** Bits of `CtStatus`. */
+  status: number;
+  /** The connection mark (CONNMARK). */
+  mark: number;
   expiresNs: number;
+  /** Packets and bytes (from the network header on) by direction, original first. */
+  readonly packets: [number, number];
+  readonly bytes: [number, number];
   readonly tcp: TcpTrack | undefined;
   readonly sctp: SctpTrack | undefined;
-  mark: number;
-  /** NAT of the source / destination address was decided (perhaps to leave it alone). */
-  srcNatDone: boolean;
-  dstNatDone: boolean;
-  srcNat: boolean;
-  dstNat: boolean;
 }
 
 const secondNs = 1_000_000_000;
@@ -99,7 +113,8 @@ export class Conntrack {
   list(): readonly CtEntry[] {
     const now = this.#nowNs();
     return this.#entries.filter(
-      (entry): entry is CtEntry => entry?.confirmed === true && entry.expiresNs > now,
+      (entry): entry is CtEntry =>
+        entry !== undefined && (entry.status & CtStatus.confirmed) !== 0 && entry.expiresNs > now,
     );
   }
 
@@ -143,7 +158,7 @@ export class Conntrack {
   /** Called where a packet leaves the stack: an entry of its own enters the table. */
   confirm(batch: PacketBatch, row: number): void {
     const entry = this.entryOf(batch, row);
-    if (entry === undefined || entry.confirmed) return;
+    if (entry === undefined || entry.status & CtStatus.confirmed) return;
     const rival = this.#liveRef(entry.tuples[0]);
     if (rival >= 0 && rival >>> 1 !== entry.id) {
       // An equal packet of the same batch was confirmed first: this one joins its connection.
@@ -152,7 +167,7 @@ export class Conntrack {
       batch.state.ctEntry[row] = ((rival >>> 1) + 1) | (rival & 1 ? replyBit : 0);
       return;
     }
-    entry.confirmed = true;
+    entry.status |= CtStatus.confirmed;
     this.#table.set(entry.tuples[0], entry.id * 2);
     this.#table.set(entry.tuples[1], entry.id * 2 + 1);
   }
@@ -166,7 +181,7 @@ export class Conntrack {
   /** Forgets unconfirmed entries of rows that were dropped. */
   release(batch: PacketBatch, row: number): void {
     const entry = this.entryOf(batch, row);
-    if (entry === undefined || entry.confirmed) return;
+    if (entry === undefined || entry.status & CtStatus.confirmed) return;
     this.#entries[entry.id] = undefined;
     this.#free.push(entry.id);
     batch.state.ctEntry[row] = 0;
@@ -209,16 +224,14 @@ export class Conntrack {
       protocol,
       family: batch.family[row]!,
       tuples: [this.#tuple.slice(), this.#inverse.slice()],
-      seenReply: false,
-      confirmed: false,
+      zone: batch.state.ctZone[row]!,
+      status: 0,
+      mark: 0,
       expiresNs: 0,
+      packets: [1, 0],
+      bytes: [batch.size[row]!, 0],
       tcp,
       sctp,
-      mark: 0,
-      srcNatDone: false,
-      dstNatDone: false,
-      srcNat: false,
-      dstNat: false,
     };
     this.#entries[id] = entry;
     this.#refresh(entry);
@@ -238,18 +251,29 @@ export class Conntrack {
       ctState[row] = CtState.invalid;
       return;
     }
-    if (direction === 1) entry.seenReply = true;
+    if (direction === 1) entry.status |= CtStatus.seenReply;
+    if (entry.tcp?.isAssured) entry.status |= CtStatus.assured;
+    entry.packets[direction]++;
+    entry.bytes[direction] += batch.size[row]!;
     if (answer === "kill") entry.expiresNs = this.#nowNs();
     else if (answer === "track") this.#refresh(entry);
     ctEntry[row] = ((entry.id + 1) | (direction === 1 ? replyBit : 0)) >>> 0;
-    ctState[row] = direction === 1 || entry.seenReply ? CtState.established : CtState.new;
+    ctState[row] = direction === 1 || entry.status & CtStatus.seenReply ? CtState.established : CtState.new;
   }
 
   #followTransport(batch: PacketBatch, row: number, entry: CtEntry, direction: 0 | 1): TcpAnswer {
     const end = packetEnd(batch, row);
     const { tcp, sctp } = entry;
     if (tcp !== undefined)
-      return followTcp(tcp, direction, batch, row, end, entry.seenReply, this.options.tcpBeLiberal);
+      return followTcp(
+        tcp,
+        direction,
+        batch,
+        row,
+        end,
+        (entry.status & CtStatus.seenReply) !== 0,
+        this.options.tcpBeLiberal,
+      );
     return sctp === undefined ? "track" : trackSctp(sctp, direction, batch, row, end);
   }
 
@@ -322,7 +346,7 @@ function timeoutSeconds(entry: CtEntry): number {
   if (entry.sctp !== undefined) return sctpTimeoutSeconds[entry.sctp.state] ?? 10;
   switch (entry.protocol) {
     case IpProtocol.udp:
-      return entry.seenReply ? udpStreamTimeoutSeconds : udpTimeoutSeconds;
+      return entry.status & CtStatus.seenReply ? udpStreamTimeoutSeconds : udpTimeoutSeconds;
     case IpProtocol.icmp:
     case IpProtocol.icmpv6:
       return icmpTimeoutSeconds;
@@ -339,7 +363,7 @@ export function describeEntryState(entry: CtEntry): string {
     "NONE CLOSED COOKIE_WAIT COOKIE_ECHOED ESTABLISHED SHUTDOWN_SENT SHUTDOWN_RECD SHUTDOWN_ACK_SENT HEARTBEAT_SENT";
   if (entry.tcp !== undefined) return tcpNames.split(" ")[entry.tcp.state] ?? "";
   if (entry.sctp !== undefined) return sctpNames.split(" ")[entry.sctp.state] ?? "";
-  return entry.seenReply ? "" : "[UNREPLIED]";
+  return entry.status & CtStatus.seenReply ? "" : "[UNREPLIED]";
 }
 
 /**

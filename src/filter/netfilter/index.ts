@@ -2,6 +2,7 @@ export {
   Conntrack,
   type ConntrackOptions,
   type CtEntry,
+  CtStatus,
   conntrackDefaults,
   describeEntryState,
   rowDirection,

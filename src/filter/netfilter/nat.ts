@@ -13,18 +13,27 @@ import {
   setPort,
 } from "../../packet/index.ts";
 import { IpProtocol } from "../../wire/index.ts";
-import { type Conntrack, type CtEntry, rowDirection } from "./conntrack.ts";
+import { type Conntrack, type CtEntry, CtStatus, rowDirection } from "./conntrack.ts";
 import { invertTuple, type Tuple, tupleWords } from "./tuples.ts";
 
 export type Manip = "src" | "dst";
 
-/** A translation that a rule asked for. Address words: one for IPv4, four for IPv6. */
+/**
+ * A translation that a rule asked for (the kernel's nf_nat_range2). Address words: one for IPv4, four for IPv6; both
+ * ends inclusive, `undefined` keeps the address.
+ */
 export interface NatChoice {
   readonly manip: Manip;
-  readonly words: readonly number[] | undefined;
-  /** Inclusive; `undefined` keeps the port where possible. */
+  readonly min: readonly number[] | undefined;
+  readonly max: readonly number[] | undefined;
+  /** Ports (of ICMP: identifiers), both inclusive; `undefined` keeps the port where it is free. */
   readonly ports: readonly [number, number] | undefined;
+  /** `--random`: the port is drawn even where the packet's own is free. */
   readonly randomly: boolean;
+  /** `--random-fully`: drawn anew for every connection. */
+  readonly randomFully: boolean;
+  /** `--persistent`: the address of a range depends on the client alone. */
+  readonly persistent: boolean;
 }
 
 /**
@@ -38,18 +47,15 @@ export function setupNat(
   choice: NatChoice | undefined,
   random: Prng,
 ): boolean {
-  if (manip === "src") entry.srcNatDone = true;
-  else entry.dstNatDone = true;
-  if (choice !== undefined && choice.words === undefined) return false; // masquerade without an address to use
+  entry.status |= manip === "src" ? CtStatus.srcNatDone : CtStatus.dstNatDone;
   const wanted: Tuple = new Uint32Array(tupleWords);
   invertTuple(entry.tuples[1], wanted); // what the packet looks like after the translations so far
   const before = wanted.slice();
-  if (choice?.words !== undefined) wanted.set(choice.words, manip === "src" ? 0 : 4);
+  if (choice?.min !== undefined) wanted.set(choice.min, manip === "src" ? 0 : 4);
   if (!choosePort(conntrack, entry, wanted, manip, choice, random)) return false;
   if (wanted.every((word, i) => word === before[i])) return true;
   invertTuple(wanted, entry.tuples[1]);
-  if (manip === "src") entry.srcNat = true;
-  else entry.dstNat = true;
+  entry.status |= manip === "src" ? CtStatus.srcNat : CtStatus.dstNat;
   return true;
 }
 
@@ -62,6 +68,7 @@ function choosePort(
   random: Prng,
 ): boolean {
   const isSrc = manip === "src";
+  const isRandom = choice !== undefined && (choice.randomly || choice.randomFully);
   const reply: Tuple = new Uint32Array(tupleWords);
   const isFree = (): boolean => {
     invertTuple(wanted, reply);
@@ -79,10 +86,10 @@ function choosePort(
     return true;
   }
   const inRange = choice?.ports === undefined || (current >= low && current <= high);
-  if (inRange && !choice?.randomly && isFree()) return true;
+  if (inRange && !isRandom && isFree()) return true;
   if (!isSrc && choice?.ports === undefined) return true; // a destination port is never changed unasked
   const count = high - low + 1;
-  const start = choice?.randomly || isSrc ? random.below(count) : 0;
+  const start = isRandom || isSrc ? random.below(count) : 0;
   for (let i = 0; i < count; i++) {
     setKey(low + ((start + i) % count));
     if (isFree()) return true;
@@ -102,7 +109,7 @@ function defaultRange(port: number, isSrc: boolean): readonly [number, number] {
 export function applyNat(entry: CtEntry, batch: PacketBatch, row: number, manip: Manip): void {
   const direction = rowDirection(batch, row);
   const touchesSrc = (manip === "src") === (direction === 0);
-  if (!(touchesSrc ? entry.srcNat : entry.dstNat)) return;
+  if (!(entry.status & (touchesSrc ? CtStatus.srcNat : CtStatus.dstNat))) return;
   const answering = entry.tuples[direction === 0 ? 1 : 0];
   invertTuple(answering, target);
   if (batch.state.ctState[row] === CtState.related) {
