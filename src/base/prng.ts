@@ -10,6 +10,8 @@ export interface Prng {
   nextU32(): number;
   /** Uniform integer in `0 .. below-1`; `below` in 1 .. 2^32. */
   below(below: number): number;
+  /** True with probability `wins / of`: a decision that an explorer of outcomes branches on (choices.ts). */
+  chance(wins: number, of: number): boolean;
   /** Uniform in [0, 1). */
   unit(): number;
   pick<T>(items: readonly T[]): T;
@@ -51,6 +53,7 @@ export function createPrng(seed: number): Prng {
         if (value < limit) return value % below;
       }
     },
+    chance: (wins, of) => prng.below(of) < wins,
     unit: () => nextU32() / 0x1_0000_0000,
     pick(items) {
       assert(items.length > 0, "pick from an empty list");

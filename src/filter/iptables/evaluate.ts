@@ -226,7 +226,7 @@ function matchRule(
         at += 3;
         break;
       case Op.statistic:
-        holds = node.random.nextU32() >>> 1 < code[at + 1]! >>> 0;
+        holds = node.random.chance(code[at + 1]! >>> 0, 0x8000_0000);
         at += 2;
         break;
       default:
