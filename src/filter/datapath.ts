@@ -63,26 +63,48 @@ export type ApplyResult =
   | { readonly ok: true }
   | { readonly ok: false; readonly errno: string; readonly line?: number; readonly message: string };
 
+/** An address as an interface carries it: the host's own bits, and the length of its subnet's prefix. */
+export interface InterfaceAddress extends Ip {
+  /** 0..32 or 0..128; 32 and 128 where no subnet is known. */
+  readonly prefix: number;
+}
+
 export interface NodeInterface {
   /** Number on this node, from 1. */
   readonly index: number;
   readonly name: string;
+  /** In order of precedence: the first of a family is what the node sends from (MASQUERADE). */
+  readonly addresses: readonly InterfaceAddress[];
+  readonly isLoopback: boolean;
 }
 
-/** What tables may ask of the node they run on. */
+/**
+ * What tables may ask of the node they run on: a live view, whose `generation` moves whenever an interface, an address
+ * or a route has come or gone.
+ */
 export interface NodeFacts {
   readonly name: string;
+  readonly generation: number;
   readonly interfaces: readonly NodeInterface[];
-  /** Addresses of the node itself: `addrtype --dst-type LOCAL`. */
+  /** Every address that the node takes for itself, 127.0.0.0/8 and ::1 apart: `addrtype --dst-type LOCAL`. */
   readonly localAddresses: readonly Ip[];
+  /** Number of the interface that the main routing table names for an address, local addresses apart; 0 = no route. */
+  routeTo(ip: Ip): number;
 }
+
+/** The two homes of iptables rules in the kernel; they answer differently about a few malformed packets. */
+export type IptablesBackend = "legacy" | "nft";
 
 /** Clock, randomness and the node, handed to `link()`: a datapath takes nothing else from its surroundings. */
 export interface LinkContext {
   readonly facts: NodeFacts;
   /** Virtual nanoseconds, never decreasing. */
   nowNs(): number;
+  /** Unix time, in seconds, of the virtual instant 0: what `-m time` reads. Default: 0. */
+  readonly epochS?: number;
   readonly random: Prng;
+  /** Default: nft, as on AKS nodes. */
+  readonly iptablesBackend?: IptablesBackend;
 }
 
 /** One thing that a rule index stands for, for traces. */

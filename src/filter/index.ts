@@ -5,6 +5,8 @@ export {
   Hook,
   type HookResults,
   hookName,
+  type InterfaceAddress,
+  type IptablesBackend,
   type LinkContext,
   type NodeFacts,
   type NodeInterface,

@@ -7,7 +7,7 @@ import { createPrng, hashText } from "../base/index.ts";
 import { createHookResults, type Datapath, Hook } from "../filter/index.ts";
 import { buildCluster, type ClusterState, loadObjects, type Pod } from "../k8s/index.ts";
 import { append, CtState, createBatch, decode, type PacketBatch } from "../packet/index.ts";
-import { createEventLoop, firstPacket } from "../sim/index.ts";
+import { firstPacket, Network } from "../sim/index.ts";
 import { compileCluster, linkContext } from "./compose.ts";
 import { type ClusterSize, generateCluster } from "./generate.ts";
 import { linkTables } from "./kinds.ts";
@@ -52,12 +52,17 @@ export function prepareBench(selection: ProductSelection, options: BenchOptions)
   const built = nowMs();
   const compiled = compileCluster(state, selection);
   const compiledAt = nowMs();
-  const spec = createTopology(state).spec.nodes[0];
+  const topology = createTopology(state).spec;
+  const spec = topology.nodes[0];
   const tables = spec === undefined ? undefined : compiled.get(spec.name)?.tables;
   if (spec === undefined || tables === undefined)
     throw new RangeError("a cluster without nodes has nothing to measure");
+  const network = new Network({
+    nodes: [spec],
+    endpoints: topology.endpoints.filter(({ node }) => node === spec.name),
+  });
   const linkStarted = nowMs();
-  const datapath = linkTables(tables, linkContext(spec, createEventLoop(), seed))?.datapath;
+  const datapath = linkTables(tables, linkContext(network.node(spec.name), network.loop, seed))?.datapath;
   if (datapath === undefined) throw new RangeError("the node has no tables");
   const linkedAt = nowMs();
   const chains = Object.values(tables.iptables?.v4.tables ?? {}).flatMap((table) => table.chains);

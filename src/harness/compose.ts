@@ -7,7 +7,7 @@ import type { CompiledNode, Diagnostic, NodeTables } from "../engine/index.ts";
 import { platformTables } from "../engine/platform/index.ts";
 import type { Datapath, LinkContext } from "../filter/index.ts";
 import type { ClusterState, Node } from "../k8s/index.ts";
-import { type EventLoop, Network, type NetworkOptions, type NodeSpec } from "../sim/index.ts";
+import { type EventLoop, Network, type NetworkOptions, type NodeStack } from "../sim/index.ts";
 import { linkTables } from "./kinds.ts";
 import { engineFor, type ProductSelection } from "./selection.ts";
 import { createTopology, type Topology } from "./topology.ts";
@@ -61,17 +61,18 @@ export function emulate(
     if (node === undefined) continue;
     for (const diagnostic of node.diagnostics)
       diagnostics.set(`${diagnostic.code} ${diagnostic.policy ?? ""} ${diagnostic.message}`, diagnostic);
-    const linked = linkTables(node.tables, linkContext(spec, network.loop, options.seed));
+    const linked = linkTables(node.tables, linkContext(network.node(spec.name), network.loop, options.seed));
     network.setDatapath(spec.name, linked?.datapath);
     if (linked !== undefined) datapaths.set(spec.name, linked.datapath);
   }
   return { state, selection, network, topology, datapaths, diagnostics: [...diagnostics.values()] };
 }
 
-export function linkContext(spec: NodeSpec, loop: EventLoop, seed: number): LinkContext {
+/** The node's own stack is what its tables ask for interfaces, addresses and routes, as they are at that time. */
+export function linkContext(node: NodeStack, loop: EventLoop, seed: number): LinkContext {
   return {
-    facts: { name: spec.name, interfaces: spec.interfaces, localAddresses: spec.addresses },
+    facts: node,
     nowNs: () => loop.nowNs(),
-    random: createPrng(seed).fork(`node ${spec.name}`),
+    random: createPrng(seed).fork(`node ${node.name}`),
   };
 }

@@ -43,7 +43,7 @@ export class LiveCluster {
       assert(node !== undefined, "the topology was made from this state");
       const linked = linkTables(
         platformTables(state, node),
-        linkContext(spec, this.network.loop, options.seed),
+        linkContext(this.network.node(spec.name), this.network.loop, options.seed),
       );
       this.network.setDatapath(spec.name, linked?.datapath);
       if (linked === undefined) continue;

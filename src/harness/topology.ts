@@ -4,6 +4,7 @@
  * through it.
  */
 import { type Cidr, localMac } from "../addr/index.ts";
+import type { InterfaceAddress } from "../filter/index.ts";
 import {
   type CellEnd,
   type ClusterState,
@@ -20,6 +21,10 @@ const uplinkIndex = 2;
 const bridgeIndex = 3;
 /** Pods' interfaces are numbered from here. */
 const firstPodIndex = 10;
+const loopbackAddresses: readonly InterfaceAddress[] = [
+  { family: 4, words: [0x7f000001], prefix: 8 },
+  { family: 6, words: [0, 0, 0, 1], prefix: 128 },
+];
 
 export interface Topology {
   readonly spec: NetworkSpec;
@@ -43,6 +48,7 @@ export function createTopology(state: ClusterState): Topology {
         name: kubenetBridge,
         mac: localMac(nodeNumber * 0x1_0000 + bridgeIndex),
         link: "pod",
+        addresses: [],
       };
     const key = podKey(pod);
     let index = indices.get(key);
@@ -56,6 +62,7 @@ export function createTopology(state: ClusterState): Topology {
       name: podInterfaceName(state, pod),
       mac: localMac(nodeNumber * 0x1_0000 + index),
       link: "pod",
+      addresses: [],
     };
   };
   const endpoint = (pod: Pod): EndpointSpec => {
@@ -97,8 +104,14 @@ function nodeSpec(node: Node, number: number, podInterfaces: readonly InterfaceS
     os: node.os,
     addresses: node.addresses,
     interfaces: [
-      { index: loopbackIndex, name: "lo", mac: localMac(0), link: "loopback" },
-      { index: uplinkIndex, name: "eth0", mac: localMac(number * 0x1_0000 + uplinkIndex), link: "fabric" },
+      { index: loopbackIndex, name: "lo", mac: localMac(0), link: "loopback", addresses: loopbackAddresses },
+      {
+        index: uplinkIndex,
+        name: "eth0",
+        mac: localMac(number * 0x1_0000 + uplinkIndex),
+        link: "fabric",
+        addresses: node.addresses.map((ip) => ({ ...ip, prefix: ip.family === 4 ? 32 : 128 })),
+      },
       ...podInterfaces,
     ],
     routes: everywhere.map((net) => ({ net, oif: uplinkIndex })),

@@ -103,12 +103,12 @@ export class Network {
   }
 
   setDatapath(node: string, datapath: Datapath | undefined): void {
-    this.#node(node).datapath = datapath;
+    this.node(node).datapath = datapath;
   }
 
   /** Plugs a pod in. `newInterface` is its host-side interface when the node has none of that number yet. */
   addEndpoint(endpoint: EndpointSpec, newInterface?: InterfaceSpec): void {
-    const node = this.#node(endpoint.node);
+    const node = this.node(endpoint.node);
     if (newInterface !== undefined) node.addInterface(newInterface);
     this.#endpoints.set(endpoint.id, endpoint);
     for (const ip of endpoint.ips) {
@@ -124,7 +124,7 @@ export class Network {
     for (const ip of endpoint.ips) {
       if (this.#owners.get(formatIp(ip))?.endpoint !== endpoint) continue; // the address has a new owner
       this.#owners.delete(formatIp(ip));
-      this.#node(endpoint.node).removeHostRoute(ip);
+      this.node(endpoint.node).removeHostRoute(ip);
     }
   }
 
@@ -184,14 +184,14 @@ export class Network {
 
   /** The first hop: out of a pod's namespace, a node's stack, or a host outside. */
   #leave(from: string, bytes: Uint8Array): Hop {
-    if (from.startsWith("node:")) return next(this.#node(from.slice(5)), bytes, 0);
+    if (from.startsWith("node:")) return next(this.node(from.slice(5)), bytes, 0);
     if (from.startsWith("ip:")) return this.#overFabric(bytes);
     const endpoint = this.#endpoints.get(from);
     if (endpoint === undefined) return ended("lost", bytes);
     const dst = destinationOf(bytes);
     if (dst === undefined) return ended("malformed", bytes);
     if (endpoint.ips.some((ip) => formatIp(ip) === dst)) return deliveredTo(from, bytes); // its own loopback
-    const node = this.#node(endpoint.node);
+    const node = this.node(endpoint.node);
     this.#report(node, endpoint.interfaceIndex, "in", bytes);
     return next(node, bytes, endpoint.interfaceIndex);
   }
@@ -272,7 +272,8 @@ export class Network {
     this.#tap({ atNs: this.loop.nowNs(), node: node.spec.name, interface: name, direction, bytes });
   }
 
-  #node(name: string): NodeStack {
+  /** @throws when there is no such node. */
+  node(name: string): NodeStack {
     const node = this.nodes.get(name);
     assert(node !== undefined, `no node ${name}`);
     return node;

@@ -5,7 +5,15 @@
  * route, endpoint-In]. Where nothing is attached, packets pass. No engine is known here.
  */
 import { type Cidr, cidrContains, formatIp, type Ip } from "../addr/index.ts";
-import { type Datapath, type FilterObserver, Hook, type HookResults, Verdict } from "../filter/index.ts";
+import {
+  type Datapath,
+  type FilterObserver,
+  Hook,
+  type HookResults,
+  type NodeFacts,
+  type NodeInterface,
+  Verdict,
+} from "../filter/index.ts";
 import {
   append,
   clearBatch,
@@ -77,7 +85,7 @@ export interface HookWatcher {
 }
 
 /** A node of the running network. */
-export class NodeStack {
+export class NodeStack implements NodeFacts {
   readonly spec: NodeSpec;
   datapath: Datapath | undefined;
   /** Scratch space of one walk: a batch of one row and the hooks' results. */
@@ -86,6 +94,8 @@ export class NodeStack {
   readonly #hostRoutes = new Map<string, number>();
   #routes: RouteSpec[] = [];
   #interfaces = new Map<number, InterfaceSpec>();
+  #facts: readonly NodeInterface[] | undefined;
+  generation = 0;
   readonly #local: ReadonlySet<string>;
 
   constructor(spec: NodeSpec, batch: PacketBatch, results: HookResults) {
@@ -97,15 +107,36 @@ export class NodeStack {
     for (const one of spec.routes) this.addRoute(one.net, one.oif);
   }
 
+  get name(): string {
+    return this.spec.name;
+  }
+
+  get localAddresses(): readonly Ip[] {
+    return this.spec.addresses;
+  }
+
+  get interfaces(): readonly NodeInterface[] {
+    this.#facts ??= [...this.#interfaces.values()].map((one) => ({
+      index: one.index,
+      name: one.name,
+      addresses: one.addresses,
+      isLoopback: one.link === "loopback",
+    }));
+    return this.#facts;
+  }
+
   interfaceOf(index: number): InterfaceSpec | undefined {
     return this.#interfaces.get(index);
   }
 
   addInterface(spec: InterfaceSpec): void {
     this.#interfaces.set(spec.index, spec);
+    this.#facts = undefined;
+    this.generation++;
   }
 
   addRoute(net: Cidr, oif: number): void {
+    this.generation++;
     if (net.prefix === (net.family === 4 ? 32 : 128)) {
       this.#hostRoutes.set(formatIp(net), oif);
       return;
@@ -116,6 +147,7 @@ export class NodeStack {
 
   removeHostRoute(ip: Ip): void {
     this.#hostRoutes.delete(formatIp(ip));
+    this.generation++;
   }
 
   isLocal(ip: Ip): boolean {

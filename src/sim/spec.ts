@@ -1,5 +1,6 @@
 /** The network as data: nodes with interfaces and routes, and the pods that hang on them. */
 import type { Cidr, Ip, Mac } from "../addr/index.ts";
+import type { InterfaceAddress } from "../filter/index.ts";
 
 export interface InterfaceSpec {
   /** From 1, unique on the node. */
@@ -8,6 +9,8 @@ export interface InterfaceSpec {
   readonly mac: Mac;
   /** Where its other end is: the node's own stack, the virtual network, or pods. */
   readonly link: "loopback" | "fabric" | "pod";
+  /** In order of precedence. The node's own `addresses` are the ones that it takes for itself. */
+  readonly addresses: readonly InterfaceAddress[];
 }
 
 export interface RouteSpec {

@@ -30,13 +30,23 @@ export function linkContext(clock: Clock = { ns: 0 }, seed = 1): LinkContext {
   return {
     facts: {
       name: "node-1",
+      generation: 0,
       interfaces: [
-        { index: 1, name: "lo" },
-        { index: 2, name: "eth0" },
-        { index: 3, name: "azv1" },
-        { index: 4, name: "azv22" },
+        { index: 1, name: "lo", isLoopback: true, addresses: [{ ...ip("127.0.0.1"), prefix: 8 }] },
+        {
+          index: 2,
+          name: "eth0",
+          isLoopback: false,
+          addresses: [
+            { ...ip(nodeAddress), prefix: 24 },
+            { ...ip("2001:db8::1"), prefix: 64 },
+          ],
+        },
+        { index: 3, name: "azv1", isLoopback: false, addresses: [] },
+        { index: 4, name: "azv22", isLoopback: false, addresses: [] },
       ],
       localAddresses: [ip(nodeAddress), ip("2001:db8::1")],
+      routeTo: () => 2,
     },
     nowNs: () => clock.ns,
     random: createPrng(seed),

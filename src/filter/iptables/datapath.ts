@@ -83,6 +83,7 @@ interface FamilyState {
   /** Chain numbers by hook and stage; -1 where the table is absent. */
   chains: Map<Stage, number>;
   setGeneration: number;
+  nodeGeneration: number;
 }
 
 export class IptablesDatapath implements Datapath {
@@ -199,11 +200,16 @@ export class IptablesDatapath implements Datapath {
     return { linked: this.#family(family).linked, local: index % familyStride };
   }
 
-  /** The linked state of a family, made again after rules or sets have changed. */
+  /** The linked state of a family, made again after rules, sets or the node's interfaces have changed. */
   #family(family: 4 | 6): FamilyState {
     const state = this.#families[family];
     const ruleset = this.#rulesets[family];
-    if (state?.linked.ruleset === ruleset && state.setGeneration === this.#sets.generation) return state;
+    if (
+      state?.linked.ruleset === ruleset &&
+      state.setGeneration === this.#sets.generation &&
+      state.nodeGeneration === this.#context.facts.generation
+    )
+      return state;
     const linked = linkRuleset(ruleset);
     const chains = new Map<Stage, number>();
     for (const sequence of Object.values(stages))
@@ -215,6 +221,7 @@ export class IptablesDatapath implements Datapath {
       chains,
       atRun: this.#atRun(linked),
       setGeneration: this.#sets.generation,
+      nodeGeneration: this.#context.facts.generation,
     };
     this.#families[family] = made;
     return made;
