@@ -58,6 +58,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   capture: ["base", "addr", "wire"],
   k8s: ["base", "addr"],
   filter: ["base", "addr", "wire", "packet"],
+  "filter/bpf": ["base", "addr", "wire", "packet", "filter"],
   "filter/ipset": ["base", "addr", "wire", "packet", "filter"],
   "filter/netfilter": ["base", "addr", "wire", "packet", "filter"],
   "filter/iptables": ["base", "addr", "wire", "packet", "filter", "filter/ipset", "filter/netfilter"],
