@@ -1,5 +1,7 @@
 import { defineConfig } from "vitest/config";
 
+const reportFile = process.env["PODWIRE_REPORT"];
+
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
@@ -7,5 +9,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     pool: "threads",
     maxWorkers: 2,
+    // PODWIRE_REPORT=FILE writes what ran as JSON too (see .ci/run)
+    reporters: reportFile === undefined ? ["default"] : ["default", ["json", { outputFile: reportFile }]],
   },
 });

@@ -4,14 +4,17 @@
  * the same.
  */
 import { createPrng, hashText } from "../base/index.ts";
-import { createHookResults, type Datapath, Hook } from "../filter/index.ts";
+import { createHookResults, type Datapath, Hook, type HookResults, Verdict } from "../filter/index.ts";
 import { buildCluster, type ClusterState, loadObjects, type Pod } from "../k8s/index.ts";
 import { append, CtState, createBatch, decode, type PacketBatch } from "../packet/index.ts";
 import { firstPacket, Network } from "../sim/index.ts";
 import { compileCluster, linkContext } from "./compose.ts";
 import { type ClusterSize, generateCluster } from "./generate.ts";
 import { linkTables } from "./kinds.ts";
+import { TraceRecorder } from "./recorder.ts";
+import { interleavedRounds, quantile } from "./rounds.ts";
 import type { ProductSelection } from "./selection.ts";
+import { retainedBytes } from "./table-bytes.ts";
 import { createTopology } from "./topology.ts";
 
 /** Of a hundred packets: 80 TCP, 15 UDP, 5 SCTP. */
@@ -28,6 +31,9 @@ export interface BenchSetup {
   readonly batch: PacketBatch;
   readonly rules: number;
   readonly setEntries: number;
+  /** Tables of the measured node, and of all nodes with shared parts counted once (see `retainedBytes`). */
+  readonly tableBytes: number;
+  readonly allTablesBytes: number;
   readonly sizes: ClusterSize;
   /** Milliseconds: objects to cluster, cluster to tables of all nodes, tables of one node to a datapath. */
   readonly buildMs: number;
@@ -78,6 +84,8 @@ export function prepareBench(selection: ProductSelection, options: BenchOptions)
     batch: randomPackets(state, seed, options.packets ?? 1024),
     rules: chains.reduce((sum, chain) => sum + chain.rules.length, 0),
     setEntries: [...(tables.iptables?.sets.values() ?? [])].reduce((sum, set) => sum + set.entries.length, 0),
+    tableBytes: retainedBytes(tables),
+    allTablesBytes: retainedBytes([...compiled.values()].map((node) => node.tables)),
     sizes,
     buildMs: built - started,
     compileMs: compiledAt - built,
@@ -111,60 +119,81 @@ function address(pod: Pod): Pod["ips"][number] {
   return ip;
 }
 
-/** Judges the whole batch once at FORWARD, as packets of the given connection state. */
-export function walkBatch(
+/** What is measured: first packets of connections, packets of known ones, first packets with a trace recorder. */
+export const benchCases = ["new", "established", "traced"] as const;
+export type BenchCase = (typeof benchCases)[number];
+
+/** Judges the rows once at FORWARD, as packets of the case's connection state. */
+export function walkRows(
   setup: BenchSetup,
-  ctState: number,
-  verdicts: ReturnType<typeof createHookResults>,
+  which: BenchCase,
+  first: number,
+  last: number,
+  results: HookResults,
 ): void {
   const { batch, datapath } = setup;
-  batch.state.mark.fill(0);
-  batch.state.ctState.fill(ctState);
-  datapath.run(Hook.forward, batch, 0, batch.length, verdicts);
-  verdicts.emitted.length = 0;
+  batch.state.mark.fill(0, first, last);
+  batch.state.ctState.fill(which === "established" ? CtState.established : CtState.new, first, last);
+  if (which !== "traced") datapath.run(Hook.forward, batch, first, last, results);
+  else
+    for (let row = first; row < last; row++) {
+      const recorder = new TraceRecorder();
+      const observer = recorder.before("", Hook.forward, datapath, batch, row);
+      datapath.run(Hook.forward, batch, row, row + 1, results, observer);
+      recorder.after("", Hook.forward, results, row);
+    }
+  results.emitted.length = 0;
 }
 
 export interface WalkMeasure {
-  readonly path: "new" | "established";
+  readonly path: "walk" | "walk-traced";
+  readonly connections: "new" | "established";
+  /** The best round. */
   readonly nsPerDecision: number;
   readonly decisionsPerSecond: number;
+  /** Of slices of 16 packets in a pass of their own, in nanoseconds a decision. */
+  readonly p50: number;
+  readonly p99: number;
   readonly accepted: number;
   readonly packets: number;
   /** Of the verdicts: equal for equal profile, sizes and seed. */
   readonly resultHash: string;
 }
 
-/** The best of `rounds` rounds of at least `roundMs` each: the figure that noise can only make worse. */
-export function measureWalk(
+const sliceRows = 16;
+
+/** All cases in interleaved rounds. */
+export function measureWalks(
   setup: BenchSetup,
-  path: "new" | "established",
   nowMs: () => number,
-  rounds = 7,
-  roundMs = 60,
-): WalkMeasure {
-  const verdicts = createHookResults(setup.batch.capacity);
-  const state = path === "new" ? CtState.new : CtState.established;
-  const once = (): void => walkBatch(setup, state, verdicts);
-  once();
-  let best = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < rounds; round++) {
-    const started = nowMs();
-    let passes = 0;
-    let elapsed = 0;
-    while (elapsed < roundMs) {
-      once();
-      passes++;
-      elapsed = nowMs() - started;
+  { rounds = 7, roundMs = 60 }: { readonly rounds?: number; readonly roundMs?: number } = {},
+): readonly WalkMeasure[] {
+  const { batch } = setup;
+  const results = createHookResults(batch.capacity);
+  const measures = interleavedRounds(
+    benchCases.map((which) => () => walkRows(setup, which, 0, batch.length, results)),
+    { rounds, roundMs, nowMs },
+  );
+  return benchCases.map((which, i): WalkMeasure => {
+    const slices: number[] = [];
+    for (let first = 0; first < batch.length; first += sliceRows) {
+      const last = Math.min(first + sliceRows, batch.length);
+      const started = nowMs();
+      walkRows(setup, which, first, last, results);
+      slices.push(((nowMs() - started) * 1e6) / (last - first));
     }
-    best = Math.min(best, elapsed / (passes * setup.batch.length));
-  }
-  const judged = verdicts.verdict.subarray(0, setup.batch.length);
-  return {
-    path,
-    nsPerDecision: best * 1e6,
-    decisionsPerSecond: 1000 / best,
-    accepted: judged.reduce((sum, verdict) => sum + (verdict === 0 ? 1 : 0), 0),
-    packets: setup.batch.length,
-    resultHash: hashText(judged.join("")).toString(16).padStart(8, "0"),
-  };
+    const judged = results.verdict.subarray(0, batch.length);
+    const nsPerDecision = ((measures[i]?.bestMs ?? 0) * 1e6) / batch.length;
+    return {
+      path: which === "traced" ? "walk-traced" : "walk",
+      connections: which === "established" ? "established" : "new",
+      nsPerDecision,
+      decisionsPerSecond: 1e9 / nsPerDecision,
+      p50: quantile(slices, 0.5),
+      p99: quantile(slices, 0.99),
+      accepted: judged.reduce((sum, verdict) => sum + (verdict === Verdict.accept ? 1 : 0), 0),
+      packets: batch.length,
+      resultHash: hashText(judged.join("")).toString(16).padStart(8, "0"),
+    };
+  });
 }

@@ -211,11 +211,15 @@ export interface EnginesDocument extends Document {
 export interface BenchResultDocument {
   readonly engine: string;
   readonly engineVersion: string;
-  readonly path: "walk";
+  /** The step-faithful walk, or the same with a trace recorder. */
+  readonly path: "walk" | "walk-traced";
   /** What the packets are: first packets of connections, or packets of known ones. */
   readonly connections: "new" | "established";
   readonly nsPerDecision: number;
   readonly decisionsPerSecond: number;
+  /** Nanoseconds a decision, of slices of 16 packets. */
+  readonly p50: number;
+  readonly p99: number;
   readonly packets: number;
   readonly accepted: number;
   readonly resultHash: string;
@@ -224,6 +228,9 @@ export interface BenchResultDocument {
   readonly buildMs: number;
   readonly compileMs: number;
   readonly linkMs: number;
+  /** Estimated from the data's shape: one node's tables, and all nodes' with shared parts once. */
+  readonly tableBytes: number;
+  readonly allTablesBytes: number;
   readonly rssBytes: number;
 }
 

@@ -1,10 +1,12 @@
 export {
+  type BenchCase,
   type BenchOptions,
   type BenchSetup,
-  measureWalk,
+  benchCases,
+  measureWalks,
   prepareBench,
   type WalkMeasure,
-  walkBatch,
+  walkRows,
 } from "./bench.ts";
 export { type CapturedRun, captureScenario } from "./capture.ts";
 export { type ComposeOptions, compileCluster, type EmulatedCluster, emulate } from "./compose.ts";
@@ -30,6 +32,7 @@ export { type NodeFiles, nodeFiles } from "./node-files.ts";
 export { createOriginPlacer, type OriginPlacer } from "./places.ts";
 export { probeConnection } from "./probe.ts";
 export { resolveEnd } from "./resolve-end.ts";
+export { interleavedRounds, quantile, type RoundsMeasure, type RoundsOptions } from "./rounds.ts";
 export { type RunOptions, runScenario } from "./run.ts";
 export {
   engineFor,
@@ -40,4 +43,5 @@ export {
   parseSelections,
   type Selection,
 } from "./selection.ts";
+export { retainedBytes } from "./table-bytes.ts";
 export { traceConnection } from "./trace.ts";

@@ -163,13 +163,21 @@ export function* benchText(document: BenchDocument, options: ReportOptions): Ite
   yield `${cluster.profile}: ${thousands(cluster.nodes)} nodes, ${thousands(cluster.pods)} pods, ${thousands(cluster.policies)} policies; seed ${document.seed}\n`;
   yield `${style.dim(`Node ${machine.node}, ${machine.cpu}, ${machine.cores} cores, load ${machine.load.toFixed(1)}; the best of 7 rounds, absolute figures vary with the machine`)}\n`;
   for (const result of document.results) {
-    const { engine, connections, decisionsPerSecond, nsPerDecision, packets, accepted, resultHash } = result;
-    yield `${style.strong(engine)} (${result.engineVersion}), ${connections} connections: ${style.good(`${thousands(Math.round(decisionsPerSecond))} decisions/s`)}, `;
-    yield `${thousands(Math.round(nsPerDecision))} ns each; ${accepted} of ${packets} accepted (hash ${resultHash})\n`;
-    if (connections !== "new") continue;
-    yield `  ${thousands(result.rules)} rules, ${thousands(result.setEntries)} set entries a node; cluster ${result.buildMs.toFixed(0)} ms, `;
-    yield `compile ${result.compileMs.toFixed(0)} ms for all nodes, link ${result.linkMs.toFixed(0)} ms for one\n`;
+    const { engine, path, connections, decisionsPerSecond, nsPerDecision, packets, accepted } = result;
+    if (path === "walk" && connections === "new") {
+      yield `${style.strong(engine)} (${result.engineVersion}): ${thousands(result.rules)} rules and ${thousands(result.setEntries)} set entries a node, `;
+      yield `${mebibytes(result.tableBytes)}, ${mebibytes(result.allTablesBytes)} for all nodes; cluster ${result.buildMs.toFixed(0)} ms, `;
+      yield `compile ${result.compileMs.toFixed(0)} ms for all nodes, link ${result.linkMs.toFixed(0)} ms for one\n`;
+    }
+    const what = path === "walk-traced" ? `${connections} connections, traced` : `${connections} connections`;
+    yield `  ${what.padEnd(27)} ${style.good(`${thousands(Math.round(decisionsPerSecond)).padStart(9)} decisions/s`)}, `;
+    yield `${thousands(Math.round(nsPerDecision))} ns each (p50 ${thousands(Math.round(result.p50))}, p99 ${thousands(Math.round(result.p99))}); `;
+    yield `${accepted} of ${packets} accepted, hash ${result.resultHash}\n`;
   }
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
 export function* benchCsv(document: BenchDocument): Iterable<string> {
@@ -179,10 +187,16 @@ export function* benchCsv(document: BenchDocument): Iterable<string> {
     "connections",
     "decisionsPerSecond",
     "nsPerDecision",
+    "p50",
+    "p99",
+    "buildMs",
     "compileMs",
     "linkMs",
     "rules",
     "setEntries",
+    "tableBytes",
+    "allTablesBytes",
+    "rssBytes",
     "resultHash",
   ]);
   for (const one of document.results)
@@ -192,10 +206,16 @@ export function* benchCsv(document: BenchDocument): Iterable<string> {
       one.connections,
       one.decisionsPerSecond,
       one.nsPerDecision,
+      one.p50,
+      one.p99,
+      one.buildMs,
       one.compileMs,
       one.linkMs,
       one.rules,
       one.setEntries,
+      one.tableBytes,
+      one.allTablesBytes,
+      one.rssBytes,
       one.resultHash,
     ]);
 }

@@ -6,7 +6,7 @@ import {
   type BenchDocument,
   type BenchResultDocument,
   type ClusterSize,
-  measureWalk,
+  measureWalks,
   type ProductSelection,
   parseSelections,
   prepareBench,
@@ -64,27 +64,25 @@ export async function runBench(
   const products = selections.filter((one): one is ProductSelection => one.kind === "product");
   if (products.length === 0) throw usageError("bench needs an engine with tables; the oracle has none");
   for (const [i, selection] of products.entries()) {
-    await progress.update(2 * i, 2 * products.length);
+    if (!(await progress.update(2 * i, 2 * products.length))) break;
     const setup = prepareBench(selection, { profile, sizes, seed, nowMs });
     cluster = setup.sizes;
-    for (const path of ["new", "established"] as const) {
-      await progress.update(2 * i + 1, 2 * products.length);
-      const measure = measureWalk(setup, path, nowMs);
-      const { buildMs, compileMs, linkMs, rules, setEntries } = setup;
+    if (!(await progress.update(2 * i + 1, 2 * products.length))) break;
+    const { buildMs, compileMs, linkMs, rules, setEntries, tableBytes, allTablesBytes } = setup;
+    for (const measure of measureWalks(setup, nowMs))
       results.push({
         engine: selection.label,
         engineVersion: selection.version,
-        path: "walk",
-        connections: path,
+        ...measure,
         buildMs,
         compileMs,
         linkMs,
         rules,
         setEntries,
+        tableBytes,
+        allTablesBytes,
         rssBytes: process.memoryUsage.rss(),
-        ...withoutPath(measure),
       });
-    }
   }
   progress.stop();
   const machine = {
@@ -94,11 +92,4 @@ export async function runBench(
     load: loadavg()[0] ?? 0,
   };
   return { schema: "podwire/bench/v1", version, seed, machine, cluster: { profile, ...cluster }, results };
-}
-
-function withoutPath({
-  path: _,
-  ...rest
-}: ReturnType<typeof measureWalk>): Omit<ReturnType<typeof measureWalk>, "path"> {
-  return rest;
 }

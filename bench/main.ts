@@ -1,0 +1,68 @@
+/**
+ * `npm run bench [-- NAME...] [-- --out DIR]`: each question as a benny suite (JSON with details and an HTML table in
+ * the output folder), and beside it interleaved rounds, whose ratios are the ones to quote: turns of the cases follow
+ * each other in one process, and the best of nine rounds counts.
+ */
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import benny from "benny";
+import { interleavedRounds } from "../src/harness/index.ts";
+import { type Benchmark, type BenchmarkFile, machineLine, nowMs } from "./benchmark.ts";
+import { npmWalk } from "./npm-walk.ts";
+import { sharedTables } from "./shared-tables.ts";
+
+const benchmarks: readonly BenchmarkFile[] = [npmWalk, sharedTables];
+
+const { values, positionals } = parseArgs({
+  options: { out: { type: "string", default: ".bench-results" } },
+  allowPositionals: true,
+});
+const unknown = positionals.filter((name) => !benchmarks.some((one) => one.name === name));
+if (unknown.length > 0) {
+  process.stderr.write(
+    `unknown: ${unknown.join(", ")}; there is ${benchmarks.map((one) => one.name).join(", ")}\n`,
+  );
+  process.exit(2);
+}
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
+
+print(machineLine());
+for (const file of benchmarks) {
+  if (positionals.length > 0 && !positionals.includes(file.name)) continue;
+  print(`\n${file.name}: ${file.question}`);
+  const benchmark = file.prepare("full");
+  print(
+    Object.entries(benchmark.facts)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(", "),
+  );
+  await runSuite(file, benchmark);
+  printRounds(benchmark);
+}
+
+async function runSuite(file: BenchmarkFile, benchmark: Benchmark): Promise<void> {
+  const folder = join(process.cwd(), values.out);
+  const report = { file: file.name, folder, version: null, details: true } as const;
+  await benny.suite(
+    `${file.name}: one call ${benchmark.unit}`,
+    ...benchmark.cases.map((one) => benny.add(one.name, one.run)),
+    benny.cycle(),
+    benny.save({ ...report, format: "json" }),
+    benny.save({ ...report, format: "table.html" }),
+  );
+}
+
+function printRounds({ cases, unit, resultHash }: Benchmark): void {
+  const measures = interleavedRounds(
+    cases.map((one) => one.run),
+    { rounds: 9, roundMs: 100, nowMs },
+  );
+  const base = measures[0]?.bestMs ?? 1;
+  print(`interleaved, best (median) of 9 rounds; one call ${unit}:`);
+  for (const [i, { bestMs, medianMs }] of measures.entries())
+    print(
+      `  ${(cases[i]?.name ?? "").padEnd(14)} ${bestMs.toFixed(3)} ms (${medianMs.toFixed(3)}), ${(bestMs / base).toFixed(2)} x ${cases[0]?.name}`,
+    );
+  print(`result hash ${resultHash()}`);
+}
