@@ -15,7 +15,7 @@ export type * from "./documents.ts";
 export { endAddress, type TableEnd, type TablePort, tableEnds, tablePorts } from "./ends.ts";
 export { describeEngines } from "./engines.ts";
 export { type ClusterArbitraryOptions, clusterObjects, clusterOf } from "./fuzz/arbitraries.ts";
-export { type ClusterSize, generateCluster, profileOf, profiles } from "./generate.ts";
+export { type ClusterSize, generateCluster, type Profile, profileOf, profiles } from "./generate.ts";
 export { LiveCluster } from "./live.ts";
 export {
   type CellTable,
