@@ -3,7 +3,7 @@
  * a state (at first the empty one), and what they leave open - nodes, addresses, slices - is filled in. States are
  * values: an edit makes a new one that shares what did not change.
  */
-import type { Family, Ip } from "../addr/index.ts";
+import { type Family, formatIp, type Ip } from "../addr/index.ts";
 import { InputError } from "../base/index.ts";
 import type { ClusterOptions, ClusterState } from "./cluster.ts";
 import type { PodInput, ServiceInput } from "./decode.ts";
@@ -14,6 +14,7 @@ import { poolNode } from "./nodes.ts";
 import { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
 import { isEnded } from "./phase.ts";
 import { matchesSelector } from "./selector.ts";
+import { ServiceAllocator } from "./service-defaults.ts";
 import type { EndpointSlice, Namespace, Node, Pod, Service } from "./types.ts";
 import { expandWorkload } from "./workloads.ts";
 
@@ -166,6 +167,7 @@ class ClusterEditor {
   >;
   readonly #vendor: Map<string, ReadonlyMap<string, never>>;
   readonly #pool: AddressPool;
+  readonly #allocator: ServiceAllocator;
   readonly #warnings: string[] = [];
   readonly #podsPerNode = new Map<string, number>();
 
@@ -179,6 +181,7 @@ class ClusterEditor {
     this.#policies = new Map(state.networkPolicies);
     this.#vendor = new Map(state.vendor) as never;
     this.#pool = new AddressPool(state);
+    this.#allocator = new ServiceAllocator(this.#pool, state.services.values());
     for (const pod of state.pods.values()) this.#count(pod.nodeName);
   }
 
@@ -188,7 +191,7 @@ class ClusterEditor {
     const pods = [...objects.pods, ...this.#expand(objects)];
     for (const pod of pods) this.#pool.claim(pod.hostNetwork || isEnded(pod) ? [] : pod.ips);
     for (const pod of pods) this.#addPod(pod);
-    for (const service of objects.services) this.#pool.claim(service.clusterIPs);
+    for (const service of objects.services) this.#allocator.claim(service);
     for (const service of objects.services) this.#addService(service);
     for (const slice of objects.endpointSlices) this.#slices.set(`${slice.namespace}/${slice.name}`, slice);
     for (const policy of objects.policies) {
@@ -315,12 +318,9 @@ class ClusterEditor {
   }
 
   #addService(input: ServiceInput): void {
-    const { wantsClusterIP, ...service } = input;
-    const key = `${service.namespace}/${service.name}`;
-    this.#needNamespace(service.namespace);
-    const old = this.#services.get(key)?.clusterIPs ?? [];
-    const clusterIPs = wantsClusterIP ? (old.length > 0 ? old : this.#pool.clusterIPs()) : service.clusterIPs;
-    this.#services.set(key, { ...service, clusterIPs });
+    const key = `${input.namespace}/${input.name}`;
+    this.#needNamespace(input.namespace);
+    this.#services.set(key, this.#allocator.complete(input, this.#services.get(key)));
   }
 
   delete(kind: string, namespace: string, name: string): boolean {
@@ -391,7 +391,8 @@ class ClusterEditor {
       sameMap(old, now) ? old : now;
     const pods = keep(before.pods, this.#pods);
     const services = keep(before.services, this.#services);
-    if (pods !== before.pods || services !== before.services) this.#deriveSlices();
+    const isGiven = !sameMap(before.endpointSlices, this.#slices);
+    if (pods !== before.pods || services !== before.services || isGiven) this.#deriveSlices();
     return {
       state: {
         options: before.options,
@@ -407,7 +408,7 @@ class ClusterEditor {
     };
   }
 
-  /** Slices of Services with a selector follow the pods; slices of others are the input's. */
+  /** Slices of Services with a selector follow the pods, unless the input holds slices of the Service: these win. */
   #deriveSlices(): void {
     const podsOf = new Map<string, Pod[]>();
     for (const pod of this.#pods.values()) {
@@ -415,14 +416,47 @@ class ClusterEditor {
       if (list === undefined) podsOf.set(pod.namespace, [pod]);
       else list.push(pod);
     }
+    const given = new Set<string>();
+    const before = new Map<string, EndpointSlice>();
     for (const [key, slice] of this.#slices) {
-      const service = this.#services.get(`${slice.namespace}/${slice.serviceName}`);
-      if (service === undefined || service.selector !== undefined) this.#slices.delete(key);
+      const owner = `${slice.namespace}/${slice.serviceName}`;
+      if (slice.derived) before.set(key, slice);
+      if (slice.derived || !this.#services.has(owner)) this.#slices.delete(key);
+      else given.add(owner);
     }
-    for (const service of this.#services.values())
-      for (const slice of deriveSlices(service, podsOf.get(service.namespace) ?? []))
-        this.#slices.set(`${slice.namespace}/${slice.name}`, slice);
+    for (const [owner, service] of this.#services) {
+      if (given.has(owner)) continue;
+      for (const slice of deriveSlices(service, podsOf.get(service.namespace) ?? [])) {
+        const key = `${slice.namespace}/${slice.name}`;
+        const old = before.get(key);
+        this.#slices.set(key, old !== undefined && sameSlice(old, slice) ? old : slice);
+      }
+    }
   }
+}
+
+/** Equal in all that can differ between two slices of one name, so that a slice nobody changed stays the same object. */
+function sameSlice(a: EndpointSlice, b: EndpointSlice): boolean {
+  if (a.source !== b.source || a.ports.length !== b.ports.length) return false;
+  if (a.endpoints.length !== b.endpoints.length) return false;
+  const samePorts = a.ports.every(({ name, port, protocol }, i) => {
+    const other = b.ports[i];
+    return other?.name === name && other?.port === port && other?.protocol === protocol;
+  });
+  return (
+    samePorts &&
+    a.endpoints.every((one, i) => {
+      const other = b.endpoints[i];
+      return (
+        other !== undefined &&
+        one.nodeName === other.nodeName &&
+        one.ready === other.ready &&
+        one.serving === other.serving &&
+        one.terminating === other.terminating &&
+        one.ips.map(formatIp).join() === other.ips.map(formatIp).join()
+      );
+    })
+  );
 }
 
 function sameMap<T>(a: ReadonlyMap<string, T>, b: ReadonlyMap<string, T>): boolean {

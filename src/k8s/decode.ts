@@ -35,8 +35,14 @@ export interface PodInput extends Omit<Pod, "nodeName"> {
 
 export type NodeInput = Node;
 
-/** A Service as given: cluster addresses may be missing. */
-export type ServiceInput = Service & { readonly wantsClusterIP: boolean };
+/** A Service as given: what the API server and the cloud assign may be missing. */
+export interface ServiceInput extends Service {
+  readonly wantsClusterIP: boolean;
+  readonly wantsNodePorts: boolean;
+  readonly isDualStack: boolean;
+  /** `spec.loadBalancerIP`: asked for, not yet given. */
+  readonly wantedLoadBalancerIPs: readonly Ip[];
+}
 
 export interface Meta {
   readonly name: string;
@@ -126,8 +132,17 @@ export function decodePod(fields: Fields, raw: Raw, source: SourceRef | undefine
     ips: decodeIps(fields, status, "podIPs", "podIP"),
     hostIPs: decodeIps(fields, status, "hostIPs", "hostIP"),
     phase: fields.oneOf(status["phase"], "status.phase", phases, "Running"),
+    ready: !isCondition(fields, status, "Ready", "False"),
+    terminating: rawMeta["deletionTimestamp"] !== undefined && rawMeta["deletionTimestamp"] !== null,
     owner: controller(fields, owners),
   };
+}
+
+function isCondition(fields: Fields, status: Raw, type: string, value: string): boolean {
+  return fields.list(status["conditions"], "status.conditions").some((item, i) => {
+    const condition = fields.object(item, `status.conditions[${i}]`) ?? {};
+    return condition["type"] === type && condition["status"] === value;
+  });
 }
 
 function controller(fields: Fields, owners: readonly unknown[]): OwnerRef | undefined {
@@ -205,10 +220,11 @@ export function decodeService(fields: Fields, raw: Raw, source: SourceRef | unde
     fields.object(status["loadBalancer"], "status.loadBalancer")?.["ingress"],
     "status.loadBalancer.ingress",
   );
-  const balancer = [
-    ...ingress.map((item, i) => fields.object(item, `status.loadBalancer.ingress[${i}]`)?.["ip"]),
-    spec["loadBalancerIP"],
-  ].filter((ip) => typeof ip === "string" && ip !== "");
+  const balancer = ingress
+    .map((item, i) => fields.object(item, `status.loadBalancer.ingress[${i}]`) ?? {})
+    .filter((item) => item["ipMode"] !== "Proxy")
+    .map((item) => item["ip"])
+    .filter((ip) => typeof ip === "string" && ip !== "");
   const affinity = fields.object(
     fields.object(spec["sessionAffinityConfig"], "spec.sessionAffinityConfig")?.["clientIP"],
     "spec.sessionAffinityConfig.clientIP",
@@ -217,16 +233,24 @@ export function decodeService(fields: Fields, raw: Raw, source: SourceRef | unde
     kind: "Service",
     ...meta,
     type,
-    selector:
-      spec["selector"] === undefined || spec["selector"] === null
-        ? undefined
-        : fields.labels(spec["selector"], "spec.selector"),
+    selector: serviceSelector(fields, spec["selector"]),
     ports: fields
       .list(spec["ports"], "spec.ports")
       .map((port, i) => decodeServicePort(fields, port, `spec.ports[${i}]`)),
     clusterIPs: headless ? [] : ips(fields, given, "spec.clusterIPs"),
     headless,
     wantsClusterIP: type !== "ExternalName" && !headless && given.length === 0,
+    wantsNodePorts: spec["allocateLoadBalancerNodePorts"] !== false,
+    isDualStack: ["PreferDualStack", "RequireDualStack"].includes(String(spec["ipFamilyPolicy"])),
+    wantedLoadBalancerIPs: ips(
+      fields,
+      [spec["loadBalancerIP"]].filter((ip) => typeof ip === "string" && ip !== ""),
+      "spec.loadBalancerIP",
+    ),
+    publishNotReadyAddresses: fields.boolean(
+      spec["publishNotReadyAddresses"],
+      "spec.publishNotReadyAddresses",
+    ),
     externalIPs: ips(fields, fields.texts(spec["externalIPs"], "spec.externalIPs"), "spec.externalIPs"),
     loadBalancerIPs: ips(fields, [...new Set(balancer)], "status.loadBalancer.ingress"),
     loadBalancerSourceRanges: fields
@@ -245,6 +269,7 @@ export function decodeService(fields: Fields, raw: Raw, source: SourceRef | unde
       trafficPolicies,
       "Cluster",
     ),
+    healthCheckNodePort: fields.integer(spec["healthCheckNodePort"], "spec.healthCheckNodePort") || undefined,
     sessionAffinitySeconds:
       spec["sessionAffinity"] === "ClientIP"
         ? (fields.integer(
@@ -253,6 +278,13 @@ export function decodeService(fields: Fields, raw: Raw, source: SourceRef | unde
           ) ?? 10_800)
         : undefined,
   };
+}
+
+/** An empty selector is none: the API server's storage does not keep empty maps. */
+function serviceSelector(fields: Fields, value: unknown): Labels | undefined {
+  if (value === undefined || value === null) return undefined;
+  const selector = fields.labels(value, "spec.selector");
+  return Object.keys(selector).length === 0 ? undefined : selector;
 }
 
 function decodeServicePort(fields: Fields, value: unknown, path: string): ServicePort {
@@ -265,7 +297,7 @@ function decodeServicePort(fields: Fields, value: unknown, path: string): Servic
     protocol: fields.oneOf(raw["protocol"], `${path}.protocol`, protocols, "TCP"),
     port: port ?? 0,
     targetPort: decodePortValue(fields, raw["targetPort"] || undefined, `${path}.targetPort`) ?? port ?? 0,
-    nodePort: fields.integer(raw["nodePort"], `${path}.nodePort`),
+    nodePort: fields.integer(raw["nodePort"], `${path}.nodePort`) || undefined,
   };
 }
 
@@ -275,6 +307,7 @@ export function decodeEndpointSlice(fields: Fields, raw: Raw, source: SourceRef 
     kind: "EndpointSlice",
     ...meta,
     serviceName: meta.labels["kubernetes.io/service-name"] ?? "",
+    derived: false,
     ports: fields
       .list(raw["ports"], "ports")
       .map((port, i) => decodeEndpointPort(fields, port, `ports[${i}]`)),
@@ -289,6 +322,8 @@ export function decodeEndpointSlice(fields: Fields, raw: Raw, source: SourceRef 
         ),
         nodeName: fields.text(endpoint["nodeName"], `endpoints[${i}].nodeName`),
         ready: conditions["ready"] !== false,
+        serving: (conditions["serving"] ?? conditions["ready"]) !== false,
+        terminating: conditions["terminating"] === true,
       };
     }),
   };
@@ -312,6 +347,8 @@ export function decodeEndpoints(
           ips: ip === undefined ? [] : [ip],
           nodeName: fields.text(one["nodeName"], `${path}.nodeName`),
           ready,
+          serving: ready,
+          terminating: false,
         };
       });
     return {
@@ -319,6 +356,7 @@ export function decodeEndpoints(
       ...meta,
       name: `${meta.name}-${i}`,
       serviceName: meta.name,
+      derived: false,
       ports: fields
         .list(subset["ports"], `subsets[${i}].ports`)
         .map((port, j) => decodeEndpointPort(fields, port, `subsets[${i}].ports[${j}]`)),

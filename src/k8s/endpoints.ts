@@ -1,8 +1,10 @@
 /**
- * EndpointSlices as the controller derives them from a Service's selector: ready pods with an address, one slice for
- * each family and each set of resolved target ports (a named port may be another number on another pod).
+ * EndpointSlices as the controller derives them from a Service's selector: pods with an address that have not ended,
+ * with their conditions, one slice for each family and each set of resolved target ports (a named port may be another
+ * number on another pod). Governing source: kubernetes staging/src/k8s.io/endpointslice (utils.go, podToEndpoint).
  */
 import { hashText } from "../base/index.ts";
+import { isEnded } from "./phase.ts";
 import type { Endpoint, EndpointSlice, Pod, Service } from "./types.ts";
 
 /** `pods` are those of the Service's namespace. */
@@ -15,8 +17,11 @@ export function deriveSlices(service: Service, pods: readonly Pod[]): readonly E
     { readonly ports: EndpointSlice["ports"]; readonly endpoints: Endpoint[] }
   >();
   for (const pod of pods) {
-    if (pod.phase !== "Running" || !wanted.every(([key, value]) => pod.labels[key] === value)) continue;
+    if (isEnded(pod) || !wanted.every(([key, value]) => pod.labels[key] === value)) continue;
     const ports = resolvePorts(service, pod);
+    const serving = service.publishNotReadyAddresses || (pod.phase === "Running" && pod.ready);
+    const ready = service.publishNotReadyAddresses || (serving && !pod.terminating);
+    const conditions = { nodeName: pod.nodeName, ready, serving, terminating: pod.terminating };
     for (const ip of pod.ips) {
       const key = `${ip.family} ${ports.map((port) => `${port.name ?? ""}:${port.protocol}:${port.port}`).join()}`;
       let group = groups.get(key);
@@ -24,7 +29,7 @@ export function deriveSlices(service: Service, pods: readonly Pod[]): readonly E
         group = { ports, endpoints: [] };
         groups.set(key, group);
       }
-      group.endpoints.push({ ips: [ip], nodeName: pod.nodeName, ready: true });
+      group.endpoints.push({ ips: [ip], ...conditions });
     }
   }
   return [...groups].map(
@@ -36,6 +41,7 @@ export function deriveSlices(service: Service, pods: readonly Pod[]): readonly E
       annotations: {},
       source: service.source,
       serviceName: service.name,
+      derived: true,
       ports,
       endpoints,
     }),

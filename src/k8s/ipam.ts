@@ -15,6 +15,18 @@ const azureReserved = 4;
 /** Most pods a node can have in AKS; the size of a node's block in the node subnet. */
 const podsPerNode = 250;
 
+/** Where made-up public addresses of load balancers come from: benchmarking space (RFC 2544), documentation (RFC 3849). */
+const publicFrontends: Readonly<Record<Family, Cidr>> = {
+  4: { family: 4, words: [0xc6120000], prefix: 15 },
+  6: { family: 6, words: [0x20010db8, 0x001b0000, 0, 0], prefix: 64 },
+};
+
+/** Frontends of internal load balancers lie at the end of the subnet, where nodes' blocks come last. */
+function internalBalancers({ family, prefix }: Cidr): number {
+  const bits = (family === 4 ? 32 : 128) - prefix;
+  return bits < 9 ? azureReserved : Math.min(2 ** bits, 2 ** 31) - 256;
+}
+
 export class AddressPool {
   readonly #options: ClusterOptions;
   readonly #used = new Set<string>();
@@ -26,7 +38,6 @@ export class AddressPool {
     this.#options = state.options;
     for (const node of state.nodes.values()) this.addNode(node);
     for (const pod of state.pods.values()) if (!pod.hostNetwork && !isEnded(pod)) this.claim(pod.ips);
-    for (const service of state.services.values()) this.claim(service.clusterIPs);
   }
 
   claim(ips: readonly Ip[]): void {
@@ -57,10 +68,18 @@ export class AddressPool {
     return this.#options.nodeSubnets.map((subnet) => this.#take(subnet, start, "pod"));
   }
 
-  clusterIPs(): readonly Ip[] {
+  /** One address of the cluster's primary family, or one of each. */
+  clusterIPs(isDualStack: boolean): readonly Ip[] {
     // .1 is the API server's and .10 the DNS server's in AKS
-    const first = this.#options.serviceCidrs[0];
-    return first === undefined ? [] : [this.#take(first, 11, "Service")];
+    const ranges = isDualStack ? this.#options.serviceCidrs : this.#options.serviceCidrs.slice(0, 1);
+    return ranges.map((range) => this.#take(range, 11, "Service"));
+  }
+
+  /** A load balancer's address: of the node subnet if it is an internal one, else one that the Internet routes to Azure. */
+  balancerIP(family: Family, isInternal: boolean): Ip {
+    const subnet = this.#options.nodeSubnets.find((range) => range.family === family);
+    if (isInternal && subnet !== undefined) return this.#take(subnet, internalBalancers(subnet), "frontend");
+    return this.#take(publicFrontends[family], 1, "public frontend");
   }
 
   #sharesSubnet(): boolean {

@@ -53,6 +53,10 @@ export interface Pod extends Meta {
   /** One a family, primary first; a hostNetwork pod has its node's, an ended one what it had. Empty when none was given. */
   readonly ips: readonly Ip[];
   readonly phase: "Pending" | "Running" | "Succeeded" | "Failed";
+  /** Condition `Ready`; a manifest without status stands for a pod that is. */
+  readonly ready: boolean;
+  /** Has a deletionTimestamp: on its way out, still running. */
+  readonly terminating: boolean;
   /** Ports of the app containers in order (init containers' are not listening and are left out). */
   readonly ports: readonly ContainerPort[];
   readonly owner: OwnerRef | undefined;
@@ -76,24 +80,35 @@ export interface Service extends Meta {
   /** Empty for headless and ExternalName. */
   readonly clusterIPs: readonly Ip[];
   readonly headless: boolean;
+  /** Slices list pods that are not ready as if they were. */
+  readonly publishNotReadyAddresses: boolean;
   readonly externalIPs: readonly Ip[];
+  /** Addresses that the load balancer leaves in the packets it hands to a node (`ipMode` VIP). */
   readonly loadBalancerIPs: readonly Ip[];
   readonly loadBalancerSourceRanges: readonly Cidr[];
   readonly externalTrafficPolicy: "Cluster" | "Local";
   readonly internalTrafficPolicy: "Cluster" | "Local";
+  /** Where a load balancer asks a node whether it has endpoints of its own (external policy Local). */
+  readonly healthCheckNodePort: number | undefined;
   readonly sessionAffinitySeconds: number | undefined;
 }
 
 export interface Endpoint {
   readonly ips: readonly Ip[];
   readonly nodeName: string | undefined;
+  /** Takes new connections: serving and not terminating (or published all the same). */
   readonly ready: boolean;
+  /** Its pod is ready, terminating or not. */
+  readonly serving: boolean;
+  readonly terminating: boolean;
 }
 
 export interface EndpointSlice extends Meta {
   readonly kind: "EndpointSlice";
   readonly namespace: string;
   readonly serviceName: string;
+  /** Made from the Service's selector; `false`: the input's. */
+  readonly derived: boolean;
   readonly ports: readonly {
     readonly name: string | undefined;
     readonly protocol: Protocol;

@@ -70,6 +70,8 @@ export function decodeWorkload(
       ips: [],
       hostIPs: [],
       phase: "Running",
+      ready: true,
+      terminating: false,
       owner: { kind, name: meta.name },
     },
   };
