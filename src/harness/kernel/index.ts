@@ -1,0 +1,13 @@
+export { type KernelFate, type KernelOutput, readFate } from "./fate.ts";
+export type { InjectorWay } from "./injector.ts";
+export { type JudgedNode, judgedInterfacesMax, judgedNodeOf, twoDeviceNode } from "./judged-node.ts";
+export {
+  type JudgedPacket,
+  type JudgedTables,
+  type JudgeOptions,
+  type KernelBackend,
+  type KernelJudge,
+  KernelRefusal,
+  startKernelJudge,
+  type ToolResult,
+} from "./kernel-judge.ts";
