@@ -22,13 +22,18 @@ export interface Cidr {
   readonly prefix: number;
 }
 
-/** `undefined` when the text is not an address (leading zeros, zone ids and IPv4-mapped dotted tails are refused). */
+/**
+ * `undefined` when the text is not an address. Leading zeros of a dotted quad and zone ids are refused; a dotted tail
+ * (`::ffff:10.0.0.1`) is read as the IPv6 address it stands for.
+ */
 export function parseIp(text: string): Ip | undefined {
   if (!text.includes(":")) {
     const word = parseIpv4Word(text);
     return word === undefined ? undefined : { family: 4, words: [word] };
   }
-  if (text.includes("%") || text.includes(".")) return undefined;
+  if (text.includes("%")) return undefined;
+  if (text.includes(".") && parseIpv4Word(text.slice(text.lastIndexOf(":") + 1)) === undefined)
+    return undefined;
   try {
     const value = new IPv6(text).getValue();
     const words = [96n, 64n, 32n, 0n].map((shift) => Number((value >> shift) & 0xffffffffn));
@@ -63,13 +68,14 @@ function parseIpv4Word(text: string): number | undefined {
   return dots === 3 && octet >= 0 ? word * 256 + octet : undefined;
 }
 
-/** Canonical text: dotted quad, or RFC 5952. */
+/** Canonical text: dotted quad, or RFC 5952 (with the dotted tail of its section 5 for IPv4-mapped addresses). */
 export function formatIp(ip: Ip): string {
   return formatWords(ip.family, ip.words);
 }
 
 export function formatWords(family: Family, words: readonly number[]): string {
   if (family === 4) return formatIpv4(words[0] ?? 0);
+  if (words[0] === 0 && words[1] === 0 && words[2] === 0xffff) return `::ffff:${formatIpv4(words[3] ?? 0)}`;
   const groups: number[] = [];
   for (const word of words) groups.push(word >>> 16, word & 0xffff);
   let bestStart = -1;

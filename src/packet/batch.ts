@@ -12,7 +12,7 @@ export const DecodeStatus = {
   dirty: 1,
   /** The network header is cut, inconsistent, or of no known version. */
   malformedNetwork: 2,
-  /** The network header is good; the transport header is cut or inconsistent. Ports are zero. */
+  /** The network header is good; the fixed transport header, or an extension header, is cut. Ports are zero. */
   malformedTransport: 3,
   /** A fragment with an offset: it carries no transport header. Ports are zero. */
   laterFragment: 4,
@@ -66,7 +66,7 @@ export interface PacketBatch {
   /** Destination port; for ICMP `type * 256 + code`. */
   readonly dport: Uint16Array;
   readonly tcpFlags: Uint8Array;
-  /** Offset of the transport header from the network header; 0 when there is none. */
+  /** Offset of the transport header from the network header; 0 when there is none to be read. */
   readonly transport: Uint16Array;
   readonly state: RowState;
   /** End of the used part of `bytes`. */

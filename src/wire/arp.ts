@@ -45,9 +45,15 @@ export function emitArp(repr: ArpRepr, bytes: Uint8Array, start = 0): number {
   return arpSize;
 }
 
-export function printArp(repr: ArpRepr): string {
-  const [sender, target] = [formatIpv4(repr.senderIp), formatIpv4(repr.targetIp)];
-  if (repr.operation === ArpOperation.request) return `ARP, Request who-has ${target} tell ${sender}`;
-  if (repr.operation === ArpOperation.reply) return `ARP, Reply ${sender} is-at ${formatMac(repr.senderMac)}`;
-  return `ARP, operation ${repr.operation}, ${sender} > ${target}`;
+/** `length`: bytes of the frame behind the Ethernet header, padding included. */
+export function printArp(repr: ArpRepr, length: number = arpSize): string {
+  return `ARP, ${describe(repr)}, length ${length}`;
+}
+
+function describe({ operation, senderIp, senderMac, targetIp, targetMac }: ArpRepr): string {
+  const [sender, target] = [formatIpv4(senderIp), formatIpv4(targetIp)];
+  if (operation === ArpOperation.reply) return `Reply ${sender} is-at ${formatMac(senderMac)}`;
+  if (operation !== ArpOperation.request) return `operation ${operation}, ${sender} > ${target}`;
+  const knownMac = targetMac.every((octet) => octet === 0) ? "" : ` (${formatMac(targetMac)})`;
+  return `Request who-has ${target}${knownMac} tell ${sender}`;
 }

@@ -2,8 +2,6 @@
  * The Internet checksum (RFC 1071), its incremental update (RFC 1624, equation 3) and the pseudo headers of
  * IPv4 (RFC 9293 section 3.1) and IPv6 (RFC 8200 section 8.1).
  */
-import { readU16 } from "./bytes.ts";
-
 /** One's-complement sum of 16-bit words, not folded or inverted; an odd last byte is the high half of a word. */
 export function sumWords(bytes: Uint8Array, start: number, end: number, initial = 0): number {
   let sum = initial;
@@ -57,6 +55,3 @@ export function updateChecksum32(checksum: number, before: number, after: number
 export function checksumHolds(bytes: Uint8Array, start: number, end: number, initial = 0): boolean {
   return finishSum(sumWords(bytes, start, end, initial)) === 0;
 }
-
-/** The 16-bit field at `at`; named for readers of checksum code. */
-export const checksumField: (bytes: Uint8Array, at: number) => number = readU16;

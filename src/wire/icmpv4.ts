@@ -2,8 +2,10 @@
  * ICMP for IPv4 (RFC 792; unreachable codes RFC 1122, RFC 1812). Every message is type, code, four bytes of `rest` and
  * data; errors carry the offending packet's header and at least eight bytes of its payload as data.
  */
-import { fault, type Parsed, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
+import { formatIpv4 } from "../addr/index.ts";
+import { fault, type Parsed, parsed, readU32, writeU16, writeU32 } from "./bytes.ts";
 import { finishSum, sumWords } from "./checksum.ts";
+import { describeOffender } from "./offender.ts";
 
 export const Icmpv4Type = {
   echoReply: 0,
@@ -11,10 +13,16 @@ export const Icmpv4Type = {
   sourceQuench: 4,
   redirect: 5,
   echoRequest: 8,
+  routerAdvertisement: 9,
+  routerSolicitation: 10,
   timeExceeded: 11,
   parameterProblem: 12,
   timestampRequest: 13,
   timestampReply: 14,
+  informationRequest: 15,
+  informationReply: 16,
+  addressMaskRequest: 17,
+  addressMaskReply: 18,
 } as const;
 
 export const UnreachableCode = {
@@ -87,40 +95,79 @@ export function isIcmpv4Error(type: number): boolean {
   );
 }
 
-const unreachableNames: Readonly<Record<number, string>> = {
-  0: "net unreachable",
-  1: "host unreachable",
-  2: "protocol unreachable",
-  3: "port unreachable",
-  4: "need to frag",
-  9: "net prohibited",
-  10: "host prohibited",
-  13: "admin prohibited filter",
+/** Code texts of unreachable messages as tcpdump has them; `%` stands for the offender's destination. */
+const unreachableTexts: Readonly<Record<number, string>> = {
+  0: "net % unreachable",
+  1: "host % unreachable",
+  4: "% unreachable - need to frag",
+  5: "% unreachable - source route failed",
+  6: "net % unreachable - unknown",
+  7: "host % unreachable - unknown",
+  8: "% unreachable - source host isolated",
+  9: "net % unreachable - admin prohibited",
+  10: "host % unreachable - admin prohibited",
+  11: "net % unreachable - tos prohibited",
+  12: "host % unreachable - tos prohibited",
+  13: "host % unreachable - admin prohibited filter",
+  14: "host % unreachable - host precedence violation",
+  15: "host % unreachable - precedence cutoff",
+};
+
+const typeTexts: Readonly<Record<number, string>> = {
+  [Icmpv4Type.sourceQuench]: "source quench",
+  [Icmpv4Type.routerSolicitation]: "router solicitation",
+  [Icmpv4Type.informationRequest]: "information request",
+  [Icmpv4Type.informationReply]: "information reply",
+  [Icmpv4Type.addressMaskRequest]: "address mask request",
 };
 
 export function printIcmpv4(repr: IcmpRepr): string {
-  const echo = `, id ${repr.rest >>> 16}, seq ${repr.rest & 0xffff}`;
-  switch (repr.type) {
+  return `ICMP ${describe(repr)}, length ${sizeIcmp(repr)}`;
+}
+
+function describe(repr: IcmpRepr): string {
+  const { type, code, rest } = repr;
+  const query = `id ${rest >>> 16} seq ${rest & 0xffff}`;
+  switch (type) {
     case Icmpv4Type.echoRequest:
-      return `ICMP echo request${echo}, length ${sizeIcmp(repr)}`;
     case Icmpv4Type.echoReply:
-      return `ICMP echo reply${echo}, length ${sizeIcmp(repr)}`;
+      return `echo ${type === Icmpv4Type.echoRequest ? "request" : "reply"}, id ${rest >>> 16}, seq ${rest & 0xffff}`;
     case Icmpv4Type.unreachable:
-      return `ICMP ${unreachableNames[repr.code] ?? `unreachable, code ${repr.code}`}${offender(repr.data)}`;
+      return describeUnreachable(repr);
+    case Icmpv4Type.redirect:
+      return describeRedirect(repr);
     case Icmpv4Type.timeExceeded:
-      return `ICMP time exceeded in-transit, length ${sizeIcmp(repr)}`;
+      if (code > 1) return `time exceeded-#${code}`;
+      return code === 0 ? "time exceeded in-transit" : "ip reassembly time exceeded";
+    case Icmpv4Type.parameterProblem:
+      return `parameter problem - ${code === 0 ? `octet ${rest >>> 24}` : `code ${code}`}`;
+    case Icmpv4Type.timestampRequest:
+      return `time stamp query ${query}`;
+    case Icmpv4Type.timestampReply:
+      return `time stamp reply ${query}`;
     default:
-      return `ICMP type ${repr.type}, code ${repr.code}, length ${sizeIcmp(repr)}`;
+      return typeTexts[type] ?? `type-#${type}`;
   }
 }
 
-/** `, 10.0.0.1.1000 > 10.0.0.2.80` of the packet that an error is about. */
-function offender(data: Uint8Array): string {
-  if (data.length < 28 || data[0]! >>> 4 !== 4) return "";
-  const header = (data[0]! & 15) * 4;
-  if (data.length < header + 4) return "";
-  const protocol = data[9]!;
-  const name =
-    protocol === 6 ? "tcp" : protocol === 17 ? "udp" : protocol === 132 ? "sctp" : `proto-${protocol}`;
-  return ` (${name} ${readU16(data, header)} > ${readU16(data, header + 2)})`;
+function describeUnreachable({ code, rest, data }: IcmpRepr): string {
+  const offender = describeOffender(data);
+  if (offender === undefined) return `unreachable - #${code}`;
+  const { dst, protocol, port } = offender;
+  if (code === UnreachableCode.protocol) return `${dst} protocol ${protocol} unreachable`;
+  if (code === UnreachableCode.port) return `${dst} ${port ?? `protocol ${protocol} port`} unreachable`;
+  const text = (unreachableTexts[code] ?? `% unreachable - #${code}`).replace("%", dst);
+  const mtu = rest & 0xffff;
+  return code === UnreachableCode.fragmentationNeeded && mtu > 0 ? `${text} (mtu ${mtu})` : text;
+}
+
+function describeRedirect({ code, rest, data }: IcmpRepr): string {
+  const kinds = [
+    "redirect % to net",
+    "redirect % to host",
+    "redirect-tos % to net",
+    "redirect-tos % to host",
+  ];
+  const kind = kinds[code] ?? `redirect-#${code} % to`;
+  return `${kind.replace("%", describeOffender(data)?.dst ?? "?")} ${formatIpv4(rest)}`;
 }

@@ -51,26 +51,41 @@ export {
   ipv4Defaults,
   ipv4HeaderSize,
   parseIpv4,
-  printIpv4,
   sizeIpv4,
 } from "./ipv4.ts";
+export { emitIpv4Options, type Ipv4Option, Ipv4OptionType, parseIpv4Options } from "./ipv4-options.ts";
 export {
+  authenticationHeader,
   type ExtensionHeader,
   type ExtensionWalk,
   emitIpv6,
   extensionSize,
+  finalDestination,
   fragmentHeader,
+  Ipv6Field,
+  type Ipv6Option,
   type Ipv6Overrides,
   type Ipv6Repr,
   ipv6HeaderSize,
   NextHeader,
   optionsHeader,
   parseIpv6,
-  printIpv6,
+  routingHeader,
   sizeIpv6,
   walkExtensions,
 } from "./ipv6.ts";
-export { printPacket } from "./print.ts";
+export {
+  isValidNdp,
+  type NdpOption,
+  NdpOptionType,
+  type NdpRepr,
+  NdpType,
+  ndpMessage,
+  parseNdp,
+  printNdp,
+} from "./ndp.ts";
+export { type Offender, readOffender } from "./offender.ts";
+export { printFrame, printPacket } from "./print.ts";
 export { IpProtocol, protocolName, protocolNumber } from "./protocol.ts";
 export {
   emitSctp,

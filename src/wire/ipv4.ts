@@ -1,10 +1,10 @@
 /**
- * IPv4 headers (RFC 791; DSCP and ECN: RFC 2474, RFC 3168). Options are kept as raw bytes: forwarding and filtering
- * look at their length only. The payload is what the total length covers; bytes behind it are link padding.
+ * IPv4 headers (RFC 791; DSCP and ECN: RFC 2474, RFC 3168). Options are kept as raw bytes (ipv4-options.ts reads them). The payload is what the total length covers; bytes behind it are link padding.
  */
-import { formatIpv4 } from "../addr/index.ts";
+import { assert } from "../base/index.ts";
 import { emptyBytes, fault, type Parsed, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
 import { internetChecksum } from "./checksum.ts";
+import { ipv4OptionsSizeMax } from "./ipv4-options.ts";
 
 export const Ipv4Field = {
   versionLength: 0,
@@ -33,7 +33,7 @@ export interface Ipv4Repr {
   readonly protocol: number;
   readonly src: number;
   readonly dst: number;
-  /** Raw; a multiple of four bytes, at most 40. */
+  /** Raw (`emitIpv4Options`); a multiple of four bytes, at most 40. */
   readonly options: Uint8Array;
   readonly payload: Uint8Array;
 }
@@ -79,6 +79,10 @@ export function emitIpv4(
   overrides: Ipv4Overrides = {},
 ): number {
   const headerSize = ipv4HeaderSize + repr.options.length;
+  assert(
+    repr.options.length <= ipv4OptionsSizeMax && repr.options.length % 4 === 0,
+    "IPv4 options must be whole words, at most ten",
+  );
   bytes[start] = 0x40 | (overrides.headerWords ?? headerSize / 4);
   bytes[start + Ipv4Field.tos] = repr.tos;
   writeU16(bytes, start + Ipv4Field.totalLength, overrides.totalLength ?? headerSize + repr.payload.length);
@@ -114,10 +118,9 @@ export function ipv4Defaults(protocol: number, src: number, dst: number, payload
   };
 }
 
-export function printIpv4(repr: Ipv4Repr): string {
-  const fragment =
-    repr.moreFragments || repr.fragmentOffset > 0
-      ? `, frag ${repr.identification}@${repr.fragmentOffset}${repr.moreFragments ? "+" : ""}`
-      : "";
-  return `IP ${formatIpv4(repr.src)} > ${formatIpv4(repr.dst)}: proto ${repr.protocol}, ttl ${repr.ttl}${fragment}`;
+/** tcpdump's note on a fragment (as its -v prints it); empty for whole packets. */
+export function printIpv4Fragment(repr: Ipv4Repr): string {
+  if (!repr.moreFragments && repr.fragmentOffset === 0) return "";
+  const more = repr.moreFragments ? "+" : "";
+  return ` (frag ${repr.identification}:${repr.payload.length}@${repr.fragmentOffset}${more})`;
 }

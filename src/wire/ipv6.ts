@@ -2,7 +2,7 @@
  * IPv6 headers and the extension headers of RFC 8200 (hop-by-hop, routing, fragment, destination options) and the
  * Authentication Header's length rule (RFC 4302). `walkExtensions` is the one place that skips over them.
  */
-import { formatWords } from "../addr/index.ts";
+import { assert } from "../base/index.ts";
 import {
   fault,
   type Parsed,
@@ -16,6 +16,8 @@ import {
 } from "./bytes.ts";
 
 export const ipv6HeaderSize = 40;
+
+export const Ipv6Field = { payloadLength: 4, nextHeader: 6, hopLimit: 7, src: 8, dst: 24 } as const;
 
 export const NextHeader = {
   hopByHop: 0,
@@ -79,7 +81,7 @@ export function extensionSize(type: number, bytes: Uint8Array, at: number): numb
 }
 
 export function walkExtensions(bytes: Uint8Array, start: number, end: number): Parsed<ExtensionWalk> {
-  let protocol = bytes[start + 6]!;
+  let protocol = bytes[start + Ipv6Field.nextHeader]!;
   let at = start + ipv6HeaderSize;
   let fragmentAt = 0;
   let fragmentOffset = 0;
@@ -106,12 +108,12 @@ export function walkExtensions(bytes: Uint8Array, start: number, end: number): P
 export function parseIpv6(bytes: Uint8Array, start = 0, end: number = bytes.length): Parsed<Ipv6Repr> {
   if (end - start < ipv6HeaderSize) return fault("truncated");
   if (bytes[start]! >>> 4 !== 6) return fault("bad-version");
-  const payloadEnd = start + ipv6HeaderSize + readU16(bytes, start + 4);
+  const payloadEnd = start + ipv6HeaderSize + readU16(bytes, start + Ipv6Field.payloadLength);
   if (payloadEnd > end) return fault("truncated");
   const walk = walkExtensions(bytes, start, payloadEnd);
   if (!walk.ok) return walk;
   const extensions: ExtensionHeader[] = [];
-  let type = bytes[start + 6]!;
+  let type = bytes[start + Ipv6Field.nextHeader]!;
   let at = start + ipv6HeaderSize;
   while (at < start + walk.value.offset) {
     const size = extensionSize(type, bytes, at);
@@ -123,9 +125,9 @@ export function parseIpv6(bytes: Uint8Array, start = 0, end: number = bytes.leng
   return parsed({
     trafficClass: (first >>> 20) & 0xff,
     flowLabel: first & 0xfffff,
-    hopLimit: bytes[start + 7]!,
-    src: readWords(bytes, start + 8, 4),
-    dst: readWords(bytes, start + 24, 4),
+    hopLimit: bytes[start + Ipv6Field.hopLimit]!,
+    src: readWords(bytes, start + Ipv6Field.src, 4),
+    dst: readWords(bytes, start + Ipv6Field.dst, 4),
     extensions,
     protocol: walk.value.protocol,
     payload: bytes.slice(start + walk.value.offset, payloadEnd),
@@ -159,6 +161,17 @@ export function emitIpv6(
   return size;
 }
 
+/**
+ * The destination that transport checksums cover: with a routing header on its way (segments left), the last address
+ * of its list (RFC 8200 section 8.1; types 0 and 2; type 4, RFC 8754, lists its segments in reverse).
+ */
+export function finalDestination(repr: Pick<Ipv6Repr, "dst" | "extensions">): readonly number[] {
+  const routing = repr.extensions.find(({ type }) => type === NextHeader.routing)?.body;
+  if (routing === undefined || routing.length < 7 + 16 || routing[2] === 0) return repr.dst;
+  if (routing[1] === 0 || routing[1] === 2) return readWords(routing, routing.length - 16, 4);
+  return routing[1] === 4 ? readWords(routing, 7, 4) : repr.dst;
+}
+
 /** A fragment header (RFC 8200 section 4.5); `offset` in bytes, a multiple of 8. */
 export function fragmentHeader(offset: number, more: boolean, identification: number): ExtensionHeader {
   const body = new Uint8Array(7);
@@ -167,16 +180,68 @@ export function fragmentHeader(offset: number, more: boolean, identification: nu
   return { type: NextHeader.fragment, body };
 }
 
-/** A hop-by-hop or destination options header that holds only padding: `units` of 8 bytes, from 1. */
-export function optionsHeader(type: number, units = 1): ExtensionHeader {
-  const body = new Uint8Array(units * 8 - 1);
-  body[0] = units - 1;
-  body[1] = 1; // PadN
-  body[2] = units * 8 - 4;
-  return { type, body };
+/** An option of a hop-by-hop or destination options header. */
+export interface Ipv6Option {
+  readonly type: number;
+  readonly data: Uint8Array;
 }
 
-export function printIpv6(repr: Ipv6Repr): string {
-  const [src, dst] = [formatWords(6, repr.src), formatWords(6, repr.dst)];
-  return `IP6 ${src} > ${dst}: next-header ${repr.protocol}, hlim ${repr.hopLimit}`;
+/** A hop-by-hop or destination options header; padded with PadN and Pad1 to a multiple of eight bytes. */
+export function optionsHeader(
+  type: typeof NextHeader.hopByHop | typeof NextHeader.destinationOptions,
+  options: readonly Ipv6Option[] = [],
+): ExtensionHeader {
+  const content = options.flatMap((option) => [option.type, option.data.length, ...option.data]);
+  const padding = (8 - ((2 + content.length) % 8)) % 8;
+  if (padding === 1) content.push(0);
+  else if (padding > 1) content.push(1, padding - 2, ...new Array<number>(padding - 2).fill(0));
+  const size = 2 + content.length;
+  assert(size <= 2048, "options do not fit one header");
+  return { type, body: Uint8Array.from([size / 8 - 1, ...content]) };
+}
+
+/** `data` follows the four fixed bytes: a multiple of eight bytes and four more (reserved word, then addresses). */
+export function routingHeader(routingType: number, segmentsLeft: number, data: Uint8Array): ExtensionHeader {
+  assert(data.length % 8 === 4 && data.length <= 2044, "a routing header is a multiple of eight bytes");
+  const body = Uint8Array.from([(data.length + 4) / 8 - 1, routingType, segmentsLeft, ...data]);
+  return { type: NextHeader.routing, body };
+}
+
+/** RFC 4302; `icv` must make the header a multiple of eight bytes (4, 12, 20...). */
+export function authenticationHeader(spi: number, sequence: number, icv: Uint8Array): ExtensionHeader {
+  assert(icv.length % 8 === 4 && icv.length <= 1012, "an authentication header is a multiple of eight bytes");
+  const body = new Uint8Array(11 + icv.length);
+  body[0] = (12 + icv.length) / 4 - 2;
+  writeU32(body, 3, spi);
+  writeU32(body, 7, sequence);
+  body.set(icv, 11);
+  return { type: NextHeader.authentication, body };
+}
+
+/** Each header as tcpdump prints it, a space behind each. `payloadSize`: bytes behind the headers. */
+export function printExtensions(extensions: readonly ExtensionHeader[], payloadSize: number): string {
+  return extensions.map((extension) => `${printExtension(extension, payloadSize)} `).join("");
+}
+
+function printExtension({ type, body }: ExtensionHeader, payloadSize: number): string {
+  switch (type) {
+    case NextHeader.hopByHop:
+      return "HBH";
+    case NextHeader.destinationOptions:
+      return "DSTOPT";
+    case NextHeader.routing:
+      return `RT6 (len=${body[0]}, type=${body[1]}, segleft=${body[2]})`;
+    case NextHeader.fragment:
+      return `frag (${readU16(body, 1) & 0xfff8}|${payloadSize})`;
+    case NextHeader.authentication:
+      return printAuthentication(body);
+    default:
+      return `extension ${type}`;
+  }
+}
+
+function printAuthentication(body: Uint8Array): string {
+  const hex = (bytes: Uint8Array): string =>
+    [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `AH(spi=0x${hex(body.slice(3, 7))},seq=0x${readU32(body, 7).toString(16)},icv=0x${hex(body.slice(11))}):`;
 }

@@ -3,6 +3,7 @@
  * padded to four bytes; padding of the last chunk belongs to the packet. Parameters of INIT and causes of ERROR and
  * ABORT are kept as raw type-length-value lists.
  */
+import { unreachable } from "../base/index.ts";
 import { fault, type Parsed, pad4, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
 import { crc32c, writeCrc32c } from "./crc32c.ts";
 
@@ -228,6 +229,8 @@ function chunkLength(chunk: SctpChunk): number {
       return 4 + chunk.cookie.length;
     case "unknown":
       return 4 + chunk.value.length;
+    default:
+      return unreachable(chunk);
   }
 }
 
@@ -281,6 +284,8 @@ function chunkHead(chunk: SctpChunk): readonly [type: number, flags: number] {
       return [SctpChunkType.cookieAck, 0];
     case "unknown":
       return [chunk.type, chunk.flags];
+    default:
+      return unreachable(chunk);
   }
 }
 
@@ -348,6 +353,8 @@ function emitChunkBody(chunk: SctpChunk, bytes: Uint8Array, at: number): void {
     case "shutdown-complete":
     case "cookie-ack":
       break;
+    default:
+      unreachable(chunk);
   }
 }
 
@@ -362,22 +369,43 @@ function emitTlvs(tlvs: readonly SctpTlv[], bytes: Uint8Array, start: number): v
   }
 }
 
+/** Chunk names as tcpdump has them. */
+const chunkNames: Readonly<Record<Exclude<SctpChunk["kind"], "unknown">, string>> = {
+  data: "DATA",
+  init: "INIT",
+  "init-ack": "INIT ACK",
+  sack: "SACK",
+  heartbeat: "HB REQ",
+  "heartbeat-ack": "HB ACK",
+  abort: "ABORT",
+  shutdown: "SHUTDOWN",
+  "shutdown-ack": "SHUTDOWN ACK",
+  "shutdown-complete": "SHUTDOWN COMPLETE",
+  error: "OP ERR",
+  "cookie-echo": "COOKIE ECHO",
+  "cookie-ack": "COOKIE ACK",
+};
+
 export function printSctp(repr: SctpRepr): string {
-  const chunks = repr.chunks.map((chunk, i) => `(${i + 1}) [${printChunk(chunk)}]`).join(" ");
+  const chunks = repr.chunks.map((chunk, i) => `(${i + 1}) ${printChunk(chunk)}`).join(", ");
   return `sctp ${chunks}`.trimEnd();
 }
 
 function printChunk(chunk: SctpChunk): string {
-  const name =
-    chunk.kind === "unknown" ? `chunk ${chunk.type}` : chunk.kind.replaceAll("-", " ").toUpperCase();
+  if (chunk.kind === "unknown") return `[Unknown chunk type: 0x${chunk.type.toString(16)}]`;
+  const name = `[${chunkNames[chunk.kind]}]`;
   switch (chunk.kind) {
-    case "data":
-      return `${name}] [TSN: ${chunk.tsn}] [SID: ${chunk.stream}] [SSEQ ${chunk.sequence}] [length ${chunk.data.length}`;
+    case "data": {
+      const [ends, begins, isUnordered] = [1, 2, 4].map((bit) => (chunk.flags & bit) !== 0);
+      const marks = isUnordered ? " (U)" : "";
+      const parts = `${begins ? "(B)" : ""}${ends ? "(E)" : ""}`;
+      return `${name}${marks}${parts === "" ? "" : ` ${parts}`} [TSN: ${chunk.tsn}] [SID: ${chunk.stream}] [SSEQ ${chunk.sequence}] [PPID 0x${chunk.payloadProtocol.toString(16)}]`;
+    }
     case "init":
     case "init-ack":
-      return `${name}] [init tag: ${chunk.initiateTag}] [rwnd: ${chunk.advertisedWindow}] [OS: ${chunk.outboundStreams}] [MIS: ${chunk.inboundStreams}] [init TSN: ${chunk.initialTsn}`;
+      return `${name} [init tag: ${chunk.initiateTag}] [rwnd: ${chunk.advertisedWindow}] [OS: ${chunk.outboundStreams}] [MIS: ${chunk.inboundStreams}] [init TSN: ${chunk.initialTsn}]`;
     case "sack":
-      return `${name}] [cum ack ${chunk.cumulativeTsn}] [a_rwnd ${chunk.advertisedWindow}] [#gap acks ${chunk.gaps.length}] [#dup tsns ${chunk.duplicates.length}`;
+      return `${name} [cum ack ${chunk.cumulativeTsn}] [a_rwnd ${chunk.advertisedWindow}] [#gap acks ${chunk.gaps.length}] [#dup tsns ${chunk.duplicates.length}]`;
     default:
       return name;
   }

@@ -1,5 +1,6 @@
 /** TCP segments and options (RFC 9293; window scale and timestamps RFC 7323; SACK RFC 2018). */
-import { fault, type Parsed, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
+import { assert, unreachable } from "../base/index.ts";
+import { fault, type Parsed, pad4, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
 import { finishSum, sumWords } from "./checksum.ts";
 
 export const TcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 64, cwr: 128 } as const;
@@ -17,6 +18,8 @@ export const TcpField = {
 } as const;
 
 export const tcpHeaderSize = 20;
+/** The data offset has four bits. */
+const tcpHeaderSizeMax = 60;
 
 export type TcpOption =
   | { readonly kind: "end" }
@@ -37,7 +40,7 @@ export interface TcpRepr {
   readonly flags: number;
   readonly window: number;
   readonly urgent: number;
-  /** Their sizes must add up to a multiple of four: pad with `nop` or `end`. */
+  /** At most 40 bytes; `emit` fills up with zeros (`end`) to a multiple of four. Nothing may follow `end`. */
   readonly options: readonly TcpOption[];
   readonly payload: Uint8Array;
 }
@@ -72,8 +75,12 @@ function parseOptions(bytes: Uint8Array, start: number, end: number): Parsed<rea
   const options: TcpOption[] = [];
   for (let at = start; at < end; ) {
     const type = bytes[at]!;
-    if (type <= 1) {
-      options.push({ kind: type === 0 ? "end" : "nop" });
+    if (type === 0) {
+      options.push({ kind: "end" }); // what follows is padding
+      break;
+    }
+    if (type === 1) {
+      options.push({ kind: "nop" });
       at++;
       continue;
     }
@@ -116,11 +123,14 @@ function optionSize(option: TcpOption): number {
       return 10;
     case "unknown":
       return 2 + option.data.length;
+    default:
+      return unreachable(option);
   }
 }
 
+/** Bytes that options take up in a header, padding included. */
 export function sizeTcpOptions(options: readonly TcpOption[]): number {
-  return options.reduce((size, option) => size + optionSize(option), 0);
+  return pad4(options.reduce((size, option) => size + optionSize(option), 0));
 }
 
 export function sizeTcp(repr: TcpRepr): number {
@@ -135,6 +145,7 @@ export function emitTcp(
   overrides: TcpOverrides = {},
 ): number {
   const headerSize = tcpHeaderSize + sizeTcpOptions(repr.options);
+  assert(headerSize <= tcpHeaderSizeMax, "TCP options take up more than 40 bytes");
   writeU16(bytes, start, repr.sport);
   writeU16(bytes, start + TcpField.dport, repr.dport);
   writeU32(bytes, start + TcpField.seq, repr.seq);
@@ -146,8 +157,9 @@ export function emitTcp(
   writeU16(bytes, start + TcpField.urgent, repr.urgent);
   let at = start + tcpHeaderSize;
   for (const option of repr.options) at = emitOption(option, bytes, at);
-  bytes.set(repr.payload, at);
-  const end = at + repr.payload.length;
+  bytes.fill(0, at, start + headerSize);
+  bytes.set(repr.payload, start + headerSize);
+  const end = start + headerSize + repr.payload.length;
   const checksum = overrides.checksum ?? finishSum(sumWords(bytes, start, end, pseudoSum));
   writeU16(bytes, start + TcpField.checksum, checksum);
   return end - start;
@@ -193,6 +205,8 @@ function emitOption(option: TcpOption, bytes: Uint8Array, at: number): number {
       head(option.type);
       bytes.set(option.data, at + 2);
       break;
+    default:
+      return unreachable(option);
   }
   return at + size;
 }
@@ -220,7 +234,8 @@ export function printTcp(repr: TcpRepr): string {
   const ack = repr.flags & TcpFlag.ack ? `, ack ${repr.ack}` : "";
   const options = repr.options.map(printOption).join(",");
   const optionText = options === "" ? "" : `, options [${options}]`;
-  return `Flags [${printTcpFlags(repr.flags)}]${seq}${ack}, win ${repr.window}${optionText}, length ${length}`;
+  const urgent = repr.flags & TcpFlag.urg ? `, urg ${repr.urgent}` : "";
+  return `Flags [${printTcpFlags(repr.flags)}]${seq}${ack}, win ${repr.window}${urgent}${optionText}, length ${length}`;
 }
 
 function printOption(option: TcpOption): string {
@@ -241,5 +256,7 @@ function printOption(option: TcpOption): string {
       return `TS val ${option.value} ecr ${option.echo}`;
     case "unknown":
       return `unknown-${option.type}`;
+    default:
+      return unreachable(option);
   }
 }

@@ -50,6 +50,7 @@ export function emitUdp(
   return size;
 }
 
-export function printUdp(repr: UdpRepr): string {
-  return `UDP, length ${repr.payload.length}`;
+/** `length`: bytes of payload. */
+export function printUdp(length: number): string {
+  return `UDP, length ${length}`;
 }
