@@ -21,7 +21,10 @@ import {
   isIcmpv4Error,
   isIcmpv6Error,
   readCrc32c,
+  readU16,
   sctpChecksumAt,
+  tcpHeaderSize,
+  udpHeaderSize,
 } from "../../wire/index.ts";
 import { newSctpTrack, type SctpTrack, sctpTimeoutSeconds, trackSctp } from "./sctp-state.ts";
 import { followTcp, newTcpTrack, openTcp, type TcpAnswer, type TcpTrack } from "./tcp-state.ts";
@@ -129,7 +132,11 @@ export class Conntrack {
     const { ctState } = batch.state;
     if (ctState[row] !== CtState.none) return; // NOTRACK, or judged already
     batch.state.ctEntry[row] = 0;
-    if (batch.status[row] !== DecodeStatus.ok || !this.#checksumHolds(batch, row)) {
+    if (
+      batch.status[row] !== DecodeStatus.ok ||
+      !lengthsHold(batch, row) ||
+      !this.#checksumHolds(batch, row)
+    ) {
       ctState[row] = CtState.invalid;
       return;
     }
@@ -318,7 +325,7 @@ export class Conntrack {
       case IpProtocol.icmp:
         return checksumHolds(bytes, at, end);
       case IpProtocol.udp:
-        if (bytes[at + 6] === 0 && bytes[at + 7] === 0) return batch.family[row] === 4;
+        if (bytes[at + 6] === 0 && bytes[at + 7] === 0) return true; // no checksum, in either family
         break;
       case IpProtocol.tcp:
       case IpProtocol.icmpv6:
@@ -338,6 +345,25 @@ export class Conntrack {
       sum += (src >>> 16) + (src & 0xffff) + (dst >>> 16) + (dst & 0xffff);
     }
     return sum;
+  }
+}
+
+/** What tcp_error and udp_error refuse, whatever the checksum option says: lengths that the packet does not bear out. */
+function lengthsHold(batch: PacketBatch, row: number): boolean {
+  const { bytes } = batch;
+  const at = batch.offset[row]! + batch.transport[row]!;
+  const room = packetEnd(batch, row) - at;
+  switch (batch.protocol[row]) {
+    case IpProtocol.tcp: {
+      const headerSize = (bytes[at + 12]! >>> 4) * 4;
+      return headerSize >= tcpHeaderSize && headerSize <= room;
+    }
+    case IpProtocol.udp: {
+      const length = readU16(bytes, at + 4);
+      return length >= udpHeaderSize && length <= room;
+    }
+    default:
+      return true;
   }
 }
 
