@@ -8,8 +8,8 @@ export interface SourceRef {
   readonly file: string;
   /** Index of the YAML document (or 0 for JSON) in the file. */
   readonly documentIndex: number;
-  /** Index in a `List`'s `items`, where the object stands in one. */
-  readonly itemIndex?: number;
+  /** Indices in the `items` of `List`s, outermost first, where the object stands in one. */
+  readonly items?: readonly number[];
 }
 
 export type OriginRole =

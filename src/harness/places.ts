@@ -12,7 +12,7 @@ export function createOriginPlacer(inputs: readonly ManifestInput[]): OriginPlac
   const known = new Map<string, TraceOriginDocument>();
   return (origin) => {
     const { source, path, name, kind, role, direction } = origin;
-    const key = `${source?.file}\0${source?.documentIndex}\0${source?.itemIndex}\0${path}\0${kind}\0${name}\0${role}\0${direction}`;
+    const key = `${source?.file}\0${source?.documentIndex}\0${source?.items?.join(".")}\0${path}\0${kind}\0${name}\0${role}\0${direction}`;
     let document = known.get(key);
     if (document === undefined) {
       const input = source === undefined ? undefined : byName.get(source.file);

@@ -6,7 +6,8 @@
 import { type Family, formatIp, type Ip } from "../addr/index.ts";
 import { InputError } from "../base/index.ts";
 import type { ClusterOptions, ClusterState } from "./cluster.ts";
-import type { PodInput, ServiceInput } from "./decode.ts";
+import type { PodInput } from "./decode-pod.ts";
+import type { ServiceInput } from "./decode-service.ts";
 import { deriveSlices } from "./endpoints.ts";
 import { AddressPool } from "./ipam.ts";
 import { type LoadedObjects, noObjects } from "./load.ts";

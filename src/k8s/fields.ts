@@ -4,7 +4,7 @@
  * so that all problems of an object are found at once.
  */
 import type { IssueCode } from "../base/index.ts";
-import { labelKeyFault, labelValueFault } from "./names.ts";
+import { type Faults, labelKeyFaults, labelValueFaults } from "./names.ts";
 import type { Labels } from "./types.ts";
 
 export type Raw = Readonly<Record<string, unknown>>;
@@ -13,6 +13,8 @@ export interface FieldIssue {
   readonly code: IssueCode;
   readonly path: string;
   readonly message: string;
+  /** Path of the place to point at, where it is deeper than `path` (a key of a map). */
+  readonly at: string;
 }
 
 /** Value as the API server quotes it in messages. */
@@ -20,35 +22,43 @@ function quote(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(value) : (JSON.stringify(value) ?? String(value));
 }
 
+/** Pairs that were found fine: the same few labels come again and again. */
 const validLabels = new Set<string>();
+const validLabelsMax = 100_000;
 
 export class Fields {
   readonly issues: FieldIssue[] = [];
 
-  invalid(path: string, value: unknown, detail: string): void {
-    this.issues.push({ code: "invalid", path, message: `Invalid value: ${quote(value)}: ${detail}` });
+  invalid(path: string, value: unknown, detail: string, at: string = path): void {
+    this.#add("invalid", path, `Invalid value: ${quote(value)}: ${detail}`, at);
   }
   required(path: string, detail = ""): void {
-    this.issues.push({ code: "required", path, message: `Required value${detail && `: ${detail}`}` });
+    this.#add("required", path, `Required value${detail && `: ${detail}`}`);
   }
-  forbidden(path: string, detail: string): void {
-    this.issues.push({ code: "forbidden", path, message: `Forbidden: ${detail}` });
+  forbidden(path: string, detail: string, at: string = path): void {
+    this.#add("forbidden", path, `Forbidden: ${detail}`, at);
   }
   notSupported(path: string, value: unknown, supported: readonly string[]): void {
     const list = supported.map(quote).join(", ");
-    this.issues.push({
-      code: "not-supported",
-      path,
-      message: `Unsupported value: ${quote(value)}: supported values: ${list}`,
-    });
+    this.#add("not-supported", path, `Unsupported value: ${quote(value)}: supported values: ${list}`);
   }
   duplicate(path: string, value: unknown): void {
-    this.issues.push({ code: "duplicate", path, message: `Duplicate value: ${quote(value)}` });
+    this.#add("duplicate", path, `Duplicate value: ${quote(value)}`);
   }
 
-  /** Reports `detail` as Invalid if there is one. */
-  check(path: string, value: unknown, fault: string | undefined): void {
-    if (fault !== undefined) this.invalid(path, value, fault);
+  #add(code: IssueCode, path: string, message: string, at: string = path): void {
+    this.issues.push({ code, path, message, at });
+  }
+
+  /** Reports each fault as Invalid. */
+  check(path: string, value: unknown, faults: Faults, at: string = path): void {
+    for (const fault of faults) this.invalid(path, value, fault, at);
+  }
+
+  /** Reports fields that the API does not have, as `kubectl apply` does (strict field validation). */
+  known(raw: Raw, path: string, names: readonly string[]): void {
+    for (const name of Object.keys(raw))
+      if (!names.includes(name)) this.#add("invalid", `${path}.${name}`, `unknown field "${path}.${name}"`);
   }
 
   /** An object; absent or null gives `undefined`. */
@@ -90,9 +100,14 @@ export class Fields {
 
   oneOf<T extends string>(value: unknown, path: string, supported: readonly T[], fallback: T): T {
     if (value === undefined || value === null || value === "") return fallback;
+    return this.oneOfExactly(value, path, supported) ?? fallback;
+  }
+
+  /** As `oneOf`, but text that is there and empty is wrong too. */
+  oneOfExactly<T extends string>(value: unknown, path: string, supported: readonly T[]): T | undefined {
     const found = supported.find((item) => item === value);
     if (found === undefined) this.notSupported(path, value, supported);
-    return found ?? fallback;
+    return found;
   }
 
   texts(value: unknown, path: string): readonly string[] {
@@ -108,29 +123,35 @@ export class Fields {
   /** A string map whose keys and values are labels. */
   labels(value: unknown, path: string): Labels {
     const map = this.map(value, path);
-    for (const key in map) {
-      const text = map[key] ?? "";
+    for (const [key, text] of Object.entries(map)) {
       const pair = `${key}\0${text}`;
       if (validLabels.has(pair)) continue;
-      const keyFault = labelKeyFault(key);
-      const valueFault = labelValueFault(text);
-      if (keyFault !== undefined) this.invalid(path, key, keyFault);
-      if (valueFault !== undefined) this.invalid(path, text, valueFault);
-      if (keyFault === undefined && valueFault === undefined && validLabels.size < 100_000)
+      const [keyFaults, valueFaults] = [labelKeyFaults(key), labelValueFaults(text)];
+      this.check(path, key, keyFaults, `${path}[${key}]`);
+      this.check(path, text, valueFaults, `${path}[${key}]`);
+      if (keyFaults.length + valueFaults.length === 0 && validLabels.size < validLabelsMax)
         validLabels.add(pair);
     }
     return map;
   }
 
+  /** Annotations: keys as those of labels, in any case; values are free text. */
+  annotations(value: unknown, path: string): Labels {
+    const map = this.map(value, path);
+    for (const key of Object.keys(map))
+      this.check(path, key, labelKeyFaults(key.toLowerCase()), `${path}[${key}]`);
+    return map;
+  }
+
+  /** A string map; null stands for the empty text, as it does in Go. */
   map(value: unknown, path: string): Labels {
     const raw = this.object(value, path);
     if (raw === undefined) return {};
-    const map: Record<string, string> = {};
-    for (const [key, item] of Object.entries(raw)) {
-      if (typeof item === "string") map[key] = item;
-      else if (item === null) map[key] = "";
-      else this.invalid(`${path}[${key}]`, item, "must be a string (quote it)");
-    }
-    return map;
+    const entries = Object.entries(raw).map(([key, item]): readonly [string, string] => {
+      if (typeof item === "string") return [key, item];
+      if (item !== null) this.invalid(`${path}[${key}]`, item, "must be a string (quote it)");
+      return [key, ""];
+    });
+    return Object.fromEntries(entries); // defines `__proto__` as a key like others
   }
 }

@@ -19,8 +19,9 @@ export {
   noObjects,
   type VendorKind,
 } from "./load.ts";
+export { locate } from "./locate.ts";
 export { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
-export { locate, type ManifestInput } from "./parse.ts";
+export type { ManifestInput } from "./parse.ts";
 export { isEnded } from "./phase.ts";
 export { formatSelector, matchesSelector } from "./selector.ts";
 export type {

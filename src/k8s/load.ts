@@ -4,21 +4,14 @@
  * `kubectl apply`.
  */
 import { InputError, type Issue, type SourceRef } from "../base/index.ts";
-import {
-  decodeEndpointSlice,
-  decodeEndpoints,
-  decodeMeta,
-  decodeNamespace,
-  decodeNode,
-  decodePod,
-  decodeService,
-  type NodeInput,
-  type PodInput,
-  type ServiceInput,
-} from "./decode.ts";
+import { decodeNamespace, decodeNode, type NodeInput } from "./decode.ts";
+import { decodePod, type PodInput } from "./decode-pod.ts";
+import { decodeEndpointSlice, decodeEndpoints, decodeService, type ServiceInput } from "./decode-service.ts";
 import { Fields, type Raw } from "./fields.ts";
-import { dnsSubdomainFault } from "./names.ts";
-import { type ManifestInput, parseManifest, placed, type RawObject } from "./parse.ts";
+import { locate } from "./locate.ts";
+import { decodeMeta } from "./meta.ts";
+import { dnsSubdomainFaults } from "./names.ts";
+import { type ManifestInput, parseManifest, type RawObject } from "./parse.ts";
 import { decodePolicySpec } from "./policy.ts";
 import type { EndpointSlice, Namespace, NetworkPolicy, VendorObject } from "./types.ts";
 import { decodeWorkload, type Workload, type WorkloadKind, workloadKinds } from "./workloads.ts";
@@ -66,12 +59,9 @@ export function loadManifests(inputs: readonly ManifestInput[], options: LoadOpt
   const byName = new Map(inputs.map((input) => [input.name, input]));
   const raws: RawObject[] = [];
   for (const input of inputs) {
-    try {
-      for (const object of parseManifest(input)) raws.push(object);
-    } catch (error) {
-      if (!(error instanceof InputError)) throw error;
-      issues.push(...error.issues);
-    }
+    const parsed = parseManifest(input);
+    for (const object of parsed.objects) raws.push(object);
+    issues.push(...parsed.issues);
   }
   return decodeAll(raws, byName, issues, options);
 }
@@ -79,7 +69,7 @@ export function loadManifests(inputs: readonly ManifestInput[], options: LoadOpt
 /** Objects that are there as data already; `name` names them in messages. @throws InputError with every problem. */
 export function loadObjects(name: string, objects: readonly Raw[], options: LoadOptions = {}): LoadedObjects {
   const raws = objects.map(
-    (raw, itemIndex): RawObject => ({ raw, source: { file: name, documentIndex: 0, itemIndex } }),
+    (raw, index): RawObject => ({ raw, source: { file: name, documentIndex: 0, items: [index] } }),
   );
   return decodeAll(raws, new Map(), [], options);
 }
@@ -93,12 +83,14 @@ function decodeAll(
   const loader = new Loader(options.vendorKinds ?? []);
   raws.forEach(({ raw, source }, i) => {
     const found = loader.add(raw, source);
-    for (const issue of found.issues) {
-      const { path, message, code } = issue;
-      issues.push(
-        placed(byName, source, { code, path, message: found.name ? `${message} (${found.name})` : message }),
-      );
-    }
+    const input = byName.get(source.file);
+    for (const { code, path, message, at } of found.issues)
+      issues.push({
+        code,
+        path,
+        message: found.name ? `${message} (${found.name})` : message,
+        ...(input === undefined ? { file: source.file } : locate(input, source, at)),
+      });
     if (i % 1000 === 0) options.onProgress?.(i, raws.length);
   });
   options.onProgress?.(raws.length, raws.length);
@@ -168,9 +160,9 @@ class Loader {
           apiVersion.startsWith("extensions/")
         )
           return this.#put("policies", {
-            ...decodePolicySpec(fields, raw["spec"]),
             kind: "NetworkPolicy",
-            ...decodeMeta(fields, raw, source, dnsSubdomainFault),
+            ...decodeMeta(fields, raw, source, dnsSubdomainFaults),
+            ...decodePolicySpec(fields, raw["spec"]),
           });
         break;
       default: {
@@ -185,7 +177,8 @@ class Loader {
   }
 
   #addVendor(fields: Fields, vendor: VendorKind, apiVersion: string, raw: Raw, source: SourceRef): string {
-    const meta = decodeMeta(fields, raw, source, dnsSubdomainFault);
+    const scope = vendor.namespaced ? "namespaced" : "cluster";
+    const meta = decodeMeta(fields, raw, source, dnsSubdomainFaults, scope);
     const namespace = vendor.namespaced ? meta.namespace : undefined;
     return this.#put("vendor", {
       ...meta,

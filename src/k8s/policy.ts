@@ -3,9 +3,10 @@
  * Governing source: kubernetes pkg/apis/networking/{v1/defaults.go, validation/validation.go}. The lax reading of
  * CIDRs is used (host bits are cleared), as API servers without StrictIPCIDRValidation do.
  */
-import { type Cidr, cidrContains, parseCidr } from "../addr/index.ts";
+import { type Cidr, cidrContains } from "../addr/index.ts";
+import { cidrFault, parseCidrLoosely } from "./addresses.ts";
 import type { Fields, Raw } from "./fields.ts";
-import { labelKeyFault, labelValueFault, portNameFault, portNumberFault } from "./names.ts";
+import { labelKeyFaults, labelValueFaults, portNameFaults, portNumberFaults } from "./names.ts";
 import type {
   IpBlock,
   LabelSelector,
@@ -17,13 +18,15 @@ import type {
   Protocol,
 } from "./types.ts";
 
-export const protocols: readonly Protocol[] = ["SCTP", "TCP", "UDP"];
+const protocols: readonly Protocol[] = ["TCP", "UDP", "SCTP"];
+const policyTypes = ["Ingress", "Egress"] as const;
 const operators = ["In", "NotIn", "Exists", "DoesNotExist"] as const;
 
 type PolicySpec = Pick<NetworkPolicy, "podSelector" | "policyTypes" | "ingress" | "egress">;
 
 export function decodePolicySpec(fields: Fields, value: unknown): PolicySpec {
   const spec = fields.object(value, "spec") ?? {};
+  fields.known(spec, "spec", ["podSelector", "ingress", "egress", "policyTypes"]);
   const podSelector = decodeSelector(fields, spec["podSelector"], "spec.podSelector") ?? everything;
   const ingress = decodeRules(fields, spec["ingress"], "spec.ingress", "from");
   const egress = decodeRules(fields, spec["egress"], "spec.egress", "to");
@@ -48,10 +51,8 @@ function decodeTypes(fields: Fields, value: unknown, hasEgress: boolean): Networ
     fields.invalid(path, list, "may not specify more than two policyTypes");
     return [];
   }
-  const types = list.map((type, i) =>
-    fields.oneOf(type || " ", `${path}[${i}]`, ["Egress", "Ingress"] as const, "Ingress"),
-  );
-  return [...new Set(types)].sort((a, b) => (a === b ? 0 : a === "Ingress" ? -1 : 1));
+  const given = list.map((type, i) => fields.oneOfExactly(type, `${path}[${i}]`, policyTypes));
+  return policyTypes.filter((type) => given.includes(type));
 }
 
 function decodeRules(
@@ -63,6 +64,7 @@ function decodeRules(
   return fields.list(value, path).map((item, i) => {
     const rulePath = `${path}[${i}]`;
     const rule = fields.object(item, rulePath) ?? {};
+    fields.known(rule, rulePath, [peersField, "ports"]);
     const ports = fields
       .list(rule["ports"], `${rulePath}.ports`)
       .map((port, j) => decodePort(fields, port, `${rulePath}.ports[${j}]`));
@@ -75,28 +77,36 @@ function decodeRules(
 
 function decodePort(fields: Fields, value: unknown, path: string): NetworkPolicyPort {
   const raw = fields.object(value, path) ?? {};
-  const protocol = fields.oneOf(raw["protocol"], `${path}.protocol`, protocols, "TCP");
+  fields.known(raw, path, ["protocol", "port", "endPort"]);
+  const isGiven = raw["protocol"] !== undefined && raw["protocol"] !== null;
+  const protocol = isGiven ? fields.oneOfExactly(raw["protocol"], `${path}.protocol`, protocols) : undefined;
   const port = decodePortValue(fields, raw["port"], `${path}.port`);
   const endPort = fields.integer(raw["endPort"], `${path}.endPort`);
-  if (endPort !== undefined) {
-    if (port === undefined)
-      fields.invalid(`${path}.endPort`, endPort, "may not be specified when `port` is not specified");
-    else if (typeof port === "string")
-      fields.invalid(`${path}.endPort`, endPort, "may not be specified when `port` is non-numeric");
-    else {
-      if (endPort < port)
-        fields.invalid(`${path}.endPort`, endPort, "must be greater than or equal to `port`");
-      fields.check(`${path}.endPort`, endPort, portNumberFault(endPort));
-    }
+  if (endPort !== undefined) checkEndPort(fields, port, endPort, `${path}.endPort`);
+  return { protocol: protocol ?? "TCP", port, endPort };
+}
+
+function checkEndPort(
+  fields: Fields,
+  port: number | string | undefined,
+  endPort: number,
+  path: string,
+): void {
+  if (port === undefined) {
+    fields.invalid(path, endPort, "may not be specified when `port` is not specified");
+  } else if (typeof port === "string") {
+    fields.invalid(path, endPort, "may not be specified when `port` is non-numeric");
+  } else {
+    if (endPort < port) fields.invalid(path, endPort, "must be greater than or equal to `port`");
+    fields.check(path, endPort, portNumberFaults(endPort));
   }
-  return { protocol, port, endPort };
 }
 
 /** An IntOrString port. */
 export function decodePortValue(fields: Fields, value: unknown, path: string): number | string | undefined {
   if (value === undefined || value === null) return undefined;
-  if (typeof value === "number") fields.check(path, value, portNumberFault(value));
-  else if (typeof value === "string") fields.check(path, value, portNameFault(value));
+  if (typeof value === "number") fields.check(path, value, portNumberFaults(value));
+  else if (typeof value === "string") fields.check(path, value, portNameFaults(value));
   else {
     fields.invalid(path, value, "must be a port number or a port name");
     return undefined;
@@ -106,6 +116,7 @@ export function decodePortValue(fields: Fields, value: unknown, path: string): n
 
 function decodePeer(fields: Fields, value: unknown, path: string): NetworkPolicyPeer {
   const raw: Raw = fields.object(value, path) ?? {};
+  fields.known(raw, path, ["podSelector", "namespaceSelector", "ipBlock"]);
   const podSelector = decodeSelector(fields, raw["podSelector"], `${path}.podSelector`);
   const namespaceSelector = decodeSelector(fields, raw["namespaceSelector"], `${path}.namespaceSelector`);
   const block = fields.object(raw["ipBlock"], `${path}.ipBlock`);
@@ -119,34 +130,35 @@ function decodePeer(fields: Fields, value: unknown, path: string): NetworkPolicy
 
 const nowhere: Cidr = { family: 4, words: [0], prefix: 32 };
 
+/** Exceptions are looked at only where the block itself can be read, as in the API server. */
 function decodeIpBlock(fields: Fields, raw: Raw, path: string): IpBlock {
+  fields.known(raw, path, ["cidr", "except"]);
   const text = fields.text(raw["cidr"], `${path}.cidr`) ?? "";
-  const cidr = text === "" ? undefined : parseCidr(text);
-  if (text === "") fields.required(`${path}.cidr`);
-  else if (cidr === undefined)
-    fields.invalid(`${path}.cidr`, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+  const texts = fields.texts(raw["except"], `${path}.except`);
+  const cidr = parseCidrLoosely(text);
+  if (cidr === undefined) {
+    if (text === "") fields.required(`${path}.cidr`);
+    else fields.invalid(`${path}.cidr`, text, cidrFault);
+    return { cidr: nowhere, cidrText: text, except: [] };
+  }
   const except: Cidr[] = [];
-  fields.texts(raw["except"], `${path}.except`).forEach((item, i) => {
-    const inner = parseCidr(item);
+  texts.forEach((item, i) => {
+    const inner = parseCidrLoosely(item);
     const at = `${path}.except[${i}]`;
-    if (inner === undefined)
-      fields.invalid(at, item, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
-    else if (cidr !== undefined && !(cidrContains(cidr, inner) && inner.prefix > cidr.prefix))
+    if (inner === undefined) fields.invalid(at, item, cidrFault);
+    else if (!cidrContains(cidr, inner) || inner.prefix <= cidr.prefix)
       fields.invalid(at, item, "must be a strict subset of `cidr`");
     else except.push(inner);
   });
-  return { cidr: cidr ?? nowhere, except };
+  return { cidr, cidrText: text, except };
 }
 
 /** Absent (or null) gives `undefined`, which is not the same as the empty selector. */
 export function decodeSelector(fields: Fields, value: unknown, path: string): LabelSelector | undefined {
   const raw = fields.object(value, path);
   if (raw === undefined) return undefined;
-  const matchLabels = fields.map(raw["matchLabels"], `${path}.matchLabels`);
-  for (const key in matchLabels) {
-    fields.check(`${path}.matchLabels`, key, labelKeyFault(key));
-    fields.check(`${path}.matchLabels`, matchLabels[key], labelValueFault(matchLabels[key] ?? ""));
-  }
+  fields.known(raw, path, ["matchLabels", "matchExpressions"]);
+  const matchLabels = fields.labels(raw["matchLabels"], `${path}.matchLabels`);
   const matchExpressions = fields
     .list(raw["matchExpressions"], `${path}.matchExpressions`)
     .map((item, i) => decodeRequirement(fields, item, `${path}.matchExpressions[${i}]`));
@@ -155,24 +167,30 @@ export function decodeSelector(fields: Fields, value: unknown, path: string): La
 
 function decodeRequirement(fields: Fields, value: unknown, path: string): LabelSelectorRequirement {
   const raw = fields.object(value, path) ?? {};
+  fields.known(raw, path, ["key", "operator", "values"]);
   const key = fields.text(raw["key"], `${path}.key`) ?? "";
   const values = fields.texts(raw["values"], `${path}.values`);
   const operator = operators.find((name) => name === raw["operator"]);
-  if (operator === "In" || operator === "NotIn") {
-    if (values.length === 0)
-      fields.required(`${path}.values`, "must be specified when `operator` is 'In' or 'NotIn'");
-  } else if (operator === "Exists" || operator === "DoesNotExist") {
-    if (values.length > 0)
-      fields.forbidden(
-        `${path}.values`,
-        "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-      );
-  } else {
-    fields.invalid(`${path}.operator`, raw["operator"] ?? "", "not a valid selector operator");
+  switch (operator) {
+    case "In":
+    case "NotIn":
+      if (values.length === 0)
+        fields.required(`${path}.values`, "must be specified when `operator` is 'In' or 'NotIn'");
+      break;
+    case "Exists":
+    case "DoesNotExist":
+      if (values.length > 0)
+        fields.forbidden(
+          `${path}.values`,
+          "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        );
+      break;
+    case undefined:
+      fields.invalid(`${path}.operator`, raw["operator"] ?? "", "not a valid selector operator");
   }
-  fields.check(`${path}.key`, key, labelKeyFault(key));
+  fields.check(`${path}.key`, key, labelKeyFaults(key));
   values.forEach((item, i) => {
-    fields.check(`${path}.values[${i}]`, item, labelValueFault(item));
+    fields.check(`${path}.values[${i}]`, item, labelValueFaults(item));
   });
   return { key, operator: operator ?? "Exists", values };
 }

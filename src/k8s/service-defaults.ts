@@ -6,7 +6,7 @@
  */
 import type { Family, Ip } from "../addr/index.ts";
 import { InputError } from "../base/index.ts";
-import type { ServiceInput } from "./decode.ts";
+import type { ServiceInput } from "./decode-service.ts";
 import type { AddressPool } from "./ipam.ts";
 import type { Protocol, Service, ServicePort } from "./types.ts";
 

@@ -37,6 +37,8 @@ export interface ContainerPort {
   readonly name: string | undefined;
   readonly containerPort: number;
   readonly protocol: Protocol;
+  /** Of a sidecar (an init container that goes on running beside the app containers). */
+  readonly ofSidecar: boolean;
 }
 
 /** The workload that a pod was expanded from or is controlled by. */
@@ -57,7 +59,7 @@ export interface Pod extends Meta {
   readonly ready: boolean;
   /** Has a deletionTimestamp: on its way out, still running. */
   readonly terminating: boolean;
-  /** Ports of the app containers in order (init containers' are not listening and are left out). */
+  /** Ports of sidecars and app containers in order (other init containers are gone when the pod runs). */
   readonly ports: readonly ContainerPort[];
   readonly owner: OwnerRef | undefined;
 }
@@ -131,6 +133,8 @@ export interface LabelSelector {
 
 export interface IpBlock {
   readonly cidr: Cidr;
+  /** As the object has it: engines that compare text see host bits and leading zeros. */
+  readonly cidrText: string;
   readonly except: readonly Cidr[];
 }
 

@@ -72,14 +72,15 @@ describe("a Service that leaves its ports and addresses open", () => {
   });
 
   it("keeps them over later edits", () => {
-    const before = cluster([service("a", { type: "LoadBalancer", externalTrafficPolicy: "Local" })]);
+    const ports = [{ name: "t", port: 80 }];
+    const before = cluster([service("a", { type: "LoadBalancer", externalTrafficPolicy: "Local", ports })]);
     const after = applyObjects(
       before,
       loadObjects("test", [
         service("a", {
           type: "LoadBalancer",
           externalTrafficPolicy: "Local",
-          ports: [{ port: 80 }, { name: "m", port: 81 }],
+          ports: [...ports, { name: "m", port: 81 }],
         }),
       ]),
     ).state;
