@@ -1,2 +1,23 @@
-export { pcapngHeader, pcapngPacket, type ReadCapture, readPcapng } from "./pcapng.ts";
-export { type CaptureInterface, type CaptureRecord, LinkType } from "./record.ts";
+export { cookedInterface, FrameContent, networkOffset } from "./link-layer.ts";
+export { pcapHeader, pcapPacket } from "./pcap.ts";
+export { PcapParserReader } from "./pcap-parser.ts";
+export { readComments } from "./pcapng.ts";
+export { pcapngHeader, pcapngInterface, pcapngPacket } from "./pcapng-write.ts";
+export {
+  chooseCaptureReader,
+  createCaptureReader,
+  pcapParserBytesMax,
+  type ReadCapture,
+  readCapture,
+  recordingSink,
+} from "./read.ts";
+export {
+  type CapturedPacket,
+  type CaptureInterface,
+  type CaptureReader,
+  type CaptureRecord,
+  type CaptureSink,
+  type CaptureTime,
+  captureTime,
+  LinkType,
+} from "./record.ts";

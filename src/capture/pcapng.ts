@@ -1,240 +1,220 @@
 /**
- * pcapng, written and read: bytes <-> records, no file access. Written: one section, an interface block for each
- * interface (nanosecond time stamps), enhanced packet blocks with comments. Read: sections of either byte order,
- * interface, enhanced and simple packet blocks; other blocks are passed over. Governing source: the IETF draft
- * draft-ietf-opsawg-pcapng.
+ * pcapng, read: sections of either byte order, interfaces with their time resolution and offset, enhanced, simple and
+ * obsolete packet blocks; other blocks are passed over. Governing source: draft-ietf-opsawg-pcapng (and its appendix
+ * for the obsolete Packet Block). Options that do not fit their block are left unread: the packet before them is good.
  */
-import { InputError, type Issue } from "../base/index.ts";
-import type { CaptureInterface, CaptureRecord } from "./record.ts";
+import type { InputError } from "../base/index.ts";
+import { captureError, emptyPacket, type FormatReader, recordBytesMax } from "./format.ts";
+import { Block, byteOrderMagic, Option, padded } from "./pcapng-blocks.ts";
+import type { CapturedPacket, CaptureSink } from "./record.ts";
+import { type TickScale, tickScale, timeOfTicks } from "./ticks.ts";
 
-const Block = {
-  section: 0x0a0d0d0a,
-  interface: 1,
-  packetObsolete: 2,
-  simplePacket: 3,
-  enhancedPacket: 6,
-} as const;
-const byteOrderMagic = 0x1a2b3c4d;
-const Option = { end: 0, comment: 1, interfaceName: 2, timeResolution: 9, timeOffset: 14 } as const;
+const blockHeaderSize = 12; // with the length that is repeated at the end
+const sectionSize = 28;
+const swappedMagic = 0x4d3c2b1a;
 
-function padded(length: number): number {
-  return (length + 3) & ~3;
+interface OpenInterface {
+  readonly linkType: number;
+  readonly snapLength: number;
+  readonly scale: TickScale;
 }
 
-function option(code: number, value: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(4 + padded(value.length));
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, code, true);
-  view.setUint16(2, value.length, true);
-  bytes.set(value, 4);
-  return bytes;
+export function isPcapng(bytes: Uint8Array, start: number): boolean {
+  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(start, true) === Block.section;
 }
 
-function block(type: number, parts: readonly Uint8Array[]): Uint8Array {
-  const length = 12 + parts.reduce((sum, part) => sum + part.length, 0);
-  const bytes = new Uint8Array(length);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, type, true);
-  view.setUint32(4, length, true);
-  let at = 8;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
+export class PcapngReader implements FormatReader {
+  readonly #file: string;
+  readonly #sink: CaptureSink;
+  readonly #packet = emptyPacket();
+  #isLittle = true;
+  /** Of the present section. */
+  #interfaces: OpenInterface[] = [];
+  /** Interfaces of the sections before. */
+  #interfacesBefore = 0;
+
+  constructor(file: string, sink: CaptureSink) {
+    this.#file = file;
+    this.#sink = sink;
   }
-  view.setUint32(length - 4, length, true);
-  return bytes;
-}
 
-const text = new TextEncoder();
-
-/** Header of a capture: the section and its interfaces, little endian. */
-export function pcapngHeader(interfaces: readonly CaptureInterface[]): Uint8Array {
-  const section = new Uint8Array(16);
-  const view = new DataView(section.buffer);
-  view.setUint32(0, byteOrderMagic, true);
-  view.setUint16(4, 1, true);
-  view.setBigInt64(8, -1n, true); // the section's length is not said
-  const blocks = [block(Block.section, [section])];
-  for (const { name, linkType } of interfaces) {
-    const fixed = new Uint8Array(8);
-    new DataView(fixed.buffer).setUint16(0, linkType, true);
-    blocks.push(
-      block(Block.interface, [
-        fixed,
-        option(Option.interfaceName, text.encode(name)),
-        option(Option.timeResolution, Uint8Array.of(9)),
-        option(Option.end, new Uint8Array(0)),
-      ]),
-    );
-  }
-  return concatenate(blocks);
-}
-
-/** One packet. `interfaceIndex` counts the header's interfaces from 0. */
-export function pcapngPacket(record: CaptureRecord): Uint8Array {
-  const fixed = new Uint8Array(20);
-  const view = new DataView(fixed.buffer);
-  const time = BigInt(record.timestampNs);
-  view.setUint32(0, record.interfaceIndex, true);
-  view.setUint32(4, Number(time >> 32n), true);
-  view.setUint32(8, Number(time & 0xffffffffn), true);
-  view.setUint32(12, record.bytes.length, true);
-  view.setUint32(16, record.originalLength ?? record.bytes.length, true);
-  const data = new Uint8Array(padded(record.bytes.length));
-  data.set(record.bytes);
-  const comments = (record.comments ?? []).map((comment) => option(Option.comment, text.encode(comment)));
-  const options = comments.length > 0 ? [...comments, option(Option.end, new Uint8Array(0))] : [];
-  return block(Block.enhancedPacket, [fixed, data, ...options]);
-}
-
-function concatenate(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
-}
-
-export interface ReadCapture {
-  readonly interfaces: readonly CaptureInterface[];
-  readonly records: readonly CaptureRecord[];
-}
-
-interface OpenInterface extends CaptureInterface {
-  /** Ticks a second. */
-  readonly resolution: number;
-  readonly offsetSeconds: number;
-}
-
-/** @throws InputError with the byte offset of the first fault. */
-export function readPcapng(bytes: Uint8Array, file: string): ReadCapture {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const fail = (offset: number, message: string): never => {
-    const issue: Issue = { code: "syntax", path: "", file, offset, message };
-    throw new InputError([issue]);
-  };
-  const interfaces: OpenInterface[] = [];
-  const records: CaptureRecord[] = [];
-  let little = true;
-  let firstInterface = 0;
-  for (let at = 0; at < bytes.length; ) {
-    if (bytes.length - at < 12) fail(at, "the last block is cut");
-    const isSection = view.getUint32(at, true) === Block.section;
-    if (isSection) {
-      if (bytes.length - at < 28) fail(at, "the section header is cut");
-      const magic = view.getUint32(at + 8, true);
-      if (magic !== byteOrderMagic && magic !== 0x4d3c2b1a) fail(at + 8, "bad byte-order magic");
-      little = magic === byteOrderMagic;
-      firstInterface = interfaces.length;
-    } else if (at === 0) fail(0, "not a pcapng file");
-    const type = view.getUint32(at, little);
-    const length = view.getUint32(at + 4, little);
-    if (length < 12 || length % 4 !== 0 || at + length > bytes.length)
-      fail(at + 4, `block length ${length} does not fit`);
-    if (view.getUint32(at + length - 4, little) !== length)
-      fail(at + length - 4, "the two lengths of the block differ");
-    const body = { start: at + 8, end: at + length - 4 };
-    if (type === Block.interface) {
-      if (body.end - body.start < 8) fail(at, "the interface block is cut");
-      interfaces.push(readInterface(view, bytes, body.start, body.end, little, interfaces.length));
-    } else if (type === Block.enhancedPacket) {
-      if (body.end - body.start < 20) fail(at, "the packet block is cut");
-      const index = firstInterface + view.getUint32(body.start, little);
-      const from = interfaces[index] ?? fail(body.start, `no interface ${index - firstInterface}`);
-      const captured = view.getUint32(body.start + 12, little);
-      if (body.start + 20 + captured > body.end)
-        fail(body.start + 12, `captured length ${captured} is longer than the block`);
-      const ticks = view.getUint32(body.start + 4, little) * 2 ** 32 + view.getUint32(body.start + 8, little);
-      records.push({
-        interfaceIndex: index,
-        timestampNs: ticksToNs(
-          ticks,
-          view.getUint32(body.start + 4, little),
-          view.getUint32(body.start + 8, little),
-          from,
-        ),
-        originalLength: view.getUint32(body.start + 16, little),
-        bytes: bytes.slice(body.start + 20, body.start + 20 + captured),
-        comments: readComments(view, bytes, body.start + 20 + padded(captured), body.end, little),
-      });
-    } else if (type === Block.simplePacket) {
-      if (body.end - body.start < 4) fail(at, "the packet block is cut");
-      if (interfaces[firstInterface] === undefined) fail(at, "a packet before any interface");
-      const original = view.getUint32(body.start, little);
-      const captured = Math.min(original, body.end - body.start - 4);
-      records.push({
-        interfaceIndex: firstInterface,
-        timestampNs: 0,
-        originalLength: original,
-        bytes: bytes.slice(body.start + 4, body.start + 4 + captured),
-      });
+  consume(bytes: Uint8Array, start: number, end: number, offset: number): number {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const base = offset - start;
+    this.#packet.bytes = bytes;
+    let at = start;
+    while (end - at >= blockHeaderSize) {
+      // a section's type reads the same in both byte orders; its order must be known before its length can be read
+      if (view.getUint32(at, true) === Block.section) this.#readByteOrder(view, at, base);
+      const length = view.getUint32(at + 4, this.#isLittle);
+      if (length < blockHeaderSize || length % 4 !== 0 || length > recordBytesMax)
+        throw this.#fault(base + at + 4, `a block of ${length} bytes cannot be`);
+      if (length > end - at) break;
+      if (view.getUint32(at + length - 4, this.#isLittle) !== length)
+        throw this.#fault(base + at + length - 4, "the two lengths of the block differ");
+      this.#block(view, view.getUint32(at, this.#isLittle), at, at + length, base);
+      at += length;
     }
-    at += length;
+    return at;
   }
-  return { interfaces: interfaces.map(({ name, linkType }) => ({ name, linkType })), records };
-}
 
-/** Nanoseconds; exact where a number can be (captures past 2^53 ns lose the last digits). */
-function ticksToNs(
-  ticks: number,
-  high: number,
-  low: number,
-  { resolution, offsetSeconds }: OpenInterface,
-): number {
-  const exact = (BigInt(high) << 32n) | BigInt(low);
-  const ns = Number.isInteger(1e9 / resolution)
-    ? Number(exact * BigInt(1e9 / resolution))
-    : Math.round((ticks / resolution) * 1e9);
-  return ns + offsetSeconds * 1e9;
-}
-
-function readInterface(
-  view: DataView,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  little: boolean,
-  index: number,
-): OpenInterface {
-  let name = `if${index}`;
-  let resolution = 1e6;
-  let offsetSeconds = 0;
-  for (const [code, value] of readOptions(view, bytes, start + 8, end, little)) {
-    if (code === Option.interfaceName) name = new TextDecoder().decode(value);
-    else if (code === Option.timeResolution && value.length === 1)
-      resolution = (value[0]! & 0x80) === 0 ? 10 ** value[0]! : 2 ** (value[0]! & 0x7f);
-    else if (code === Option.timeOffset && value.length === 8)
-      offsetSeconds = Number(new DataView(value.buffer, value.byteOffset).getBigInt64(0, little));
+  cut(offset: number, size: number): InputError {
+    return captureError(this.#file, offset, `the file ends ${size} bytes into this block`);
   }
-  return { name, linkType: view.getUint16(start, little), resolution, offsetSeconds };
+
+  #fault(offset: number, message: string): InputError {
+    return captureError(this.#file, offset, message);
+  }
+
+  #readByteOrder(view: DataView, at: number, base: number): void {
+    const magic = view.getUint32(at + 8, true);
+    if (magic !== byteOrderMagic && magic !== swappedMagic)
+      throw this.#fault(base + at + 8, "the section's byte-order magic is neither order");
+    this.#isLittle = magic === byteOrderMagic;
+  }
+
+  /** `end` is that of the whole block. */
+  #block(view: DataView, type: number, start: number, end: number, base: number): void {
+    switch (type) {
+      case Block.section:
+        this.#section(view, start, end, base);
+        break;
+      case Block.interface:
+        this.#interface(view, start, end, base);
+        break;
+      case Block.enhancedPacket:
+        this.#enhancedPacket(view, start, end, base);
+        break;
+      case Block.simplePacket:
+        this.#simplePacket(view, start, end, base);
+        break;
+      case Block.packetObsolete:
+        this.#obsoletePacket(view, start, end, base);
+        break;
+    }
+  }
+
+  #section(view: DataView, start: number, end: number, base: number): void {
+    if (end - start < sectionSize) throw this.#fault(base + start, "the section header is cut");
+    const [major, minor] = [
+      view.getUint16(start + 12, this.#isLittle),
+      view.getUint16(start + 14, this.#isLittle),
+    ];
+    if (major !== 1 || (minor !== 0 && minor !== 2)) {
+      const message = `version ${major}.${minor} of pcapng is not supported, 1.0 is`;
+      throw captureError(this.#file, base + start + 12, message, "not-supported");
+    }
+    this.#interfacesBefore += this.#interfaces.length;
+    this.#interfaces = [];
+  }
+
+  #interface(view: DataView, start: number, end: number, base: number): void {
+    if (end - start < blockHeaderSize + 8) throw this.#fault(base + start, "the interface block is cut");
+    const linkType = view.getUint16(start + 8, this.#isLittle);
+    const snapLength = view.getUint32(start + 12, this.#isLittle);
+    let name: string | undefined;
+    let resolution = 6; // microseconds where nothing is said
+    let offsetSeconds = 0;
+    const bytes = this.#packet.bytes;
+    forEachOption(bytes, start + 16, end - 4, this.#isLittle, (code, from, to) => {
+      if (code === Option.interfaceName) name = text(bytes, from, to);
+      else if (code === Option.timeResolution && to - from === 1) resolution = bytes[from]!;
+      else if (code === Option.timeOffset && to - from === 8)
+        offsetSeconds = Number(view.getBigInt64(from, this.#isLittle));
+    });
+    const index = this.#interfacesBefore + this.#interfaces.length;
+    this.#interfaces.push({ linkType, snapLength, scale: tickScale(resolution, offsetSeconds) });
+    this.#sink.interface?.(index, { linkType, snapLength, ...(name === undefined ? {} : { name }) });
+  }
+
+  #enhancedPacket(view: DataView, start: number, end: number, base: number): void {
+    if (end - start < blockHeaderSize + 20) throw this.#fault(base + start, "the packet block is cut");
+    this.#timedPacket(view, start, end, base, view.getUint32(start + 8, this.#isLittle));
+  }
+
+  /** As the enhanced packet block, but for a count of drops beside a shorter interface number. */
+  #obsoletePacket(view: DataView, start: number, end: number, base: number): void {
+    if (end - start < blockHeaderSize + 20) throw this.#fault(base + start, "the packet block is cut");
+    this.#timedPacket(view, start, end, base, view.getUint16(start + 8, this.#isLittle));
+  }
+
+  #timedPacket(view: DataView, start: number, end: number, base: number, number: number): void {
+    const packet = this.#packet;
+    const from = this.#interfaces[number];
+    if (from === undefined) throw this.#fault(base + start + 8, `the section has no interface ${number}`);
+    const captured = view.getUint32(start + 20, this.#isLittle);
+    if (captured > end - start - blockHeaderSize - 20)
+      throw this.#fault(base + start + 20, `captured length ${captured} is longer than the block`);
+    packet.interfaceIndex = this.#interfacesBefore + number;
+    packet.linkType = from.linkType;
+    packet.isLittleEndian = this.#isLittle;
+    packet.offset = base + start;
+    packet.originalLength = view.getUint32(start + 24, this.#isLittle);
+    packet.start = start + 28;
+    packet.end = packet.start + captured;
+    packet.optionsStart = packet.start + padded(captured);
+    packet.optionsEnd = end - 4;
+    timeOfTicks(
+      from.scale,
+      view.getUint32(start + 12, this.#isLittle),
+      view.getUint32(start + 16, this.#isLittle),
+      packet,
+    );
+    this.#sink.packet(packet);
+  }
+
+  /** No time, no length of what was captured: that is what fits the block and the interface's snapshot length. */
+  #simplePacket(view: DataView, start: number, end: number, base: number): void {
+    if (end - start < blockHeaderSize + 4) throw this.#fault(base + start, "the packet block is cut");
+    const from = this.#interfaces[0];
+    if (from === undefined) throw this.#fault(base + start, "a packet stands before any interface");
+    const packet = this.#packet;
+    const original = view.getUint32(start + 8, this.#isLittle);
+    const snapLength = from.snapLength === 0 ? original : from.snapLength;
+    packet.interfaceIndex = this.#interfacesBefore;
+    packet.linkType = from.linkType;
+    packet.isLittleEndian = this.#isLittle;
+    packet.offset = base + start;
+    packet.seconds = 0;
+    packet.nanoseconds = 0;
+    packet.originalLength = original;
+    packet.start = start + 12;
+    packet.end = packet.start + Math.min(original, snapLength, end - start - blockHeaderSize - 4);
+    packet.optionsStart = packet.end;
+    packet.optionsEnd = packet.end;
+    this.#sink.packet(packet);
+  }
 }
 
-function readComments(
-  view: DataView,
+/** The comments of a packet that a reader is handing over. */
+export function readComments(packet: CapturedPacket): readonly string[] {
+  const comments: string[] = [];
+  const { bytes, optionsStart, optionsEnd, isLittleEndian } = packet;
+  forEachOption(bytes, optionsStart, optionsEnd, isLittleEndian, (code, from, to) => {
+    if (code === Option.comment) comments.push(text(bytes, from, to));
+  });
+  return comments;
+}
+
+function forEachOption(
   bytes: Uint8Array,
   start: number,
   end: number,
-  little: boolean,
-): readonly string[] {
-  return [...readOptions(view, bytes, start, end, little)]
-    .filter(([code]) => code === Option.comment)
-    .map(([, value]) => new TextDecoder().decode(value));
-}
-
-function* readOptions(
-  view: DataView,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  little: boolean,
-): Iterable<readonly [number, Uint8Array]> {
+  isLittle: boolean,
+  visit: (code: number, from: number, to: number) => void,
+): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = start; at + 4 <= end; ) {
-    const code = view.getUint16(at, little);
-    const length = view.getUint16(at + 2, little);
-    if (code === Option.end || at + 4 + length > end) return;
-    yield [code, bytes.slice(at + 4, at + 4 + length)];
-    at += 4 + padded(length);
+    const code = view.getUint16(at, isLittle);
+    const to = at + 4 + view.getUint16(at + 2, isLittle);
+    if (code === Option.end || to > end) return;
+    visit(code, at + 4, to);
+    at = at + 4 + padded(to - at - 4);
   }
+}
+
+const decoder = new TextDecoder();
+
+function text(bytes: Uint8Array, from: number, to: number): string {
+  return decoder.decode(bytes.subarray(from, to));
 }

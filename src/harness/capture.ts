@@ -1,5 +1,11 @@
 /** The packets of a scenario as a capture: every packet at every interface that it crosses, in virtual time. */
-import { type CaptureInterface, LinkType, pcapngHeader, pcapngPacket } from "../capture/index.ts";
+import {
+  type CaptureInterface,
+  captureTime,
+  LinkType,
+  pcapngHeader,
+  pcapngPacket,
+} from "../capture/index.ts";
 import type { Scenario } from "../scenario/index.ts";
 import type { TapEvent } from "../sim/index.ts";
 import type { RunResultDocument } from "./documents.ts";
@@ -30,9 +36,9 @@ export function captureScenario(scenario: Scenario, selection: ProductSelection,
     packets.push(
       pcapngPacket({
         interfaceIndex,
-        timestampNs: event.atNs,
+        ...captureTime(event.atNs),
         bytes: event.bytes,
-        comments: [event.direction],
+        direction: event.direction,
       }),
     );
   }
