@@ -31,13 +31,22 @@ export {
 } from "./base/index.ts";
 // captures: bytes to records and back
 export {
+  type CapturedPacket,
   type CaptureInterface,
+  type CaptureReader,
   type CaptureRecord,
+  type CaptureSink,
+  type CaptureTime,
+  captureTime,
+  createCaptureReader,
   LinkType,
+  networkOffset,
+  pcapHeader,
   pcapngHeader,
   pcapngPacket,
+  pcapPacket,
   type ReadCapture,
-  readPcapng,
+  readCapture,
 } from "./capture/index.ts";
 // engines: what they are, and choosing them by name
 export type {

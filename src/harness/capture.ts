@@ -1,4 +1,5 @@
 /** The packets of a scenario as a capture: every packet at every interface that it crosses, in virtual time. */
+import { type Mac, parseMac } from "../addr/index.ts";
 import {
   type CaptureInterface,
   captureTime,
@@ -6,6 +7,7 @@ import {
   pcapngHeader,
   pcapngPacket,
 } from "../capture/index.ts";
+import { frame } from "../packet/index.ts";
 import type { Scenario } from "../scenario/index.ts";
 import type { TapEvent } from "../sim/index.ts";
 import type { RunResultDocument } from "./documents.ts";
@@ -26,21 +28,30 @@ export function captureScenario(scenario: Scenario, selection: ProductSelection,
   const interfaces: CaptureInterface[] = [];
   const packets: Uint8Array[] = [];
   for (const event of events) {
-    const name = `${event.node}:${event.interface}`;
+    const name = `${event.node}:${event.interface.name}`;
     let interfaceIndex = indices.get(name);
     if (interfaceIndex === undefined) {
       interfaceIndex = interfaces.length;
       indices.set(name, interfaceIndex);
-      interfaces.push({ name, linkType: LinkType.raw });
+      interfaces.push({ name, linkType: LinkType.ethernet });
     }
     packets.push(
       pcapngPacket({
         interfaceIndex,
         ...captureTime(event.atNs),
-        bytes: event.bytes,
+        bytes: framed(event),
         direction: event.direction,
       }),
     );
   }
   return { result, packets: packets.length, pieces: [pcapngHeader(interfaces), ...packets] };
+}
+
+/** Azure's virtual network answers every ARP request of a node with this address. */
+const fabricMac: Mac = parseMac("12:34:56:78:9a:bc") ?? [];
+
+/** The packet in its Ethernet frame: tcpdump reads several interfaces from one file in this form alone. */
+function framed({ interface: { mac, link }, direction, bytes }: TapEvent): Uint8Array {
+  const peer = link === "pod" ? [...mac.slice(0, 1), 0x51, ...mac.slice(2)] : fabricMac;
+  return frame(bytes, direction === "in" ? { src: peer, dst: mac } : { src: mac, dst: peer });
 }

@@ -4,7 +4,7 @@
  */
 import { formatIp, type Ip } from "../addr/index.ts";
 import { assert } from "../base/index.ts";
-import { createHookResults, type Datapath } from "../filter/index.ts";
+import { createHookResults, type Datapath, Verdict } from "../filter/index.ts";
 import { createBatch } from "../packet/index.ts";
 import { createEventLoop, type EventLoop } from "./loop.ts";
 import { type HookWatcher, NodeStack, type WalkEnd, walkNode } from "./path.ts";
@@ -21,10 +21,14 @@ export type Disposition =
   | "malformed";
 
 export interface PacketFate {
+  /** Number of the packet in this network, from 1, as in `TapEvent`. */
+  readonly packet: number;
   readonly disposition: Disposition;
   /** Node and hook where it stopped, for denials. */
   readonly node: string | undefined;
   readonly hook: number | undefined;
+  /** Of the hook where it stopped; accept where none stopped it. */
+  readonly verdict: number;
   readonly rule: number;
   /** Receiver of a delivered packet, and the bytes it saw. */
   readonly receiver: string | undefined;
@@ -35,9 +39,11 @@ export interface PacketFate {
 
 /** A packet as it crosses an interface. */
 export interface TapEvent {
+  /** Number of the packet in this network, from 1: the same at every interface that it crosses. */
+  readonly packet: number;
   readonly atNs: number;
   readonly node: string;
-  readonly interface: string;
+  readonly interface: InterfaceSpec;
   readonly direction: "in" | "out";
   /** From the network header on. */
   readonly bytes: Uint8Array;
@@ -60,9 +66,17 @@ interface Transit {
   readonly iif: number;
 }
 
+/** What one packet carries along from its sending to its end. */
+interface Journey {
+  readonly packet: number;
+  readonly emitted: PacketFate["emitted"][number][];
+}
+
+type HopFate = Omit<PacketFate, keyof Journey>;
+
 type Hop =
   | { readonly kind: "next"; readonly transit: Transit }
-  | { readonly kind: "end"; readonly fate: Omit<PacketFate, "emitted"> };
+  | { readonly kind: "end"; readonly fate: HopFate };
 
 export class Network {
   readonly loop: EventLoop;
@@ -141,35 +155,48 @@ export class Network {
 
   /** Sends from a pod, `node:NAME` or `ip:ADDRESS`; hops happen on the event loop. */
   send(from: string, bytes: Uint8Array): void {
-    this.counts.sent++;
+    const journey = this.#depart();
     this.counts.inFlight++;
-    const emitted: PacketFate["emitted"][number][] = [];
-    const first = this.#leave(from, bytes);
-    if (first.kind === "end") this.#arrive({ ...first.fate, emitted });
-    else this.#schedule(first.transit, emitted);
+    const first = this.#leave(from, bytes, journey);
+    if (first.kind === "end") this.#arrive({ ...first.fate, ...journey });
+    else this.#schedule(first.transit, journey);
   }
 
   /** Sends and follows the packet to its end at once, leaving the clock alone. */
   deliver(from: string, bytes: Uint8Array, watcher?: HookWatcher): PacketFate {
-    const emitted: PacketFate["emitted"][number][] = [];
-    this.counts.sent++;
-    let hop = this.#leave(from, bytes);
+    const journey = this.#depart();
+    return this.#follow(this.#leave(from, bytes, journey), journey, watcher);
+  }
+
+  /** As `deliver`, for a packet that comes in by an interface of a node (0: from the node's own stack). */
+  deliverAt(node: string, iif: number, bytes: Uint8Array, watcher?: HookWatcher): PacketFate {
+    const journey = this.#depart();
+    if (iif !== 0) this.#report(this.node(node), iif, "in", bytes, journey);
+    return this.#follow(next(this.node(node), bytes, iif), journey, watcher);
+  }
+
+  #depart(): Journey {
+    return { packet: ++this.counts.sent, emitted: [] };
+  }
+
+  #follow(first: Hop, journey: Journey, watcher: HookWatcher | undefined): PacketFate {
+    let hop = first;
     for (let hops = 0; hop.kind === "next"; hops++) {
       assert(hops < 64, "a packet circles");
-      hop = this.#hop(hop.transit, emitted, watcher);
+      hop = this.#hop(hop.transit, journey, watcher);
     }
     if (hop.fate.disposition === "delivered") this.counts.delivered++;
     else this.counts.dropped++;
-    return { ...hop.fate, emitted };
+    return { ...hop.fate, ...journey };
   }
 
-  #schedule(transit: Transit, emitted: PacketFate["emitted"][number][]): void {
+  #schedule(transit: Transit, journey: Journey): void {
     this.loop.after(this.#latencyNs, () => {
-      const before = emitted.length;
-      const hop = this.#hop(transit, emitted, this.#watcher);
-      for (const packet of emitted.slice(before)) this.send(`node:${packet.node}`, packet.bytes);
-      if (hop.kind === "next") this.#schedule(hop.transit, emitted);
-      else this.#arrive({ ...hop.fate, emitted });
+      const before = journey.emitted.length;
+      const hop = this.#hop(transit, journey, this.#watcher);
+      for (const packet of journey.emitted.slice(before)) this.send(`node:${packet.node}`, packet.bytes);
+      if (hop.kind === "next") this.#schedule(hop.transit, journey);
+      else this.#arrive({ ...hop.fate, ...journey });
     });
   }
 
@@ -183,34 +210,34 @@ export class Network {
   }
 
   /** The first hop: out of a pod's namespace, a node's stack, or a host outside. */
-  #leave(from: string, bytes: Uint8Array): Hop {
+  #leave(from: string, bytes: Uint8Array, journey: Journey): Hop {
     if (from.startsWith("node:")) return next(this.node(from.slice(5)), bytes, 0);
-    if (from.startsWith("ip:")) return this.#overFabric(bytes);
+    if (from.startsWith("ip:")) return this.#overFabric(bytes, journey);
     const endpoint = this.#endpoints.get(from);
     if (endpoint === undefined) return ended("lost", bytes);
     const dst = destinationOf(bytes);
     if (dst === undefined) return ended("malformed", bytes);
     if (endpoint.ips.some((ip) => formatIp(ip) === dst)) return deliveredTo(from, bytes); // its own loopback
     const node = this.node(endpoint.node);
-    this.#report(node, endpoint.interfaceIndex, "in", bytes);
+    this.#report(node, endpoint.interfaceIndex, "in", bytes, journey);
     return next(node, bytes, endpoint.interfaceIndex);
   }
 
-  #hop(transit: Transit, emitted: PacketFate["emitted"][number][], watcher: HookWatcher | undefined): Hop {
+  #hop(transit: Transit, journey: Journey, watcher: HookWatcher | undefined): Hop {
     const { node } = transit;
     const sentBack: Uint8Array[] = [];
     const end = walkNode(node, transit.bytes, transit.iif, sentBack, watcher);
-    for (const bytes of sentBack) emitted.push({ node: node.spec.name, bytes });
+    for (const bytes of sentBack) journey.emitted.push({ node: node.spec.name, bytes });
     switch (end.kind) {
       case "local":
         return deliveredTo(`node:${node.spec.name}`, end.bytes);
       case "stopped":
         return { kind: "end", fate: this.#stoppedFate(node, transit, end) };
       case "transmit": {
-        this.#report(node, end.oif, "out", end.bytes);
+        this.#report(node, end.oif, "out", end.bytes, journey);
         const link = node.interfaceOf(end.oif)?.link;
         if (link === "loopback") return next(node, end.bytes, end.oif);
-        if (link === "fabric") return this.#overFabric(end.bytes);
+        if (link === "fabric") return this.#overFabric(end.bytes, journey);
         return this.#toPod(node, end.oif, end.bytes);
       }
     }
@@ -224,28 +251,25 @@ export class Network {
   }
 
   /** The virtual network: knows which node every address is behind. */
-  #overFabric(bytes: Uint8Array): Hop {
+  #overFabric(bytes: Uint8Array, journey: Journey): Hop {
     const dst = destinationOf(bytes);
     if (dst === undefined) return ended("malformed", bytes);
     const owner = this.#owners.get(dst);
     if (owner !== undefined) {
       const uplink = owner.node.spec.interfaces.find(({ link }) => link === "fabric");
       if (uplink === undefined) return ended("no-route", bytes);
-      this.#report(owner.node, uplink.index, "in", bytes);
+      this.#report(owner.node, uplink.index, "in", bytes, journey);
       return next(owner.node, bytes, uplink.index);
     }
     const external = this.#externals.get(dst);
     return external === undefined ? ended("no-route", bytes) : deliveredTo(external, bytes);
   }
 
-  #stoppedFate(
-    node: NodeStack,
-    transit: Transit,
-    end: Extract<WalkEnd, { kind: "stopped" }>,
-  ): Omit<PacketFate, "emitted"> {
+  #stoppedFate(node: NodeStack, transit: Transit, end: Extract<WalkEnd, { kind: "stopped" }>): HopFate {
     const place = {
       node: node.spec.name,
       hook: end.hook,
+      verdict: end.verdict,
       rule: end.rule,
       receiver: undefined,
       bytes: transit.bytes,
@@ -266,10 +290,24 @@ export class Network {
     }
   }
 
-  #report(node: NodeStack, index: number, direction: "in" | "out", bytes: Uint8Array): void {
+  #report(
+    node: NodeStack,
+    index: number,
+    direction: "in" | "out",
+    bytes: Uint8Array,
+    { packet }: Journey,
+  ): void {
     if (this.#tap === undefined) return;
-    const name = node.interfaceOf(index)?.name ?? `if${index}`;
-    this.#tap({ atNs: this.loop.nowNs(), node: node.spec.name, interface: name, direction, bytes });
+    const crossed = node.interfaceOf(index);
+    assert(crossed !== undefined, `${node.spec.name} has no interface ${index}`);
+    this.#tap({
+      packet,
+      atNs: this.loop.nowNs(),
+      node: node.spec.name,
+      interface: crossed,
+      direction,
+      bytes,
+    });
   }
 
   /** @throws when there is no such node. */
@@ -284,18 +322,24 @@ function next(node: NodeStack, bytes: Uint8Array, iif: number): Hop {
   return { kind: "next", transit: { node, bytes, iif } };
 }
 
-function ended(disposition: Disposition, bytes: Uint8Array): Hop {
+function ended(disposition: Disposition, bytes: Uint8Array): Extract<Hop, { kind: "end" }> {
   return {
     kind: "end",
-    fate: { disposition, node: undefined, hook: undefined, rule: -1, receiver: undefined, bytes },
+    fate: {
+      disposition,
+      node: undefined,
+      hook: undefined,
+      verdict: Verdict.accept,
+      rule: -1,
+      receiver: undefined,
+      bytes,
+    },
   };
 }
 
 function deliveredTo(receiver: string, bytes: Uint8Array): Hop {
-  return {
-    kind: "end",
-    fate: { disposition: "delivered", node: undefined, hook: undefined, rule: -1, receiver, bytes },
-  };
+  const { fate } = ended("delivered", bytes);
+  return { kind: "end", fate: { ...fate, receiver } };
 }
 
 /** Destination address as text; `undefined` for what has none. */
