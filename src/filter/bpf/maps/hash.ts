@@ -1,0 +1,82 @@
+/**
+ * Hash maps, plain and least-recently-used (kernel/bpf/hashtab.c). The kernel's LRU evicts from per-CPU lists and only
+ * nearly in order of use; ours evicts exactly the element used longest ago.
+ */
+import type { BpfMemory } from "../memory.ts";
+import { KeyIndex } from "./key-index.ts";
+import {
+  type BpfMap,
+  compareBytes,
+  Errno,
+  type MapEntry,
+  type MapShape,
+  MapType,
+  UpdateFlag,
+} from "./shape.ts";
+import { UseOrder } from "./use-order.ts";
+import { ValueStore } from "./value-store.ts";
+
+export class HashMap implements BpfMap {
+  readonly shape: MapShape;
+  readonly #index: KeyIndex;
+  readonly #values: ValueStore;
+  /** Only of LRU maps. */
+  readonly #order: UseOrder | undefined;
+
+  constructor(memory: BpfMemory, shape: MapShape) {
+    this.shape = shape;
+    this.#index = new KeyIndex(shape.keySize);
+    this.#values = new ValueStore(memory, shape);
+    const isLru = shape.type === MapType.lruHash || shape.type === MapType.lruPercpuHash;
+    this.#order = isLru ? new UseOrder() : undefined;
+  }
+
+  get count(): number {
+    return this.#index.count;
+  }
+
+  lookup(bytes: Uint8Array, keyAt: number): number {
+    const element = this.#index.find(bytes, keyAt);
+    if (element < 0) return 0;
+    this.#order?.use(element);
+    return this.#values.address(element);
+  }
+
+  update(bytes: Uint8Array, keyAt: number, values: Uint8Array, valueAt: number, flags: number): number {
+    if ((flags & ~UpdateFlag.lock) > UpdateFlag.exist) return -Errno.EINVAL;
+    const old = this.#index.find(bytes, keyAt);
+    if (old >= 0 && (flags & UpdateFlag.noexist) !== 0) return -Errno.EEXIST;
+    if (old < 0 && (flags & UpdateFlag.exist) !== 0) return -Errno.ENOENT;
+    if (old >= 0) {
+      this.#values.write(old, values, valueAt);
+      this.#order?.use(old);
+      return 0;
+    }
+    if (this.count >= this.shape.maxEntries && !this.#evict()) return -Errno.E2BIG;
+    const element = this.#values.take();
+    if (element < 0) return -Errno.ENOMEM;
+    this.#values.write(element, values, valueAt);
+    this.#index.add(element, bytes, keyAt);
+    this.#order?.use(element);
+    return 0;
+  }
+
+  remove(bytes: Uint8Array, keyAt: number): number {
+    const element = this.#index.remove(bytes, keyAt);
+    if (element < 0) return -Errno.ENOENT;
+    this.#order?.forget(element);
+    this.#values.give(element);
+    return 0;
+  }
+
+  entries(): readonly MapEntry[] {
+    return [...this.#index.elements()]
+      .map((element) => ({ key: this.#index.key(element), value: this.#values.read(element) }))
+      .sort((a, b) => compareBytes(a.key, b.key));
+  }
+
+  #evict(): boolean {
+    const oldest = this.#order?.oldest() ?? -1;
+    return oldest >= 0 && this.remove(this.#index.key(oldest), 0) === 0;
+  }
+}

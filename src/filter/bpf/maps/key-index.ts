@@ -1,0 +1,98 @@
+/** Byte keys to element numbers: chained hashing over keys kept in one buffer. Elements are numbered by the caller. */
+
+export class KeyIndex {
+  readonly #keySize: number;
+  #keys: Uint8Array;
+  #heads: Int32Array;
+  #next: Int32Array;
+  #count = 0;
+
+  constructor(keySize: number) {
+    this.#keySize = keySize;
+    this.#keys = new Uint8Array(64 * keySize);
+    this.#heads = new Int32Array(64).fill(-1);
+    this.#next = new Int32Array(64);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Element of a key, -1 if there is none. */
+  find(bytes: Uint8Array, at: number): number {
+    let element = this.#heads[this.#bucket(bytes, at)]!;
+    while (element >= 0 && !this.#holds(element, bytes, at)) element = this.#next[element]!;
+    return element;
+  }
+
+  /** The key must not be in the index, the element must not have one. */
+  add(element: number, bytes: Uint8Array, at: number): void {
+    this.#reserve(element);
+    this.#keys.set(bytes.subarray(at, at + this.#keySize), element * this.#keySize);
+    this.#count++;
+    if (this.#count > this.#heads.length) this.#rehash();
+    this.#link(element);
+  }
+
+  /** Takes a key out; its element's number, or -1. */
+  remove(bytes: Uint8Array, at: number): number {
+    const bucket = this.#bucket(bytes, at);
+    let before = -1;
+    let element = this.#heads[bucket]!;
+    while (element >= 0 && !this.#holds(element, bytes, at)) {
+      before = element;
+      element = this.#next[element]!;
+    }
+    if (element < 0) return -1;
+    if (before < 0) this.#heads[bucket] = this.#next[element]!;
+    else this.#next[before] = this.#next[element]!;
+    this.#count--;
+    return element;
+  }
+
+  /** A copy of an element's key. */
+  key(element: number): Uint8Array {
+    return this.#keys.slice(element * this.#keySize, (element + 1) * this.#keySize);
+  }
+
+  *elements(): Iterable<number> {
+    for (const head of this.#heads)
+      for (let element = head; element >= 0; element = this.#next[element]!) yield element;
+  }
+
+  #holds(element: number, bytes: Uint8Array, at: number): boolean {
+    const start = element * this.#keySize;
+    for (let i = 0; i < this.#keySize; i++) if (this.#keys[start + i] !== bytes[at + i]) return false;
+    return true;
+  }
+
+  #bucket(bytes: Uint8Array, at: number): number {
+    let hash = this.#keySize;
+    for (let i = 0; i < this.#keySize; i++) hash = Math.imul(hash ^ bytes[at + i]!, 0x01000193);
+    hash ^= hash >>> 15;
+    return (Math.imul(hash, 0x2c1b3c6d) >>> 7) & (this.#heads.length - 1);
+  }
+
+  #link(element: number): void {
+    const bucket = this.#bucket(this.#keys, element * this.#keySize);
+    this.#next[element] = this.#heads[bucket]!;
+    this.#heads[bucket] = element;
+  }
+
+  #reserve(element: number): void {
+    if (element < this.#next.length) return;
+    const size = Math.max(element + 1, this.#next.length * 2);
+    const next = new Int32Array(size);
+    next.set(this.#next);
+    this.#next = next;
+    const keys = new Uint8Array(size * this.#keySize);
+    keys.set(this.#keys);
+    this.#keys = keys;
+  }
+
+  #rehash(): void {
+    const linked = [...this.elements()];
+    this.#heads = new Int32Array(this.#heads.length * 2).fill(-1);
+    for (const element of linked) this.#link(element);
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * Everything that the BPF programs of one node share: their memory, maps and programs, each known by a number as a
+ * process knows them by file descriptors. Making a map refuses what the kernel's map_alloc_check functions refuse.
+ */
+import { InputError } from "../../base/index.ts";
+import { insnText } from "./disasm.ts";
+import { Imm64Kind, type Instruction } from "./insn.ts";
+import { ArrayMap } from "./maps/array.ts";
+import { HashMap } from "./maps/hash.ts";
+import { type LpmOptions, LpmTrie } from "./maps/lpm.ts";
+import { MapOfMaps } from "./maps/nested.ts";
+import { RingBuffer } from "./maps/ring.ts";
+import { type BpfMap, MapFlag, type MapShape, MapType } from "./maps/shape.ts";
+import { SlotMap } from "./maps/slots.ts";
+import { BpfMemory } from "./memory.ts";
+import { checkProgram, type LinkedProgram, linkProgram } from "./program.ts";
+
+/** Pointers to maps and code are numbers that no address of the memory has. */
+const mapHandleBase = 0xf000_0000;
+const codeHandleBase = 0xe000_0000;
+
+export interface SpaceOptions extends LpmOptions {
+  /** Of all maps and stacks together. */
+  readonly memoryBytesMax?: number;
+}
+
+export class BpfSpace {
+  readonly memory: BpfMemory;
+  readonly #options: SpaceOptions;
+  readonly #maps: BpfMap[] = [];
+  readonly #programs: LinkedProgram[] = [];
+
+  constructor(options: SpaceOptions = { refusesReplaceWhenFull: true }) {
+    this.#options = options;
+    this.memory = new BpfMemory(options.memoryBytesMax);
+  }
+
+  /** Number of the new map. @throws InputError for a shape that the kernel refuses, or one that needs too much memory. */
+  createMap(shape: MapShape): number {
+    const problem = shapeProblem(shape);
+    if (problem !== undefined) throw refused(`map ${shape.name}: ${problem}`);
+    const map = this.#make(shape);
+    if (map === undefined) throw refused(`map ${shape.name} does not fit into the memory`);
+    return this.#maps.push(map) - 1;
+  }
+
+  map(number: number): BpfMap | undefined {
+    return this.#maps[number];
+  }
+
+  /** The map that a program's pointer names. */
+  mapOfHandle(low: number, high: number): BpfMap | undefined {
+    return high === 0 && low >>> 0 >= mapHandleBase ? this.#maps[(low >>> 0) - mapHandleBase] : undefined;
+  }
+
+  /** Number of the new program. `mapNumbers` resolves the immediates of 64-bit loads that name maps. @throws InputError */
+  loadProgram(
+    name: string,
+    instructions: readonly Instruction[],
+    mapNumbers: (imm: number) => number | undefined = (imm) => imm,
+  ): number {
+    const problems = checkProgram(instructions);
+    if (problems.length > 0)
+      throw new InputError(
+        problems.map(({ pc, message }) => ({
+          code: "invalid" as const,
+          path: `${name}[${pc}]`,
+          message: `${message}: ${insnText(instructions[pc] as Instruction, instructions[pc + 1]?.imm ?? 0)}`,
+        })),
+      );
+    const resolve = (kind: number, low: number, high: number): number =>
+      this.#imm64(name, kind, low, high, mapNumbers);
+    return this.#programs.push(linkProgram(name, instructions, resolve)) - 1;
+  }
+
+  program(number: number): LinkedProgram | undefined {
+    return this.#programs[number];
+  }
+
+  /** Slot of the function that a code pointer names. */
+  codeOfHandle(low: number, high: number): number | undefined {
+    const pc = (low >>> 0) - codeHandleBase;
+    return high === 0 && pc >= 0 && pc < mapHandleBase - codeHandleBase ? pc : undefined;
+  }
+
+  #imm64(
+    name: string,
+    kind: number,
+    low: number,
+    high: number,
+    mapNumbers: (imm: number) => number | undefined,
+  ): number {
+    if (kind === Imm64Kind.code) return codeHandleBase + low;
+    const number = mapNumbers(low);
+    const map = number === undefined ? undefined : this.#maps[number];
+    if (number === undefined || map === undefined)
+      throw refused(`program ${name} names map ${low}, which is not there`);
+    if (kind === Imm64Kind.map || kind === 5) return mapHandleBase + number;
+    if (
+      (kind === Imm64Kind.mapValue || kind === 6) &&
+      map instanceof ArrayMap &&
+      high >= 0 &&
+      high < map.shape.valueSize
+    )
+      return map.start + high;
+    throw refused(`program ${name}: a 64-bit load of kind ${kind} from map ${map.shape.name} at ${high}`);
+  }
+
+  #make(shape: MapShape): BpfMap | undefined {
+    switch (shape.type) {
+      case MapType.array:
+      case MapType.percpuArray:
+        return ArrayMap.create(this.memory, shape);
+      case MapType.hash:
+      case MapType.percpuHash:
+      case MapType.lruHash:
+      case MapType.lruPercpuHash:
+        return new HashMap(this.memory, shape);
+      case MapType.lpmTrie:
+        return new LpmTrie(this.memory, shape, this.#options);
+      case MapType.arrayOfMaps:
+      case MapType.hashOfMaps:
+        return new MapOfMaps(shape, {
+          handle: (number) => (this.#maps[number] === undefined ? undefined : mapHandleBase + number),
+          shapeOf: (number) => this.#maps[number]?.shape,
+        });
+      case MapType.progArray:
+      case MapType.perfEventArray:
+        return new SlotMap(shape);
+      case MapType.ringbuf:
+        return RingBuffer.create(this.memory, shape);
+    }
+  }
+}
+
+function refused(message: string): InputError {
+  return new InputError([{ code: "refused", path: "", message }]);
+}
+
+/** Why the kernel answers EINVAL or E2BIG to a map of this shape. */
+function shapeProblem({ type, keySize, valueSize, maxEntries, flags }: MapShape): string | undefined {
+  const isPowerOfTwo = maxEntries > 0 && (maxEntries & (maxEntries - 1)) === 0;
+  if (type === MapType.ringbuf)
+    return keySize !== 0 || valueSize !== 0 || !isPowerOfTwo || maxEntries % 4096 !== 0
+      ? "a ring buffer has no key, no value and a power of two of pages"
+      : undefined;
+  if (maxEntries <= 0) return "it needs at least one entry";
+  switch (type) {
+    case MapType.array:
+    case MapType.percpuArray:
+      return keySize !== 4 || valueSize <= 0 ? "an array has keys of 4 bytes and a value" : undefined;
+    case MapType.progArray:
+    case MapType.perfEventArray:
+    case MapType.arrayOfMaps:
+      return keySize !== 4 || valueSize !== 4 ? "its keys and values have 4 bytes" : undefined;
+    case MapType.hashOfMaps:
+      return keySize <= 0 || keySize > 512 || valueSize !== 4
+        ? "its keys have 1 to 512 bytes, its values 4"
+        : undefined;
+    case MapType.lpmTrie: {
+      const isKey = keySize >= 5 && keySize <= 260;
+      if (!isKey || valueSize <= 0) return "a trie has keys of 5 to 260 bytes and a value";
+      return (flags & MapFlag.noPrealloc) === 0 ? "a trie must have the flag BPF_F_NO_PREALLOC" : undefined;
+    }
+    default:
+      return keySize <= 0 || keySize > 512 || valueSize <= 0
+        ? "a hash has keys of 1 to 512 bytes and a value"
+        : undefined;
+  }
+}
