@@ -20,6 +20,8 @@ export interface RegionOptions {
   readonly writable: boolean;
   /** Elements of a map: an access must stay inside one. `stride` apart, `size` bytes of each may be touched. */
   readonly elements?: { readonly stride: number; readonly size: number };
+  /** By byte: may it be stored to? Absent: all alike. */
+  readonly writableBytes?: Uint8Array;
 }
 
 /** A region's number; its bounds can move (a packet's head and tail, a stack's frame). */
@@ -39,6 +41,7 @@ export class BpfMemory {
   readonly #isWritable: boolean[] = [false];
   readonly #strides: number[] = [0];
   readonly #sizes: number[] = [0];
+  readonly #masks: (Uint8Array | undefined)[] = [undefined];
 
   /** At most 4 GiB. */
   constructor(bytesMax = 0x4000_0000) {
@@ -61,6 +64,7 @@ export class BpfMemory {
     this.#isWritable.push(options.writable);
     this.#strides.push(options.elements?.stride ?? 0);
     this.#sizes.push(options.elements?.size ?? 0);
+    this.#masks.push(options.writableBytes);
     return region;
   }
 
@@ -92,13 +96,21 @@ export class BpfMemory {
     const stride = this.#strides[region]!;
     if (stride !== 0 && ((address - start) % stride) + size > this.#sizes[region]!)
       throw this.#fault(region, low, high, size, isStore);
-    if (isStore && !this.#isWritable[region]) throw this.#fault(region, low, high, size, isStore);
+    if (isStore && !this.#mayStore(region, address - start, size))
+      throw this.#fault(region, low, high, size, isStore);
     return address;
   }
 
   /** Region that an address lies in, 0 for none; bounds are not looked at. */
   regionAt(address: number): Region {
     return this.#pages[address >>> pageBits] ?? 0;
+  }
+
+  #mayStore(region: Region, offset: number, size: number): boolean {
+    const mask = this.#masks[region];
+    if (mask === undefined) return this.#isWritable[region]!;
+    for (let i = offset; i < offset + size; i++) if (mask[i] !== 1) return false;
+    return true;
   }
 
   #grow(end: number): void {
@@ -123,8 +135,10 @@ export class BpfMemory {
     const offset = (low >>> 0) - start;
     const length = this.#ends[region]! - start;
     const name = this.#names[region]!;
-    if (isStore && !this.#isWritable[region] && offset >= 0 && offset + size <= length)
-      return new MemoryFault(`${what}: ${name} is read-only`);
+    if (isStore && offset >= 0 && offset + size <= length && !this.#mayStore(region, offset, size))
+      return new MemoryFault(
+        `${what}: ${name} is read-only${this.#masks[region] ? ` at offset ${offset}` : ""}`,
+      );
     if (this.#strides[region] !== 0 && offset >= 0 && offset + size <= length)
       return new MemoryFault(`${what} leaves its element of ${name} (${this.#sizes[region]} bytes)`);
     return new MemoryFault(`${what} is outside ${name} (offset ${offset} of ${length})`);

@@ -53,6 +53,11 @@ export class BpfSpace {
     return high === 0 && low >>> 0 >= mapHandleBase ? this.#maps[(low >>> 0) - mapHandleBase] : undefined;
   }
 
+  /** Every ring buffer, to drain or to find a record's. */
+  rings(): readonly RingBuffer[] {
+    return this.#maps.filter((map) => map instanceof RingBuffer);
+  }
+
   /** Number of the new program. `mapNumbers` resolves the immediates of 64-bit loads that name maps. @throws InputError */
   loadProgram(
     name: string,

@@ -62,6 +62,8 @@ export class BpfStop extends Error {
 }
 
 const defaultFuel = 1_000_000;
+/** The longest key of a map. */
+const scratchBytes = 512;
 const frameTop = framePointer * 2;
 
 export class BpfMachine {
@@ -83,6 +85,7 @@ export class BpfMachine {
   #program: LinkedProgram | undefined;
   #pc = 0;
   #next: LinkedProgram | undefined;
+  #scratch = 0;
 
   constructor(options: MachineOptions) {
     this.memory = options.memory;
@@ -162,6 +165,16 @@ export class BpfMachine {
     this.#execute(program, entry);
     this.#program = program;
     this.#pc = pc;
+  }
+
+  /** For helpers: address of memory that a callback may read, valid until the next call. */
+  scratch(size: number): number {
+    if (this.#scratch === 0 || size > scratchBytes) {
+      const region = this.memory.allocate(scratchBytes, { name: "a callback's key", writable: false });
+      if (region === undefined || size > scratchBytes) throw new BpfStop("helper", "no room for a key");
+      this.#scratch = this.memory.start(region);
+    }
+    return this.#scratch;
   }
 
   #faultOf(error: unknown): Fault {

@@ -15,8 +15,9 @@ export class RingBuffer implements BpfMap {
   readonly #start: number;
   /** Open and submitted records by address of their data, oldest first. */
   readonly #records = new Map<number, { readonly size: number; state: "open" | "submitted" | "discarded" }>();
-  #producer = 0;
-  #consumer = 0;
+  /** Bytes ever reserved and ever drained. */
+  producer = 0;
+  consumer = 0;
 
   private constructor(memory: BpfMemory, shape: MapShape, start: number) {
     this.shape = shape;
@@ -36,7 +37,7 @@ export class RingBuffer implements BpfMap {
 
   /** Bytes between consumer and producer. */
   get pendingBytes(): number {
-    return this.#producer - this.#consumer;
+    return this.producer - this.consumer;
   }
 
   /** Address of a record's data, 0 when it does not fit. */
@@ -44,8 +45,8 @@ export class RingBuffer implements BpfMap {
     const whole = (size + headerBytes + 7) & ~7;
     if (size > 0x3fff_ffff || whole > this.shape.maxEntries) return 0;
     if (this.pendingBytes + whole > this.shape.maxEntries) return 0;
-    const address = this.#start + (this.#producer % this.shape.maxEntries) + headerBytes;
-    this.#producer += whole;
+    const address = this.#start + (this.producer % this.shape.maxEntries) + headerBytes;
+    this.producer += whole;
     this.#records.set(address, { size, state: "open" });
     return address;
   }
@@ -64,7 +65,7 @@ export class RingBuffer implements BpfMap {
     for (const [address, { size, state }] of this.#records) {
       if (state === "open") break;
       if (state === "submitted") taken.push(this.#memory.bytes.slice(address, address + size));
-      this.#consumer += (size + headerBytes + 7) & ~7;
+      this.consumer += (size + headerBytes + 7) & ~7;
       this.#records.delete(address);
     }
     return taken;
