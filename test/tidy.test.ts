@@ -77,6 +77,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "capture",
     "k8s",
     "filter",
+    "filter/bpf",
     "filter/iptables",
     "filter/ipset",
     "engine",

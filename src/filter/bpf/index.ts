@@ -1,5 +1,7 @@
 export { assemble } from "./asm.ts";
+export { type ContextField, contextLayout, ProgramType } from "./context.ts";
 export { disassemble, insnText } from "./disasm.ts";
+export type { OutputEvent, Redirect } from "./helpers/index.ts";
 export { decodeInstructions, encodeInstructions, type Instruction, insnBytes } from "./insn.ts";
 export {
   type BpfMap,
@@ -12,6 +14,8 @@ export {
   UpdateFlag,
 } from "./maps/shape.ts";
 export { BpfMemory, MemoryFault } from "./memory.ts";
+export { type ContextValues, PacketBuffer } from "./packet-buffer.ts";
 export { checkProgram, type LinkedProgram, linkProgram, type ProgramProblem } from "./program.ts";
+export { BpfRunner, type PacketOutcome, type RunnerOptions } from "./runner.ts";
 export { BpfSpace, type SpaceOptions } from "./space.ts";
 export { BpfMachine, BpfStop, type Fault, type FaultKind, type Helper, type RunResult } from "./vm.ts";

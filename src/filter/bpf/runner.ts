@@ -3,7 +3,7 @@
  * what a run leaves: its return code, the packet, the context, outputs and redirections.
  */
 import type { Prng } from "../../base/index.ts";
-import { ProgramType } from "./context.ts";
+import type { ProgramType } from "./context.ts";
 import { type HelperEnvironment, helpersFor, type OutputEvent, type Redirect } from "./helpers/index.ts";
 import { type ContextValues, PacketBuffer } from "./packet-buffer.ts";
 import type { LinkedProgram } from "./program.ts";

@@ -1,3 +1,4 @@
+export { BpfJudge, BpfRefusal, type KernelRun, startBpfJudge } from "./bpf-judge.ts";
 export { type KernelFate, type KernelOutput, readFate } from "./fate.ts";
 export type { InjectorWay } from "./injector.ts";
 export { type JudgedNode, judgedInterfacesMax, judgedNodeOf, twoDeviceNode } from "./judged-node.ts";

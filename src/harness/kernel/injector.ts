@@ -3,12 +3,10 @@
  * to it. The namespace has no name and no other member: it ends with the injector, and the injector ends with our pipe,
  * so that nothing stays behind, however this process ends. The protocol is described in injector.c.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
-import { endianness, tmpdir } from "node:os";
-import { join } from "node:path";
+import { type ChildProcess, spawn } from "node:child_process";
+import { endianness } from "node:os";
 import { assert } from "../../base/index.ts";
+import { compiledProgram, findCompiler, isInstalled, sourceFile } from "./native.ts";
 
 /** The compiled program, or the script. `auto`: the program if there is a C compiler. */
 export type InjectorWay = "auto" | "c" | "python";
@@ -216,40 +214,9 @@ export async function startInjector(
 }
 
 function injectorCommand(way: InjectorWay): readonly string[] {
-  const compiler = way === "python" ? undefined : ["cc", "gcc", "clang"].find(isInstalled);
-  if (compiler !== undefined) return [compiled(compiler)];
+  const compiler = way === "python" ? undefined : findCompiler();
+  if (compiler !== undefined) return [compiledProgram("injector", compiler)];
   if (way === "c") throw new Error("kernel judge: no C compiler (cc, gcc or clang)");
   if (isInstalled("python3")) return ["python3", sourceFile("injector.py")];
   throw new Error("kernel judge: needs a C compiler or python3");
-}
-
-function isInstalled(tool: string): boolean {
-  return spawnSync("sh", ["-c", `command -v ${tool}`]).status === 0;
-}
-
-/** Beside this module in a checkout; in a build, the package's sources. */
-function sourceFile(name: string): string {
-  const places = [import.meta.dirname, join(import.meta.dirname, "../../../src/harness/kernel")];
-  const found = places.map((place) => join(place, name)).find((file) => existsSync(file));
-  if (found === undefined) throw new Error(`kernel judge: ${name} is missing from the package`);
-  return found;
-}
-
-/** The program, compiled once for each content of its source, in a folder of the user's own. */
-function compiled(compiler: string): string {
-  const source = sourceFile("injector.c");
-  const folder = join(tmpdir(), `podwire-${process.getuid?.() ?? 0}`);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const { uid, mode } = statSync(folder);
-  if (uid !== process.getuid?.() || (mode & 0o022) !== 0)
-    throw new Error(`kernel judge: ${folder} is not ours alone`);
-  const digest = createHash("sha256").update(readFileSync(source)).digest("hex").slice(0, 16);
-  const program = join(folder, `injector-${digest}`);
-  if (existsSync(program)) return program;
-  const scratch = mkdtempSync(join(folder, "compile-"));
-  const made = spawnSync(compiler, ["-O2", "-o", join(scratch, "injector"), source], { encoding: "utf8" });
-  if (made.status !== 0) throw new Error(`kernel judge: ${compiler} failed: ${made.stderr}`);
-  renameSync(join(scratch, "injector"), program);
-  rmSync(scratch, { recursive: true });
-  return program;
 }
