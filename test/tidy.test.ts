@@ -220,7 +220,7 @@ const bans: readonly Ban[] = [
   { pattern: /\bconsole\./, instead: "write through cli/output", where: everywhere },
   { pattern: /\bprocess\./, instead: "hand it in from cli", where: outside("cli", "harness/kernel") },
   {
-    pattern: /\bany\b(?=[\s,;)>\]|&[])/,
+    pattern: /(?<![.\w])any\b(?=[\s,;)>\]|&[])/,
     instead: "use unknown and narrow it, or a real type",
     where: everywhere,
   },
@@ -290,8 +290,11 @@ describe("files", () => {
   });
 
   it("are named after the thing, in kebab-case", () => {
+    // BPF's own word for the functions that the kernel offers to programs
+    const helpersOfBpf = "src/filter/bpf/helpers/";
     const wrong = [...sources, ...tests].filter((file) =>
       file
+        .replace(helpersOfBpf, "")
         .split("/")
         .some(
           (part) =>

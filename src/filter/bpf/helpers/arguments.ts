@@ -31,7 +31,7 @@ export function hasOtherFlags(machine: BpfMachine, register: number, mask: numbe
   return machine.high(register) !== 0 || (machine.low(register) & ~mask) !== 0;
 }
 
-/** Index of `size` bytes that a register points to; a size of zero takes any pointer. */
+/** Index of `size` bytes that a register points to; a size of zero takes whatever pointer. */
 export function memoryArgument(machine: BpfMachine, register: number, size: number, isStore = false): number {
   return size === 0 ? 0 : machine.pointer(register, size, isStore);
 }
