@@ -1,21 +1,32 @@
 /**
- * What an AKS Linux node carries before any policy engine: kube-proxy's chains (iptables mode), ip-masq-agent's, and
- * the rules that keep pods from the host's wireserver. Order and texts as in live dumps of AKS nodes; Services' own
- * rules are not made yet.
+ * What an AKS Linux node carries before any policy engine: kube-proxy's chains (iptables mode), kubelet's,
+ * ip-masq-agent's, and the rules that keep pods from the host's wireserver. Order and texts as in live dumps of AKS
+ * nodes.
  */
-import { type Cidr, type Family, formatCidr, parseCidr } from "../../addr/index.ts";
-import { assert, type Origin } from "../../base/index.ts";
-import {
-  CtStateBit,
-  emptyTable,
-  type Match,
-  type Rule,
-  type Ruleset,
-  type Table,
-  type TableName,
-  type Target,
-} from "../../filter/iptables/index.ts";
+import { type Cidr, type Family, formatCidr } from "../../addr/index.ts";
+import { type Chain, CtStateBit, type Rule, type Ruleset, type Table } from "../../filter/iptables/index.ts";
 import type { ClusterOptions } from "../../k8s/index.ts";
+import { markMasqChain } from "./kube-proxy.ts";
+import {
+  accept,
+  type ChainRules,
+  cidr,
+  comment,
+  component,
+  ctstate,
+  dport,
+  drop,
+  isNew,
+  jump,
+  notFrom,
+  notTo,
+  protocol,
+  rule,
+  table,
+  to,
+  toLocal,
+} from "./rules.ts";
+import type { ServiceChains } from "./services.ts";
 
 /** Azure's host endpoint (DHCP, health probes, VM agent), the same in every region. */
 export const wireserverAddress = "168.63.129.16";
@@ -23,64 +34,44 @@ export const wireserverAddress = "168.63.129.16";
 /** kube-proxy's mark for packets that must be masqueraded. */
 const masqueradeMark = 0x4000;
 
-function cidr(text: string): Cidr {
-  const parsed = parseCidr(text);
-  assert(parsed !== undefined, `${text} is a CIDR`);
-  return parsed;
-}
-
-const comment = (text: string): Match => ({ kind: "comment", text });
-const ctstate = (states: number, not?: boolean): Match => ({
-  kind: "ctstate",
-  states,
-  ...(not ? { not } : {}),
-});
-const isNew = ctstate(CtStateBit.NEW);
-const tcp: Match = { kind: "protocol", protocol: 6 };
-const jump = (chain: string): Target => ({ kind: "jump", chain });
-
-const component = (name: string, direction?: Origin["direction"]): Origin => ({
-  kind: "platform",
-  name,
-  path: "",
-  role: "base",
-  ...(direction === undefined ? {} : { direction }),
-});
 const proxy = component("kube-proxy");
+const kubelet = component("kubelet");
 const masqAgent = component("ip-masq-agent");
 const azure = component("azure-cni", "egress");
 
-const rule = (origin: Origin, matches: readonly Match[], target: Target): Rule => ({
-  matches,
-  target,
-  origin,
-});
-
-type Chains = readonly (readonly [name: string, rules: readonly Rule[]])[];
-
-/** Rules for the built-in chains named, and new chains, in the order of creation. */
-function table(name: TableName, chains: Chains): Table {
-  const given = new Map(chains);
-  const builtin = emptyTable(name).chains.map((chain) => ({ ...chain, rules: given.get(chain.name) ?? [] }));
-  const names = new Set(builtin.map((chain) => chain.name));
-  const own = chains.filter(([chain]) => !names.has(chain)).map(([chain, rules]) => ({ name: chain, rules }));
-  return { name, chains: [...builtin, ...own] };
+/**
+ * What AKS gives kube-proxy as --cluster-cidr: where pods have addresses of their own, their range; where they live in
+ * the nodes' subnet, that subnet (seen in live dumps: `! -s 10.224.0.0/16`), so that nodes count as local too.
+ */
+export function clusterCidr(options: ClusterOptions, family: Family): Cidr | undefined {
+  const isFlat = options.networkPlugin === "azure" && options.networkPluginMode === undefined;
+  return (isFlat ? options.nodeSubnets : options.podCidrs).find((net) => net.family === family);
 }
 
-export function linuxRuleset(options: ClusterOptions, family: Family): Ruleset {
+/**
+ * The last rule of KUBE-SERVICES (--nodeport-addresses is not set: every address of the node's). IPv6 has no
+ * route_localnet: there a node port does not answer on ::1.
+ */
+export function toNodePorts(family: Family): Rule {
+  const text = comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain");
+  const notLoopback = family === 6 ? [notTo(cidr("::1/128"))] : [];
+  return rule(proxy, [...notLoopback, text, toLocal], jump("KUBE-NODEPORTS"));
+}
+
+export function linuxRuleset(options: ClusterOptions, family: Family, services: ServiceChains): Ruleset {
   const tables = {
     mangle: table("mangle", [
       ["KUBE-IPTABLES-HINT", []],
       ["KUBE-KUBELET-CANARY", []],
       ["KUBE-PROXY-CANARY", []],
     ]),
-    nat: natTable(options, family),
-    filter: filterTable(family),
+    nat: natTable(options, family, services.nat),
+    filter: filterTable(family, services.filter),
   };
   return { family, tables: family === 4 ? { ...tables, security: securityTable() } : tables };
 }
 
-function filterTable(family: Family): Table {
+function filterTable(family: Family, services: readonly Chain[]): Table {
   const toFirewall = rule(
     proxy,
     [isNew, comment("kubernetes load balancer firewall")],
@@ -95,23 +86,29 @@ function filterTable(family: Family): Table {
   const forwarding = comment("kubernetes forwarding rules");
   const wireserver = rule(
     azure,
-    [
-      { kind: "destination", net: cidr(`${wireserverAddress}/32`) },
-      tcp,
-      { kind: "transport", protocol: "tcp" },
-      { kind: "dport", min: 80, max: 80 },
-    ],
-    { kind: "DROP" },
+    [to(cidr(`${wireserverAddress}/32`)), protocol("tcp"), ...dport("tcp", 80)],
+    drop,
   );
-  const loopback = cidr(family === 4 ? "127.0.0.0/8" : "::1/128");
-  return table("filter", [
+  // route_localnet lets packets to 127.0.0.0/8 in from outside; IPv6 has no such switch
+  const loopback = cidr("127.0.0.0/8");
+  const martians = rule(
+    kubelet,
+    [
+      notFrom(loopback),
+      to(loopback),
+      comment("block incoming localnet connections"),
+      ctstate(CtStateBit.RELATED | CtStateBit.ESTABLISHED | CtStateBit.DNAT, true),
+    ],
+    drop,
+  );
+  const chains: ChainRules = [
     [
       "INPUT",
       [
         toFirewall,
         rule(proxy, [comment("kubernetes health check service ports")], jump("KUBE-NODEPORTS")),
         toExternal,
-        rule(proxy, [], jump("KUBE-FIREWALL")),
+        rule(kubelet, [], jump("KUBE-FIREWALL")),
       ],
     ],
     [
@@ -124,53 +121,34 @@ function filterTable(family: Family): Table {
         ...(family === 4 ? [wireserver] : []),
       ],
     ],
-    ["OUTPUT", [toFirewall, toServices, rule(proxy, [], jump("KUBE-FIREWALL"))]],
-    ["KUBE-EXTERNAL-SERVICES", []],
-    [
-      "KUBE-FIREWALL",
-      [
-        rule(
-          proxy,
-          [
-            { kind: "source", net: loopback, not: true },
-            { kind: "destination", net: loopback },
-            comment("block incoming localnet connections"),
-            ctstate(CtStateBit.RELATED | CtStateBit.ESTABLISHED | CtStateBit.DNAT, true),
-          ],
-          { kind: "DROP" },
-        ),
-      ],
-    ],
+    ["OUTPUT", [toFirewall, toServices, rule(kubelet, [], jump("KUBE-FIREWALL"))]],
+    ["KUBE-FIREWALL", family === 4 ? [martians] : []],
     [
       "KUBE-FORWARD",
       [
-        rule(proxy, [ctstate(CtStateBit.INVALID)], { kind: "DROP" }),
-        rule(proxy, [forwarding, { kind: "mark", value: masqueradeMark, mask: masqueradeMark }], {
-          kind: "ACCEPT",
-        }),
+        rule(proxy, [ctstate(CtStateBit.INVALID)], drop),
+        rule(proxy, [forwarding, { kind: "mark", value: masqueradeMark, mask: masqueradeMark }], accept),
         rule(
           proxy,
           [
             comment("kubernetes forwarding conntrack rule"),
             ctstate(CtStateBit.RELATED | CtStateBit.ESTABLISHED),
           ],
-          { kind: "ACCEPT" },
+          accept,
         ),
       ],
     ],
     ["KUBE-KUBELET-CANARY", []],
-    ["KUBE-NODEPORTS", []],
     ["KUBE-PROXY-CANARY", []],
-    ["KUBE-PROXY-FIREWALL", []],
-    ["KUBE-SERVICES", []],
-  ]);
+  ];
+  return table("filter", chains, services);
 }
 
-function natTable(options: ClusterOptions, family: Family): Table {
+function natTable(options: ClusterOptions, family: Family, services: readonly Chain[]): Table {
   const inCluster = masqueradeExempt(options).filter((net) => net.family === family);
   const local = comment("ip-masq-agent: local traffic is not subject to MASQUERADE");
   const portals = rule(proxy, [comment("kubernetes service portals")], jump("KUBE-SERVICES"));
-  return table("nat", [
+  const chains: ChainRules = [
     ["PREROUTING", [portals]],
     ["OUTPUT", [portals]],
     [
@@ -192,7 +170,7 @@ function natTable(options: ClusterOptions, family: Family): Table {
     [
       "IP-MASQ-AGENT",
       [
-        ...inCluster.map((net) => rule(masqAgent, [{ kind: "destination", net }, local], { kind: "RETURN" })),
+        ...inCluster.map((net) => rule(masqAgent, [to(net), local], { kind: "RETURN" })),
         rule(
           masqAgent,
           [comment("ip-masq-agent: outbound traffic is subject to MASQUERADE (must be last in chain)")],
@@ -201,8 +179,7 @@ function natTable(options: ClusterOptions, family: Family): Table {
       ],
     ],
     ["KUBE-KUBELET-CANARY", []],
-    ["KUBE-MARK-MASQ", [rule(proxy, [], { kind: "MARK", value: masqueradeMark, mask: masqueradeMark })]],
-    ["KUBE-NODEPORTS", []],
+    [markMasqChain, [rule(proxy, [], { kind: "MARK", value: masqueradeMark, mask: masqueradeMark })]],
     [
       "KUBE-POSTROUTING",
       [
@@ -217,20 +194,8 @@ function natTable(options: ClusterOptions, family: Family): Table {
       ],
     ],
     ["KUBE-PROXY-CANARY", []],
-    [
-      "KUBE-SERVICES",
-      [
-        rule(
-          proxy,
-          [
-            comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain"),
-            { kind: "addrtype", dst: { type: "LOCAL" } },
-          ],
-          jump("KUBE-NODEPORTS"),
-        ),
-      ],
-    ],
-  ]);
+  ];
+  return table("nat", chains, services);
 }
 
 /** Destinations that see pods' own addresses: the virtual network, the pod range, the Service range. */
@@ -243,18 +208,14 @@ function masqueradeExempt(options: ClusterOptions): readonly Cidr[] {
 /** The VM agent's rules: of the host's own processes only root may talk to the wireserver. */
 function securityTable(): Table {
   const agent = component("azure-vm-agent");
-  const toWireserver: Match = { kind: "destination", net: cidr(`${wireserverAddress}/32`) };
+  const wireserver = to(cidr(`${wireserverAddress}/32`));
   return table("security", [
     [
       "OUTPUT",
       [
-        rule(
-          agent,
-          [toWireserver, tcp, { kind: "transport", protocol: "tcp" }, { kind: "dport", min: 53, max: 53 }],
-          { kind: "ACCEPT" },
-        ),
-        rule(agent, [toWireserver, tcp, { kind: "owner", uid: 0 }], { kind: "ACCEPT" }),
-        rule(agent, [toWireserver, tcp, ctstate(CtStateBit.INVALID | CtStateBit.NEW)], { kind: "DROP" }),
+        rule(agent, [wireserver, protocol("tcp"), ...dport("tcp", 53)], accept),
+        rule(agent, [wireserver, protocol("tcp"), { kind: "owner", uid: 0 }], accept),
+        rule(agent, [wireserver, protocol("tcp"), ctstate(CtStateBit.INVALID | CtStateBit.NEW)], drop),
       ],
     ],
   ]);
