@@ -122,7 +122,7 @@ class Loader {
     const kind = fields.text(raw["kind"], "kind");
     const apiVersion = fields.text(raw["apiVersion"], "apiVersion") ?? "";
     if (kind === undefined) {
-      fields.required("kind");
+      if (fields.issues.length === 0) fields.required("kind");
       return { issues: fields.issues, name: "" };
     }
     const name = this.#decode(fields, kind, apiVersion, raw, source);

@@ -58,16 +58,18 @@ function parseDocument(
     return { value: load(text, { schema: kubectlSchema, filename: name }) };
   } catch (error) {
     if (!(error instanceof YAMLException)) throw error;
-    const { mark, reason } = error;
-    const column = mark.column + (mark.line === 0 ? columnsBefore : 0);
+    const before = text.slice(0, Math.min(error.mark.position, text.trimEnd().length)); // not behind the end
+    const line = before.split("\n").length;
+    const column = before.length - before.lastIndexOf("\n") + (line === 1 ? columnsBefore : 0);
+    const format = /^\s*[{[]/.test(text) ? "JSON or YAML" : "YAML";
     return {
       issue: {
         code: "syntax",
         path: "",
         file: name,
-        line: linesBefore + mark.line + 1,
-        column: column + 1,
-        message: `not valid ${isJson ? "JSON or YAML" : "YAML"}: ${reason}`,
+        line: linesBefore + line,
+        column,
+        message: `not valid ${format}: ${error.reason}`,
       },
     };
   }
