@@ -20,28 +20,73 @@ type Step = string | number;
 /** Finds the offset, line and column of the nearest thing on a path that is there. */
 type Locator = (steps: readonly Step[]) => { readonly line: number; readonly column: number } | undefined;
 
-const known = new WeakMap<ManifestInput, readonly (DocumentText & { locator?: Locator })[]>();
+/** What was read of an input so far: its documents, and a locator for each document or list item asked for. */
+interface KnownInput {
+  readonly documents: readonly DocumentText[];
+  readonly locators: Map<string, Locator>;
+}
+
+const known = new WeakMap<ManifestInput, KnownInput>();
 
 /**
  * Line and column of a field (`spec.ingress[0].from[1].ipBlock.cidr`) of the object `source` in its input; where the
  * field is absent, those of the nearest ancestor that is there.
  */
 export function locate(input: ManifestInput, source: SourceRef, path: string): Place {
-  let documents = known.get(input);
-  if (documents === undefined) {
-    documents = splitDocuments(input.text).map((document) => ({ ...document }));
-    known.set(input, documents);
+  let read = known.get(input);
+  if (read === undefined) {
+    read = { documents: splitDocuments(input.text), locators: new Map() };
+    known.set(input, read);
   }
-  const document = documents[source.documentIndex];
+  const document = read.documents[source.documentIndex];
   if (document === undefined) return { file: input.name };
-  document.locator ??= document.isJson
-    ? (jsonLocator(document) ?? yamlLocator(document))
-    : yamlLocator(document);
-  const steps = [...(source.items ?? []).flatMap((index): Step[] => ["items", index]), ...pathSteps(path)];
-  const found = document.locator(steps);
+  const inner = (source.items ?? []).flatMap((index): Step[] => ["items", index]);
+  const [item] = source.items ?? [];
+  const cut = item === undefined || document.isJson ? undefined : cutListItem(document, item);
+  const steps = [...(cut === undefined ? inner : [0, ...inner.slice(2)]), ...pathSteps(path)];
+  const text = cut ?? document;
+  const key = `${source.documentIndex} ${cut === undefined ? "" : item}`;
+  let locator = read.locators.get(key);
+  if (locator === undefined) {
+    locator = (text.isJson ? jsonLocator(text) : undefined) ?? yamlLocator(text);
+    read.locators.set(key, locator);
+  }
+  const found = locator(steps);
   if (found === undefined) return { file: input.name };
-  const column = found.column + (found.line === 1 ? document.columnsBefore : 0);
-  return { file: input.name, line: found.line + document.linesBefore, column };
+  const column = found.column + (found.line === 1 ? text.columnsBefore : 0);
+  return { file: input.name, line: found.line + text.linesBefore, column };
+}
+
+/**
+ * One item of a `List` in block style, as a sequence of its own, so that a place in a long list costs one item. YAML
+ * allows a dash at a sequence's own indentation to start its items only. `undefined` where the item does not stand
+ * alone (aliases) or cannot be cut out (flow style).
+ */
+function cutListItem(document: DocumentText, item: number): DocumentText | undefined {
+  const { text } = document;
+  const head = /^items:[ \t]*(?:#.*)?\r?\n(?:[ \t]*(?:#.*)?\r?\n)*([ \t]*)-[ \t\r\n]/m.exec(text);
+  if (head === null) return undefined;
+  const indent = head[1] ?? "";
+  const line = new RegExp(
+    `^(?:${indent}(-)(?=[ \\t\\r\\n])|${indent}[^ \\t\\r\\n#]|(?! |\\t|\\r|\\n|#)[^])`,
+    "gm",
+  );
+  line.lastIndex = text.indexOf("\n", head.index) + 1;
+  let count = -1;
+  let start: number | undefined;
+  let end = text.length;
+  for (let match = line.exec(text); match !== null; match = line.exec(text)) {
+    if (start !== undefined || match[1] === undefined) {
+      end = match.index;
+      break;
+    }
+    if (++count === item) start = match.index;
+  }
+  if (start === undefined) return undefined;
+  const cut = text.slice(start, end);
+  if (/(?:^|[\s,[{])\*\S/.test(cut)) return undefined;
+  const before = text.slice(0, start).split("\n").length - 1;
+  return { text: cut, isJson: false, linesBefore: document.linesBefore + before, columnsBefore: 0 };
 }
 
 /** `spec.ports[0].name` -> `spec`, `ports`, 0, `name`; a bracketed map key stays text. */

@@ -280,6 +280,34 @@ items:
     expect(placedFaults(text).map((fault) => fault.split(" ")[0])).toEqual(["7:5", "7:5", "7:5"]);
   });
 
+  it.each([
+    { style: "dashes at the margin", dash: "" },
+    { style: "dashes indented", dash: "  " },
+  ])("have places in long lists with $style, whatever their items hold", ({ dash }) => {
+    const item = (name: string): string =>
+      [
+        `- apiVersion: v1`,
+        `  kind: Pod`,
+        `# a comment at the margin`,
+        ``,
+        `  metadata:`,
+        `    annotations:`,
+        `      text: |`,
+        `       - not: an item`,
+        `      list:`,
+        `        "quoted`,
+        `        - text"`,
+        `    name: ${name}`,
+      ]
+        .map((line) => (line === "" || line.startsWith("#") ? line : `${dash}${line}`))
+        .join("\n");
+    const text = `apiVersion: v1\nkind: List\nitems:\n${["a", "B", "c", "D"].map(item).join("\n")}\nmetadata: {}\n`;
+    const lines = text.split("\n").map((line, i) => (/name: [A-Z]/.test(line) ? i + 1 : 0));
+    expect(placedFaults(text).map((fault) => fault.split(" ")[0])).toEqual(
+      lines.filter((line) => line > 0).map((line) => `${line}:${dash.length + 5}`),
+    );
+  });
+
   it("point at the nearest thing that is there", () => {
     const text =
       "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {}\nspec:\n  podSelector: {}\n  ingress:\n  - from:\n    - {}\n";
