@@ -11,9 +11,13 @@ export interface StateChange {
   readonly old: WatchedObject | undefined;
 }
 
-/** Changes in the order namespaces, nodes, pods, Services, policies; deletions of a kind after its other changes. */
+/**
+ * Additions and other changes in the order namespaces, nodes, pods, Services, policies; then deletions in the opposite
+ * order, so that a namespace goes after what was in it.
+ */
 export function stateChanges(before: ClusterState, after: ClusterState): readonly StateChange[] {
   const changes: StateChange[] = [];
+  const deletions: StateChange[] = [];
   const compare = (
     old: ReadonlyMap<string, WatchedObject>,
     now: ReadonlyMap<string, WatchedObject>,
@@ -24,12 +28,12 @@ export function stateChanges(before: ClusterState, after: ClusterState): readonl
       if (was !== object) changes.push({ type: was === undefined ? "added" : "modified", object, old: was });
     }
     for (const [key, object] of old)
-      if (!now.has(key)) changes.push({ type: "deleted", object, old: object });
+      if (!now.has(key)) deletions.push({ type: "deleted", object, old: object });
   };
   compare(before.namespaces, after.namespaces);
   compare(before.nodes, after.nodes);
   compare(before.pods, after.pods);
   compare(before.services, after.services);
   compare(before.networkPolicies, after.networkPolicies);
-  return changes;
+  return [...changes, ...deletions.reverse()];
 }

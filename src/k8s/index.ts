@@ -1,7 +1,6 @@
 export {
   applyObjects,
   type BuildOptions,
-  type BuiltCluster,
   buildCluster,
   deleteObject,
   emptyCluster,
@@ -9,6 +8,7 @@ export {
 } from "./build.ts";
 export { type StateChange, stateChanges, type WatchedObject } from "./changes.ts";
 export type { Cell, CellEnd, CellProtocol, ClusterOptions, ClusterState, NodePool } from "./cluster.ts";
+export type { BuiltCluster } from "./editor.ts";
 export { Fields } from "./fields.ts";
 export { kubenetBridge, podInterfaceName } from "./interfaces.ts";
 export {

@@ -13,7 +13,7 @@ import type { Node } from "./types.ts";
 /** Azure keeps the first four addresses of each subnet. */
 const azureReserved = 4;
 /** Most pods a node can have in AKS; the size of a node's block in the node subnet. */
-const podsPerNode = 250;
+export const podsPerNodeMax = 250;
 
 /** Where made-up public addresses of load balancers come from: benchmarking space (RFC 2544), documentation (RFC 3849). */
 const publicFrontends: Readonly<Record<Family, Cidr>> = {
@@ -32,7 +32,9 @@ export class AddressPool {
   readonly #used = new Set<string>();
   /** First offset of a range that may be free. */
   readonly #cursors = new Map<string, number>();
-  readonly #blocks = new Map<string, number>();
+  /** Nodes that have come so far; numbers the blocks and pod ranges of those without addresses. */
+  #nodes = 0;
+  readonly #usedRanges = new Set<string>();
 
   constructor(state: ClusterState) {
     this.#options = state.options;
@@ -40,32 +42,44 @@ export class AddressPool {
     for (const pod of state.pods.values()) if (!pod.hostNetwork && !isEnded(pod)) this.claim(pod.ips);
   }
 
-  claim(ips: readonly Ip[]): void {
-    for (const ip of ips) this.#used.add(formatIp(ip));
+  /** Takes addresses out of the pool; answers those that were taken already. */
+  claim(ips: readonly Ip[]): readonly Ip[] {
+    const texts = ips.map(formatIp);
+    const taken = ips.filter((_, i) => this.#used.has(texts[i] ?? ""));
+    for (const text of texts) this.#used.add(text);
+    return taken;
+  }
+
+  claimRanges(ranges: readonly Cidr[]): void {
+    for (const range of ranges) this.#usedRanges.add(formatCidr(range));
   }
 
   addNode(node: Node): void {
     this.claim(node.addresses);
-    this.#blocks.set(node.name, this.#blocks.size);
+    this.claimRanges(node.podCidrs);
+    this.#nodes++;
   }
 
   /** One address a family for a node, the first of its block. */
   nodeAddresses(): readonly Ip[] {
-    const start = azureReserved + this.#blocks.size * this.#blockSize();
+    const start = azureReserved + this.#nodes * this.#blockSize();
     return this.#options.nodeSubnets.map((subnet) => this.#take(subnet, start, "node"));
   }
 
-  /** The pod ranges of the next node; empty where pods live in the node subnet. */
+  /** The next pod range of each family that no node has; none where pods live in the node subnet. */
   nodePodCidrs(): readonly Cidr[] {
     if (this.#sharesSubnet()) return [];
-    return this.#options.podCidrs.map((range) => subPrefix(range, this.#blocks.size));
+    return this.#options.podCidrs.map((range) => {
+      for (let index = 0; ; index++) {
+        const part = subPrefix(range, index);
+        if (!this.#usedRanges.has(formatCidr(part))) return part;
+      }
+    });
   }
 
   podAddresses(node: Node): readonly Ip[] {
     if (node.podCidrs.length > 0) return node.podCidrs.map((cidr) => this.#take(cidr, 2, "pod")); // .1 is the gateway
-    const block = this.#blocks.get(node.name) ?? 0;
-    const start = azureReserved + block * this.#blockSize();
-    return this.#options.nodeSubnets.map((subnet) => this.#take(subnet, start, "pod"));
+    return this.#options.nodeSubnets.map((subnet) => this.#take(subnet, blockStart(subnet, node), "pod"));
   }
 
   /** One address of the cluster's primary family, or one of each. */
@@ -87,7 +101,7 @@ export class AddressPool {
   }
 
   #blockSize(): number {
-    return this.#sharesSubnet() ? podsPerNode + 1 : 1;
+    return this.#sharesSubnet() ? podsPerNodeMax + 1 : 1;
   }
 
   /** The lowest free address from `start` on; from the bottom again where the rest of the range is full. */
@@ -117,7 +131,7 @@ export class AddressPool {
 function subPrefix(range: Cidr, index: number): Cidr {
   const prefix = range.family === 4 ? Math.max(24, range.prefix) : Math.max(64, range.prefix);
   const words = [...range.words];
-  const word = prefix <= 32 ? 0 : 1;
+  const word = Math.ceil(prefix / 32) - 1;
   words[word] = (words[word] ?? 0) + index * 2 ** (32 * (word + 1) - prefix);
   const cidr: Cidr = { family: range.family, words, prefix };
   if (!cidrContains(range, { family: range.family, words }))
@@ -131,6 +145,10 @@ function subPrefix(range: Cidr, index: number): Cidr {
   return cidr;
 }
 
-export function familyOf(ips: readonly Ip[]): readonly Family[] {
-  return [...new Set(ips.map((ip) => ip.family))];
+/** A node's block begins with its own address, wherever in the subnet that is. */
+function blockStart(subnet: Cidr, node: Node): number {
+  const own = node.addresses.find((ip) => cidrContains(subnet, ip));
+  const last = subnet.words.length - 1;
+  const offset = own === undefined ? 0 : (own.words[last] ?? 0) - (subnet.words[last] ?? 0);
+  return Math.max(azureReserved, offset);
 }

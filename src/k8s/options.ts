@@ -3,7 +3,7 @@
  * Governing sources: the AKS articles on network policies, Azure CNI, Azure CNI Overlay and Azure CNI powered by
  * Cilium.
  */
-import { type Cidr, type Family, hasHostBits, parseCidr } from "../addr/index.ts";
+import { type Cidr, cidrCovers, type Family, formatCidr, hasHostBits, parseCidr } from "../addr/index.ts";
 import { InputError, type Issue } from "../base/index.ts";
 import type { ClusterOptions, NodePool } from "./cluster.ts";
 
@@ -27,12 +27,12 @@ export interface ClusterWords {
   }[];
 }
 
-const choices: Readonly<Record<string, readonly string[]>> = {
-  networkPlugin: ["azure", "kubenet", "none"],
-  networkPluginMode: ["overlay"],
-  networkDataplane: ["azure", "cilium"],
-  networkPolicy: ["none", "azure", "calico", "cilium"],
-};
+const choices: ReadonlyMap<string, readonly string[]> = new Map([
+  ["networkPlugin", ["azure", "kubenet", "none"]],
+  ["networkPluginMode", ["overlay"]],
+  ["networkDataplane", ["azure", "cilium"]],
+  ["networkPolicy", ["none", "azure", "calico", "cilium"]],
+]);
 const lists = ["nodePools", "ipFamilies"];
 const texts = ["kubernetesVersion", "podCidr", "serviceCidr", "nodeSubnet"];
 
@@ -43,12 +43,9 @@ export function parseClusterOptions(words: ClusterWords): ClusterOptions {
     issues.push({ code: "invalid", path, message });
   };
   for (const [name, value] of Object.entries(words)) {
-    const allowed = choices[name];
+    const allowed = choices.get(name);
     if (allowed === undefined && !lists.includes(name) && !texts.includes(name))
-      fail(
-        name,
-        `unknown cluster option; known: ${[...Object.keys(choices), ...texts, ...lists].join(", ")}`,
-      );
+      fail(name, `unknown cluster option; known: ${[...choices.keys(), ...texts, ...lists].join(", ")}`);
     else if (allowed !== undefined && !allowed.includes(String(value)))
       fail(name, `must be ${allowed.join(" or ")}, not ${String(value)}`);
   }
@@ -83,6 +80,9 @@ export function parseClusterOptions(words: ClusterWords): ClusterOptions {
     nodeSubnets: ranges("nodeSubnet", { 4: "10.224.0.0/16", 6: "fd00:10:224::/64" }),
     nodePools: (words.nodePools ?? []).map((pool, i) => parsePool(pool, i, fail)),
   };
+  const names = options.nodePools.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined) fail("nodePools", `two pools have the name ${twice}`);
   if (issues.length > 0) throw new InputError(issues);
   return options;
 }
@@ -165,5 +165,21 @@ export function aksRefusals(options: ClusterOptions): readonly string[] {
       "networkPolicy azure (Azure NPM) does not support IPv6",
     ],
   ];
-  return rules.filter(([refused]) => refused).map(([, reason]) => reason);
+  return [...rules.filter(([refused]) => refused).map(([, reason]) => reason), ...overlaps(options)];
+}
+
+function overlaps(options: ClusterOptions): readonly string[] {
+  const { podCidrs, serviceCidrs, nodeSubnets, networkPlugin, networkPluginMode } = options;
+  const hasPodRange = networkPlugin !== "azure" || networkPluginMode === "overlay";
+  const ranges = [
+    ...nodeSubnets.map((cidr) => ({ word: "nodeSubnet", cidr })),
+    ...serviceCidrs.map((cidr) => ({ word: "serviceCidr", cidr })),
+    ...(hasPodRange ? podCidrs.map((cidr) => ({ word: "podCidr", cidr })) : []),
+  ];
+  return ranges.flatMap((a, i) =>
+    ranges
+      .slice(i + 1)
+      .filter((b) => cidrCovers(a.cidr, b.cidr) || cidrCovers(b.cidr, a.cidr))
+      .map((b) => `${b.word} ${formatCidr(b.cidr)} overlaps ${a.word} ${formatCidr(a.cidr)}`),
+  );
 }
