@@ -102,8 +102,8 @@ export const imm64Names: ReadonlyMap<string, number> = new Map([
   ["mapvalue", Imm64Kind.mapValue],
   ["variable", Imm64Kind.variable],
   ["code", Imm64Kind.code],
-  ["mapindex", 5],
-  ["mapindexvalue", 6],
+  ["mapindex", Imm64Kind.mapIndex],
+  ["mapindexvalue", Imm64Kind.mapIndexValue],
 ]);
 
 function memoryText({ opcode, dst, src, offset, imm }: Instruction): string {

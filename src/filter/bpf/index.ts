@@ -1,4 +1,12 @@
 export { assemble } from "./asm.ts";
+export {
+  type ClassicInstruction,
+  classicProblems,
+  formatClassic,
+  parseClassic,
+  translateClassic,
+  xtBpfMax,
+} from "./classic.ts";
 export { type ContextField, contextLayout, ProgramType } from "./context.ts";
 export { disassemble, insnText } from "./disasm.ts";
 export type { OutputEvent, Redirect } from "./helpers/index.ts";
@@ -14,6 +22,9 @@ export {
   UpdateFlag,
 } from "./maps/shape.ts";
 export { BpfMemory, MemoryFault } from "./memory.ts";
+export { type LoadedObject, loadObject } from "./object/load.ts";
+export type { MapDefinition } from "./object/map-definitions.ts";
+export { type BpfObject, type ObjectProgram, programTypeOf, readObject } from "./object/object.ts";
 export { type ContextValues, PacketBuffer } from "./packet-buffer.ts";
 export { checkProgram, type LinkedProgram, linkProgram, type ProgramProblem } from "./program.ts";
 export { BpfRunner, type PacketOutcome, type RunnerOptions } from "./runner.ts";

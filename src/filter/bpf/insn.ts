@@ -73,7 +73,15 @@ export const AtomicOp = {
 export const CallKind = { helper: 0, local: 1, kfunc: 2 } as const;
 
 /** Source field of a 64-bit immediate load (RFC 9669, section 5.4). */
-export const Imm64Kind = { value: 0, map: 1, mapValue: 2, variable: 3, code: 4 } as const;
+export const Imm64Kind = {
+  value: 0,
+  map: 1,
+  mapValue: 2,
+  variable: 3,
+  code: 4,
+  mapIndex: 5,
+  mapIndexValue: 6,
+} as const;
 
 /** Whole opcodes of the instructions that are one of a kind. */
 export const Opcode = {

@@ -35,11 +35,19 @@ export interface ProgramProblem {
   readonly message: string;
 }
 
-/** `instructions` have been checked. `imm64` answers the value of a 64-bit load that names something. */
+/** A 64-bit load that names something: a map, a value in one, code. */
+export interface NamedLoad {
+  readonly pc: number;
+  readonly kind: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** `instructions` have been checked. `resolve` answers the word that a load which names something puts into its register. */
 export function linkProgram(
   name: string,
   instructions: readonly Instruction[],
-  imm64?: (kind: number, low: number, high: number) => number,
+  resolve?: (load: NamedLoad) => number,
 ): LinkedProgram {
   const count = instructions.length;
   const program: LinkedProgram = {
@@ -51,18 +59,20 @@ export function linkProgram(
     offset: new Int16Array(count),
     imm: new Int32Array(count),
   };
-  instructions.forEach(({ opcode, dst, src, offset, imm }, i) => {
-    program.opcode[i] = opcode;
-    program.dst[i] = dst * 2;
-    program.src[i] = src * 2;
-    program.offset[i] = offset;
-    program.imm[i] = imm;
-    if (opcode !== Opcode.lddw || src === Imm64Kind.value || imm64 === undefined) return;
-    program.imm[i] = imm64(src, imm, instructions[i + 1]?.imm ?? 0);
-  });
-  instructions.forEach(({ opcode, src }, i) => {
-    if (opcode === Opcode.lddw && src !== Imm64Kind.value && imm64 !== undefined) program.imm[i + 1] = 0;
-  });
+  for (let pc = 0; pc < count; pc++) {
+    const { opcode, dst, src, offset, imm } = instructions[pc] as Instruction;
+    program.opcode[pc] = opcode;
+    program.dst[pc] = dst * 2;
+    program.src[pc] = src * 2;
+    program.offset[pc] = offset;
+    program.imm[pc] = imm;
+    if (opcode !== Opcode.lddw) continue;
+    const high = instructions[pc + 1]?.imm ?? 0;
+    const isNamed = src !== Imm64Kind.value && resolve !== undefined;
+    if (isNamed) program.imm[pc] = resolve({ pc, kind: src, low: imm, high });
+    pc++;
+    program.imm[pc] = isNamed ? 0 : high;
+  }
   return program;
 }
 
@@ -97,9 +107,10 @@ export function checkProgram(instructions: readonly Instruction[]): readonly Pro
   return problems;
 }
 
-/** Slot that a jump or a call of a local function may go to; `undefined` for other instructions. */
+/** Slot that a jump, a call or a pointer to a local function leads to; `undefined` for other instructions. */
 export function jumpTarget({ opcode, src, offset, imm }: Instruction, pc: number): number | undefined {
   const insnClass = opcode & 7;
+  if (opcode === Opcode.lddw) return src === Imm64Kind.code ? pc + 1 + imm : undefined;
   if (insnClass !== InsnClass.jmp && insnClass !== InsnClass.jmp32) return undefined;
   if (opcode === Opcode.call) return src === CallKind.local ? pc + 1 + imm : undefined;
   if (opcode === Opcode.exit || opcode === Opcode.callRegister) return undefined;
@@ -221,7 +232,7 @@ function loadFields({ opcode, src }: Instruction): UsedFields | undefined {
       src: "kind",
       offset: false,
       imm: true,
-      problem: src > 6 ? `no 64-bit load of kind ${src}` : undefined,
+      problem: src > Imm64Kind.mapIndexValue ? `no 64-bit load of kind ${src}` : undefined,
     };
   const mode = opcode & 0xe0;
   if ((mode !== MemMode.abs && mode !== MemMode.ind) || (opcode & 0x18) === MemSize.dw) return undefined;

@@ -5,7 +5,7 @@
 import type { Prng } from "../../base/index.ts";
 import type { ProgramType } from "./context.ts";
 import { type HelperEnvironment, helpersFor, type OutputEvent, type Redirect } from "./helpers/index.ts";
-import { type ContextValues, PacketBuffer } from "./packet-buffer.ts";
+import { type ContextValues, ethernetHeaderBytes, PacketBuffer } from "./packet-buffer.ts";
 import type { LinkedProgram } from "./program.ts";
 import type { BpfSpace } from "./space.ts";
 import { BpfMachine, type Fault } from "./vm.ts";
@@ -101,12 +101,13 @@ export class BpfRunner {
 const networkBase = -0x10_0000;
 const linkBase = -0x20_0000;
 
-/** The historical loads read in network byte order, from `data` or from a header. */
+/** The historical loads read in network byte order, from `data` or from a header; a packet may lack a link header. */
 function loadPacket(packet: PacketBuffer, offset: number, size: number): number | undefined {
+  const link = packet.networkOffset - ethernetHeaderBytes;
   let from = offset;
   if (offset < 0 && offset >= networkBase) from = offset - networkBase + packet.networkOffset;
-  else if (offset < 0) from = offset - linkBase + packet.networkOffset - 14;
-  const at = offset < linkBase ? -1 : packet.at(from, size);
+  else if (offset < 0) from = offset >= linkBase && link >= 0 ? offset - linkBase + link : -1;
+  const at = packet.at(from, size);
   if (at < 0) return undefined;
   const { view } = packet.memory;
   return size === 4 ? view.getInt32(at) : size === 2 ? view.getUint16(at) : view.getUint8(at);

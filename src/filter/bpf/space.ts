@@ -13,7 +13,7 @@ import { RingBuffer } from "./maps/ring.ts";
 import { type BpfMap, MapFlag, type MapShape, MapType } from "./maps/shape.ts";
 import { SlotMap } from "./maps/slots.ts";
 import { BpfMemory } from "./memory.ts";
-import { checkProgram, type LinkedProgram, linkProgram } from "./program.ts";
+import { checkProgram, type LinkedProgram, linkProgram, type NamedLoad } from "./program.ts";
 
 /** Pointers to maps and code are numbers that no address of the memory has. */
 const mapHandleBase = 0xf000_0000;
@@ -73,8 +73,7 @@ export class BpfSpace {
           message: `${message}: ${insnText(instructions[pc] as Instruction, instructions[pc + 1]?.imm ?? 0)}`,
         })),
       );
-    const resolve = (kind: number, low: number, high: number): number =>
-      this.#imm64(name, kind, low, high, mapNumbers);
+    const resolve = (load: NamedLoad): number => this.#address(name, load, mapNumbers);
     return this.#programs.push(linkProgram(name, instructions, resolve)) - 1;
   }
 
@@ -88,27 +87,20 @@ export class BpfSpace {
     return high === 0 && pc >= 0 && pc < mapHandleBase - codeHandleBase ? pc : undefined;
   }
 
-  #imm64(
+  #address(
     name: string,
-    kind: number,
-    low: number,
-    high: number,
+    { pc, kind, low, high }: NamedLoad,
     mapNumbers: (imm: number) => number | undefined,
   ): number {
-    if (kind === Imm64Kind.code) return codeHandleBase + low;
+    if (kind === Imm64Kind.code) return codeHandleBase + pc + 1 + low;
+    if (kind === Imm64Kind.variable) throw refused(`program ${name} names kernel variable ${low}`);
     const number = mapNumbers(low);
     const map = number === undefined ? undefined : this.#maps[number];
     if (number === undefined || map === undefined)
       throw refused(`program ${name} names map ${low}, which is not there`);
-    if (kind === Imm64Kind.map || kind === 5) return mapHandleBase + number;
-    if (
-      (kind === Imm64Kind.mapValue || kind === 6) &&
-      map instanceof ArrayMap &&
-      high >= 0 &&
-      high < map.shape.valueSize
-    )
-      return map.start + high;
-    throw refused(`program ${name}: a 64-bit load of kind ${kind} from map ${map.shape.name} at ${high}`);
+    if (kind === Imm64Kind.map || kind === Imm64Kind.mapIndex) return mapHandleBase + number;
+    if (map instanceof ArrayMap && high >= 0 && high < map.shape.valueSize) return map.start + high;
+    throw refused(`program ${name} loads the address of byte ${high} of map ${map.shape.name}`);
   }
 
   #make(shape: MapShape): BpfMap | undefined {

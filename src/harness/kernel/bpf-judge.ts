@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import {
+  type ClassicInstruction,
   encodeInstructions,
   type Instruction,
   type MapEntry,
@@ -41,6 +42,7 @@ const Operation = {
   run: 6,
   dump: 7,
   forget: 8,
+  classic: 9,
 } as const;
 
 interface Answer {
@@ -135,6 +137,23 @@ export class BpfJudge {
       context: Uint8Array.from(data.subarray(12, 12 + contextSize)),
       packet: Uint8Array.from(data.subarray(12 + contextSize)),
     };
+  }
+
+  /**
+   * Bytes that a socket with this classic filter received of a datagram: its answer, cut to the length; `undefined` for
+   * an answer of zero. @throws BpfRefusal when the kernel's checker refuses the filter.
+   */
+  async classic(program: readonly ClassicInstruction[], data: Uint8Array): Promise<number | undefined> {
+    const code = Buffer.alloc(program.length * 8);
+    program.forEach(({ code: opcode, jt, jf, k }, i) => {
+      code.writeUInt16LE(opcode, i * 8);
+      code.writeUInt8(jt, i * 8 + 2);
+      code.writeUInt8(jf, i * 8 + 3);
+      code.writeUInt32LE(k, i * 8 + 4);
+    });
+    const { status } = await this.#ask(Operation.classic, Buffer.concat([words(program.length), code, data]));
+    if (status < -1000) throw new BpfRefusal(-status - 1000, "");
+    return status < 0 ? undefined : status;
   }
 
   /** Closes all maps and programs; numbers start again from 0. */

@@ -16,6 +16,8 @@
  *              -> status 0: u32 return value, u32 ns a run, u32 context size, context, packet
  *   7 dump     u32 map                            -> key, value, key, value...
  *   8 forget   closes all maps and programs
+ *   9 classic  u32 instruction count, classic instructions, data
+ *              -> status: bytes of the data that a socket with this filter received, -1: none
  *
  * The process stays on one processor, whose value is the one used of per-CPU maps.
  * Sources: bpf(2), include/uapi/linux/bpf.h.
@@ -23,12 +25,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/bpf.h>
+#include <linux/filter.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -265,6 +269,26 @@ static void forget(void) {
     while (map_count > 0) close(maps[--map_count].fd);
 }
 
+/* A datagram between two sockets of this process: the filter sees its data and says how much of it arrives. */
+static void classic(void) {
+    int pair[2];
+    uint32_t count = take32();
+    struct sock_fprog filter = {.len = count, .filter = (struct sock_filter *)take(count * sizeof(struct sock_filter))};
+    size_t size = request_size - request_at;
+    const uint8_t *data = take(size);
+    if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) < 0) fail("socketpair");
+    if (setsockopt(pair[1], SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) < 0)
+        set_status(-errno - 1000);
+    else {
+        static uint8_t received[packet_max];
+        ssize_t sent = send(pair[0], data, size, MSG_DONTWAIT);
+        ssize_t n = recv(pair[1], received, sizeof received, MSG_DONTWAIT);
+        set_status(n >= 0 && sent >= 0 ? n : -1);
+    }
+    close(pair[0]);
+    close(pair[1]);
+}
+
 int main(void) {
     struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
     setrlimit(RLIMIT_MEMLOCK, &unlimited);
@@ -291,6 +315,7 @@ int main(void) {
         case 6: run(); break;
         case 7: dump(); break;
         case 8: forget(); break;
+        case 9: classic(); break;
         default: fprintf(stderr, "no operation %d\n", request[0]); return 1;
         }
         uint32_t length = answer_size - 4;
