@@ -38,6 +38,8 @@ export interface RowState {
   readonly ctEntry: Uint32Array;
   /** Conntrack zone that the row is looked up in (target CT, before the lookup); 0 = the default zone. */
   readonly ctZone: Uint16Array;
+  /** In which directions the zone counts: 0 both, 1 original only, 2 reply only; the other is the default zone. */
+  readonly ctZoneReach: Uint8Array;
   /** Interface numbers of the node (`NodeFacts.interfaces`); 0 = none. */
   readonly iif: Uint32Array;
   readonly oif: Uint32Array;
@@ -96,6 +98,7 @@ export function createBatch(capacity: number, bytesPerRow = 256): PacketBatch {
       ctState: new Uint32Array(capacity),
       ctEntry: new Uint32Array(capacity),
       ctZone: new Uint16Array(capacity),
+      ctZoneReach: new Uint8Array(capacity),
       iif: new Uint32Array(capacity),
       oif: new Uint32Array(capacity),
     },
@@ -128,11 +131,12 @@ export function append(batch: PacketBatch, packet: Uint8Array): number {
 
 /** Forgets what a node knew of the row: done when a packet leaves a node or a network namespace. */
 export function clearRowState(batch: PacketBatch, row: number): void {
-  const { mark, ctState, ctEntry, ctZone, iif, oif } = batch.state;
+  const { mark, ctState, ctEntry, ctZone, ctZoneReach, iif, oif } = batch.state;
   mark[row] = 0;
   ctState[row] = 0;
   ctEntry[row] = 0;
   ctZone[row] = 0;
+  ctZoneReach[row] = 0;
   iif[row] = 0;
   oif[row] = 0;
 }

@@ -6,11 +6,16 @@
 import { assert } from "../base/index.ts";
 import {
   crc32c,
+  extensionSize,
+  finishSum,
   IpProtocol,
+  NextHeader,
+  pseudoHeaderSum,
   readCrc32c,
   readU16,
   readU32,
   sctpChecksumAt,
+  sumWords,
   updateChecksum,
   updateChecksum32,
   writeCrc32c,
@@ -52,6 +57,7 @@ export function setPort(batch: PacketBatch, row: number, side: Side, port: numbe
   writeU16(batch.bytes, at, port);
   if (crcHeld) writeSctpCrc(batch, row);
   else fixTransportSum(batch, row, before, port, false);
+  if (batch.protocol[row] === udpLite) return; // its ports are no columns
   if (side === "src") batch.sport[row] = port;
   else batch.dport[row] = port;
 }
@@ -65,8 +71,9 @@ export function setIcmpIdentifier(batch: PacketBatch, row: number, identifier: n
 }
 
 /**
- * Rewrites one side of the packet that an ICMP error carries: its address and its port (of an echo: the identifier).
- * The carried checksums are kept right where they were not cut off, SCTP's CRC32c excepted, and the error's own too.
+ * Rewrites one side of the packet that an ICMP error carries: its address and its port (of a query: the identifier), as
+ * the kernel's NAT does. Carried checksums are kept right where their header is whole; SCTP's CRC32c is made anew over
+ * what was carried; the error's own checksum follows. Returns false, perhaps half done, if the carried header is too short.
  */
 export function setEmbedded(
   batch: PacketBatch,
@@ -74,50 +81,105 @@ export function setEmbedded(
   side: Side,
   words: readonly number[],
   port: number,
-): void {
+): boolean {
   assert(batch.status[row] === DecodeStatus.ok, "an embedded packet is edited in an undecoded row");
   const { bytes } = batch;
-  const outerSumAt = batch.offset[row]! + batch.transport[row]! + 2;
-  const at = outerSumAt + 6;
+  const icmpAt = batch.offset[row]! + batch.transport[row]!;
+  const at = icmpAt + 8;
   const end = packetEnd(batch, row);
   const isV4 = batch.family[row] === 4;
-  const transportAt = at + (isV4 ? (bytes[at]! & 15) * 4 : 40);
-  const protocol = bytes[at + (isV4 ? 9 : 6)]!;
-  const put = (position: number, value: number): void => {
-    const before = readU16(bytes, position);
-    writeU16(bytes, position, value);
-    writeU16(bytes, outerSumAt, updateChecksum(readU16(bytes, outerSumAt), before, value));
-  };
-  const sumAt = embeddedSumAt(bytes, transportAt, protocol, end);
-  const replace = (position: number, value: number, isInSum: boolean): void => {
-    const before = readU16(bytes, position);
-    if (before === value) return;
-    put(position, value);
-    if (sumAt >= 0 && isInSum) put(sumAt, updateChecksum(readU16(bytes, sumAt), before, value));
-  };
+  const carried = isV4
+    ? { protocol: bytes[at + 9]!, at: at + (bytes[at]! & 15) * 4 }
+    : carriedTransportV6(bytes, at, end);
+  const isWhole =
+    carried !== undefined && setCarriedPort(bytes, carried.at, end, carried.protocol, side, port);
+  const sumAt = isWhole ? carriedSumAt(bytes, carried.at, carried.protocol, end) : -1;
   const addressAt = at + (isV4 ? (side === "src" ? 12 : 16) : side === "src" ? 8 : 24);
   words.forEach((word, i) => {
-    for (const [half, value] of [word >>> 16, word & 0xffff].entries()) {
-      const position = addressAt + 4 * i + 2 * half;
-      if (isV4 && readU16(bytes, position) !== value)
-        put(at + 10, updateChecksum(readU16(bytes, at + 10), readU16(bytes, position), value));
-      replace(position, value, protocol !== IpProtocol.icmp);
-    }
+    const before = readU32(bytes, addressAt + 4 * i);
+    writeU32(bytes, addressAt + 4 * i, word);
+    if (isV4) writeU16(bytes, at + 10, updateChecksum32(readU16(bytes, at + 10), before, word >>> 0));
+    if (sumAt >= 0 && carried?.protocol !== IpProtocol.icmp)
+      writeU16(bytes, sumAt, updateChecksum32(readU16(bytes, sumAt), before, word >>> 0));
   });
-  const isEcho = protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
-  const portAt = transportAt + (isEcho ? 4 : side === "src" ? 0 : 2);
-  if (isEcho || protocol === IpProtocol.tcp || protocol === IpProtocol.udp || protocol === IpProtocol.sctp)
-    if (portAt + 2 <= end) replace(portAt, port, true);
+  writeU16(bytes, icmpAt + 2, 0);
+  const pseudo = isV4 ? 0 : pseudoSumV6(batch, row, end - icmpAt);
+  writeU16(bytes, icmpAt + 2, finishSum(sumWords(bytes, icmpAt, end, pseudo)));
+  return isWhole || !isV4;
 }
 
-/** Offset of the carried packet's transport checksum; -1 when it has none or it was cut off. */
-function embeddedSumAt(bytes: Uint8Array, transportAt: number, protocol: number, end: number): number {
-  const offset = { [IpProtocol.tcp]: 16, [IpProtocol.udp]: 6, [IpProtocol.icmp]: 2, [IpProtocol.icmpv6]: 2 }[
-    protocol
-  ];
-  if (offset === undefined || transportAt + offset + 2 > end) return -1;
-  const isUnused = protocol === IpProtocol.udp && readU16(bytes, transportAt + offset) === 0;
-  return isUnused ? -1 : transportAt + offset;
+function pseudoSumV6(batch: PacketBatch, row: number, length: number): number {
+  const lane = row * 4;
+  const words = (column: Uint32Array): number[] => [...column.subarray(lane, lane + 4)];
+  return pseudoHeaderSum(words(batch.src), words(batch.dst), IpProtocol.icmpv6, length);
+}
+
+/** Transport header behind a carried IPv6 header; `undefined` in a later fragment or where it is cut off. */
+function carriedTransportV6(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+): { readonly protocol: number; readonly at: number } | undefined {
+  let protocol = bytes[at + 6]!;
+  let next = at + 40;
+  while (extensionSize(protocol, bytes, at) > 0) {
+    if (next + 8 > end) return undefined;
+    if (protocol === NextHeader.fragment && readU16(bytes, next + 2) & 0xfff8) return undefined;
+    const size = extensionSize(protocol, bytes, next);
+    protocol = bytes[next]!;
+    next += size;
+  }
+  return { protocol, at: next };
+}
+
+/** Sets a carried port or identifier. False: the eight bytes that NAT needs are not there. */
+function setCarriedPort(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  protocol: number,
+  side: Side,
+  port: number,
+): boolean {
+  const isQuery = protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
+  if (!isQuery && !portProtocols.has(protocol)) return true;
+  if (at + 8 > end) return false;
+  if (isQuery && !queryTypes.has(bytes[at]!)) return true;
+  const portAt = at + (isQuery ? 4 : side === "src" ? 0 : 2);
+  const before = readU16(bytes, portAt);
+  writeU16(bytes, portAt, port);
+  const sumAt = carriedSumAt(bytes, at, protocol, end);
+  if (sumAt >= 0) writeU16(bytes, sumAt, updateChecksum(readU16(bytes, sumAt), before, port));
+  if (protocol === IpProtocol.sctp && at + 12 <= end)
+    writeCrc32c(bytes, at + sctpChecksumAt, crc32c(bytes, at, end, at + sctpChecksumAt));
+  return true;
+}
+
+const udpLite = 136;
+const portProtocols: ReadonlySet<number> = new Set([
+  IpProtocol.tcp,
+  IpProtocol.udp,
+  IpProtocol.sctp,
+  udpLite,
+]);
+/** ICMP types with an identifier, of both families. */
+const queryTypes: ReadonlySet<number> = new Set([0, 8, 13, 14, 15, 16, 17, 18, 128, 129]);
+
+/** Offset of the carried packet's transport checksum; -1 when it has none or its header was cut off. */
+function carriedSumAt(bytes: Uint8Array, at: number, protocol: number, end: number): number {
+  switch (protocol) {
+    case IpProtocol.tcp:
+      return at + 20 <= end ? at + 16 : -1;
+    case IpProtocol.udp:
+      return readU16(bytes, at + 6) === 0 ? -1 : at + 6;
+    case udpLite:
+      return at + 6;
+    case IpProtocol.icmp:
+    case IpProtocol.icmpv6:
+      return at + 2;
+    default:
+      return -1;
+  }
 }
 
 /** Lowers TTL or hop limit by one. Returns false, changing nothing, when it would reach zero. */
@@ -159,6 +221,8 @@ function transportSumAt(batch: PacketBatch, row: number): number {
       return at + 16;
     case IpProtocol.udp:
       return readU16(batch.bytes, at + 6) === 0 ? -1 : at + 6;
+    case udpLite:
+      return at + 6;
     case IpProtocol.icmpv6:
       return at + 2;
     default:
@@ -177,7 +241,7 @@ function fixTransportSum(
   if (at < 0) return;
   const old = readU16(batch.bytes, at);
   const sum = isWord ? updateChecksum32(old, before, after) : updateChecksum(old, before, after);
-  const isUdp = batch.protocol[row] === IpProtocol.udp;
+  const isUdp = batch.protocol[row] === IpProtocol.udp || batch.protocol[row] === udpLite;
   writeU16(batch.bytes, at, isUdp && sum === 0 ? 0xffff : sum);
 }
 

@@ -3,7 +3,7 @@
  * tracking between raw and mangle. Rules are shared by identity; connection entries, live sets and the mapping of
  * interface names belong to the node. Governing source: include/uapi/linux/netfilter_ipv4.h (hook priorities).
  */
-import { formatIp, type Ip } from "../../addr/index.ts";
+import { formatIp } from "../../addr/index.ts";
 import { append, CtState, type PacketBatch, rowAddress } from "../../packet/index.ts";
 import {
   type ApplyResult,
@@ -20,8 +20,12 @@ import {
   applyNat,
   Conntrack,
   type ConntrackOptions,
+  type CtEntry,
   CtStatus,
+  drawPort,
+  isRelatedError,
   type NatChoice,
+  type PortChooser,
   rowDirection,
   setupNat,
 } from "../netfilter/index.ts";
@@ -30,10 +34,12 @@ import { applyRules } from "./apply.ts";
 import { ctStateBits, type Decision, evaluateChain, type NodeTablesAtRun, RuleVerdict } from "./evaluate.ts";
 import { explainMatch } from "./explain.ts";
 import { addrTypes, entryKey, type LinkedRuleset, linkRuleset } from "./link.ts";
+import { natChoice } from "./nat-target.ts";
 import type { IptablesOp } from "./ops.ts";
 import { rejectPacket } from "./reject.ts";
 import { CtStateBit, type IptablesTables, type Ruleset, type TableName } from "./ruleset.ts";
 import { ruleText } from "./save.ts";
+import { answeringAddress } from "./source-address.ts";
 
 /** What runs at a hook, in order. */
 type Stage =
@@ -99,15 +105,17 @@ export class IptablesDatapath implements Datapath {
   readonly #sets: SetCollection;
   readonly #locals: ReadonlySet<string>;
   readonly #localWords: ReadonlySet<number>;
+  readonly #choosePort: PortChooser;
   readonly #decision: Decision = { verdict: 0, rule: -1, detail: 0 };
   #rulesets: { 4: Ruleset; 6: Ruleset };
   #families: { 4: FamilyState | undefined; 6: FamilyState | undefined } = { 4: undefined, 6: undefined };
 
-  constructor(tables: IptablesTables, context: LinkContext, conntrack?: ConntrackOptions) {
+  constructor(tables: IptablesTables, context: LinkContext, conntrack?: Partial<ConntrackOptions>) {
     this.#context = context;
     this.#sets = new SetCollection(tables.sets.values());
     this.#rulesets = { 4: tables.v4, 6: tables.v6 };
     this.conntrack = new Conntrack(() => context.nowNs(), conntrack);
+    this.#choosePort = conntrack?.choosePort ?? ((question) => drawPort(question, context.random));
     this.#locals = new Set(context.facts.localAddresses.map(formatIp));
     this.#localWords = new Set(
       context.facts.localAddresses.flatMap((ip) => (ip.family === 4 ? [ip.words[0] ?? 0] : [])),
@@ -138,8 +146,8 @@ export class IptablesDatapath implements Datapath {
       const family = this.#family(batch.family[row] === 6 ? 6 : 4);
       for (let i = 0; i < sequence.length; i++) {
         const stage = sequence[i]!;
-        if (stage.kind === "conntrack") this.conntrack.lookup(batch, row);
-        else if (stage.kind === "confirm") this.conntrack.confirm(batch, row);
+        if (stage.kind === "conntrack") this.#track(hook, batch, row, out);
+        else if (stage.kind === "confirm") this.#confirm(batch, row, out);
         else if (stage.kind === "nat") this.#translate(family, stage, batch, row, out, observer);
         else this.#judge(family, stage, batch, row, out, observer);
         if (out.verdict[row] !== Verdict.accept) {
@@ -246,6 +254,15 @@ export class IptablesDatapath implements Datapath {
     };
   }
 
+  #track(hook: number, batch: PacketBatch, row: number, out: HookResults): void {
+    const end = this.conntrack.lookup(batch, row, hook === Hook.prerouting);
+    if (end === "full") out.verdict[row] = Verdict.drop;
+  }
+
+  #confirm(batch: PacketBatch, row: number, out: HookResults): void {
+    if (!this.conntrack.confirm(batch, row)) out.verdict[row] = Verdict.drop;
+  }
+
   #judge(
     family: FamilyState,
     stage: Stage,
@@ -264,9 +281,17 @@ export class IptablesDatapath implements Datapath {
     } else if (decision.verdict === RuleVerdict.reject) {
       out.verdict[row] = Verdict.reject;
       out.detail[row] = decision.detail;
-      const answer = rejectPacket(batch, row, decision.detail, this.#ownAddress(batch, row));
-      if (answer !== undefined) append(out.emitted, answer);
+      this.#reject(batch, row, decision.detail, out.emitted);
     }
+  }
+
+  /** The answer travels as part of the rejected packet's connection. */
+  #reject(batch: PacketBatch, row: number, kind: number, emitted: PacketBatch): void {
+    const [src, dst] = [rowAddress(batch, row, "src"), rowAddress(batch, row, "dst")];
+    const answer = rejectPacket(batch, row, kind, answeringAddress(this.#context.facts, src, dst));
+    if (answer === undefined) return;
+    const at = append(emitted, answer);
+    if (at >= 0) this.conntrack.attach(batch, row, emitted, at);
   }
 
   #translate(
@@ -280,18 +305,29 @@ export class IptablesDatapath implements Datapath {
     const entry = this.conntrack.entryOf(batch, row);
     if (entry === undefined) return;
     const done = stage.manip === "src" ? CtStatus.srcNatDone : CtStatus.dstNatDone;
-    if (
-      !(entry.status & (done | CtStatus.confirmed)) &&
-      batch.state.ctState[row] === CtState.new &&
-      rowDirection(batch, row) === 0
-    ) {
+    const state = batch.state.ctState[row];
+    const isFirst = state === CtState.new || (state === CtState.related && !isRelatedError(batch, row));
+    if (isFirst && !(entry.status & done)) {
       const choice = this.#natChoice(family, stage, batch, row, out, observer);
-      if (choice === "none" || !setupNat(this.conntrack, entry, stage.manip, choice, this.#context.random)) {
+      if (choice === "drop") {
         out.verdict[row] = Verdict.drop;
         return;
       }
+      if (!(entry.status & CtStatus.confirmed))
+        setupNat(this.conntrack, entry, stage.manip, choice, this.#choosePort);
+    } else if (stage.chain === "POSTROUTING" && this.#isMasqueradedElsewhere(entry, batch, row)) {
+      this.conntrack.kill(entry);
+      out.verdict[row] = Verdict.drop;
+      return;
     }
-    applyNat(entry, batch, row, stage.manip);
+    if (!applyNat(entry, batch, row, stage.manip)) out.verdict[row] = Verdict.drop;
+  }
+
+  /** A route moved: what MASQUERADE took the address of one interface for now leaves by another. */
+  #isMasqueradedElsewhere(entry: CtEntry, batch: PacketBatch, row: number): boolean {
+    const { masqueradeOif } = entry;
+    if (masqueradeOif === 0 || isRelatedError(batch, row) || rowDirection(batch, row) === 1) return false;
+    return masqueradeOif !== batch.state.oif[row];
   }
 
   #natChoice(
@@ -301,7 +337,7 @@ export class IptablesDatapath implements Datapath {
     row: number,
     out: HookResults,
     observer: FilterObserver | undefined,
-  ): NatChoice | "none" | undefined {
+  ): NatChoice | "drop" | undefined {
     const chain = family.chains.get(stage)!;
     if (chain < 0) return undefined;
     const decision = this.#decision;
@@ -309,37 +345,9 @@ export class IptablesDatapath implements Datapath {
     if (decision.verdict !== RuleVerdict.nat) return undefined;
     out.rule[row] = decision.rule + (batch.family[row] === 6 ? familyStride : 0);
     const target = family.linked.natTargets[decision.detail]!;
-    if (target.kind === "MASQUERADE") {
-      const own = this.#ownAddress(batch, row);
-      if (own === undefined) return "none"; // no address to use: the kernel drops
-      const randomFully = target.randomFully ?? false;
-      return {
-        manip: "src",
-        min: own.words,
-        max: own.words,
-        ports: target.ports,
-        randomly: false,
-        randomFully,
-        persistent: false,
-      };
-    }
-    return {
-      manip: target.kind === "DNAT" ? "dst" : "src",
-      min: target.to.min.words,
-      max: target.to.max.words,
-      ports: target.to.ports,
-      randomly: false,
-      randomFully: target.kind === "SNAT" && (target.randomFully ?? false),
-      persistent: false,
-    };
-  }
-
-  /** The node's address that it would answer this row's source from. */
-  #ownAddress(batch: PacketBatch, row: number): Ip | undefined {
-    const family = batch.family[row];
-    const dst = rowAddress(batch, row, "dst");
-    if (this.#locals.has(formatIp(dst))) return dst;
-    return this.#context.facts.localAddresses.find((ip) => ip.family === family);
+    const entry = this.conntrack.entryOf(batch, row);
+    if (target.kind === "MASQUERADE" && entry !== undefined) entry.masqueradeOif = batch.state.oif[row]!;
+    return natChoice(target, this.#context.facts, batch, row);
   }
 
   #ctBits(batch: PacketBatch, row: number): number {
@@ -376,7 +384,7 @@ function chainOf(linked: LinkedRuleset, name: TableName, chain: string): number 
 export function linkIptables(
   tables: IptablesTables,
   context: LinkContext,
-  conntrack?: ConntrackOptions,
+  conntrack?: Partial<ConntrackOptions>,
 ): IptablesDatapath {
   return new IptablesDatapath(tables, context, conntrack);
 }

@@ -1,411 +1,395 @@
 /**
  * Connection tracking of one network namespace, as netfilter does it: looked up at PREROUTING and OUTPUT (priority
  * -200), confirmed when a packet leaves by POSTROUTING or reaches INPUT, so that a dropped first packet leaves nothing
- * behind. Time is virtual. Governing source: kernel net/netfilter/nf_conntrack_core.c and the protocol files named in
- * the modules beside this one. Left out here: zones, helpers (expectations), table size limits.
+ * behind. Time is virtual, and an entry is gone at the very instant that its life ends. Governing source: kernel
+ * net/netfilter/nf_conntrack_core.c and the protocol files named in the modules beside this one. Left out: helpers
+ * (expectations), chain length limits, the garbage collector's own early drop.
  */
+import { CtState, DecodeStatus, type PacketBatch, packetEnd } from "../../packet/index.ts";
+import { IpProtocol, isIcmpv4Error, isIcmpv6Error } from "../../wire/index.ts";
+import { isSound } from "./checksum.ts";
+import { type ConntrackOptions, type CtEntry, CtStatus, conntrackDefaults } from "./entry.ts";
+import { EntryStore } from "./entry-store.ts";
+import { carriedPacketAt, tupleOfCarried } from "./icmp-error.ts";
+import { trackSctp } from "./sctp-state.ts";
+import { followTcp, openTcp } from "./tcp-state.ts";
 import {
-  append,
-  CtState,
-  clearBatch,
-  createBatch,
-  DecodeStatus,
-  decodeRow,
-  type PacketBatch,
-  packetEnd,
-} from "../../packet/index.ts";
-import {
-  checksumHolds,
-  crc32c,
-  IpProtocol,
-  isIcmpv4Error,
-  isIcmpv6Error,
-  readCrc32c,
-  readU16,
-  sctpChecksumAt,
-  tcpHeaderSize,
-  udpHeaderSize,
-} from "../../wire/index.ts";
-import { newSctpTrack, type SctpTrack, sctpTimeoutSeconds, trackSctp } from "./sctp-state.ts";
-import { followTcp, newTcpTrack, openTcp, type TcpAnswer, type TcpTrack } from "./tcp-state.ts";
-import { invertIcmpType, invertTuple, type Tuple, TupleTable, tupleOfRow, tupleWords } from "./tuples.ts";
-
-export interface ConntrackOptions {
-  /** net.netfilter.nf_conntrack_tcp_loose; default true: an ACK of an unknown connection is picked up as NEW. */
-  readonly tcpLoose: boolean;
-  /** net.netfilter.nf_conntrack_tcp_be_liberal; default false. */
-  readonly tcpBeLiberal: boolean;
-  /** net.netfilter.nf_conntrack_checksum; default true: wrong transport checksums are INVALID. */
-  readonly checksum: boolean;
-}
-
-export const conntrackDefaults: ConntrackOptions = { tcpLoose: true, tcpBeLiberal: false, checksum: true };
-
-/** Bits of an entry's status, numbered as the kernel's (include/uapi/linux/netfilter/nf_conntrack_common.h). */
-export const CtStatus = {
-  expected: 1,
-  seenReply: 2,
-  /** Never dropped early when the table is full. */
-  assured: 4,
-  confirmed: 8,
-  srcNat: 16,
-  dstNat: 32,
-  /** Translation of a side was decided, perhaps to leave it alone. */
-  srcNatDone: 128,
-  dstNatDone: 256,
-} as const;
-
-export interface CtEntry {
-  readonly id: number;
-  readonly protocol: number;
-  readonly family: number;
-  readonly zone: number;
-  /** Tuples of both directions (original, reply); the reply tuple changes when NAT is set up. */
-  readonly tuples: readonly [Tuple, Tuple];
-  /** Bits of `CtStatus`. */
-  status: number;
-  /** The connection mark (CONNMARK). */
-  mark: number;
-  expiresNs: number;
-  /** Packets and bytes (from the network header on) by direction, original first. */
-  readonly packets: [number, number];
-  readonly bytes: [number, number];
-  readonly tcp: TcpTrack | undefined;
-  readonly sctp: SctpTrack | undefined;
-}
+  invertIcmpType,
+  invertTuple,
+  newTuple,
+  setTupleZone,
+  type Tuple,
+  tupleOfRow,
+  tuplesEqual,
+  tupleZone,
+  udpLite,
+} from "./tuples.ts";
 
 const secondNs = 1_000_000_000;
-const udpTimeoutSeconds = 30;
-const udpStreamTimeoutSeconds = 120;
-const icmpTimeoutSeconds = 30;
-const genericTimeoutSeconds = 600;
+const streamAfterNs = 2 * secondNs;
+const clashTimeoutNs = 1 * secondNs;
 const replyBit = 0x8000_0000;
+/** The highest ICMP type that the kernel knows. */
+const icmpTypeMax = 18;
+
+/** Reach of a row's zone: target CT's `--zone`, `--zone-orig` or `--zone-reply`. */
+export const ZoneReach = { both: 0, original: 1, reply: 2 } as const;
 
 /** Direction of a row's packet in its connection: 0 original, 1 reply. */
 export function rowDirection(batch: PacketBatch, row: number): 0 | 1 {
   return batch.state.ctEntry[row]! & replyBit ? 1 : 0;
 }
 
+/** What the lookup at a hook leaves to be done: go on, or drop the packet because the table is full. */
+export type LookupEnd = "tracked" | "full";
+
 export class Conntrack {
   readonly options: ConntrackOptions;
   readonly #nowNs: () => number;
-  readonly #table = new TupleTable();
-  readonly #entries: (CtEntry | undefined)[] = [];
-  readonly #free: number[] = [];
-  readonly #tuple: Tuple = new Uint32Array(tupleWords);
-  readonly #inverse: Tuple = new Uint32Array(tupleWords);
-  readonly #inner: PacketBatch = createBatch(1, 1600);
+  readonly #store: EntryStore;
+  readonly #tuple: Tuple = newTuple();
+  readonly #inverse: Tuple = newTuple();
 
-  constructor(nowNs: () => number, options: ConntrackOptions = conntrackDefaults) {
+  constructor(nowNs: () => number, options: Partial<ConntrackOptions> = {}) {
     this.#nowNs = nowNs;
-    this.options = options;
+    this.options = { ...conntrackDefaults, ...options };
+    this.#store = new EntryStore(this.options);
   }
 
   /** The row's entry; `undefined` for INVALID and untracked packets. */
   entryOf(batch: PacketBatch, row: number): CtEntry | undefined {
     const ref = batch.state.ctEntry[row]! & ~replyBit;
-    return ref === 0 ? undefined : this.#entries[ref - 1];
+    return ref === 0 ? undefined : this.#store.entry(ref - 1);
   }
 
-  /** Number of live entries. */
+  /** Number of live confirmed entries. */
   get size(): number {
     return this.list().length;
   }
 
-  /** Live confirmed entries in order of creation. */
+  /** Live confirmed entries in order of their numbers. */
   list(): readonly CtEntry[] {
-    const now = this.#nowNs();
-    return this.#entries.filter(
-      (entry): entry is CtEntry =>
-        entry !== undefined && (entry.status & CtStatus.confirmed) !== 0 && entry.expiresNs > now,
-    );
+    return this.#store.live(this.#nowNs());
   }
 
   flush(): void {
-    this.#table.clear();
-    this.#entries.length = 0;
-    this.#free.length = 0;
+    this.#store.clear();
   }
 
-  /** Sets `ctState` and `ctEntry` of a row. */
-  lookup(batch: PacketBatch, row: number): void {
+  /**
+   * Sets `ctState` and `ctEntry` of a row that no NOTRACK and no earlier lookup has decided about. `verifiesChecksum`:
+   * at PREROUTING, not for the node's own packets.
+   */
+  lookup(batch: PacketBatch, row: number, verifiesChecksum: boolean): LookupEnd {
     const { ctState } = batch.state;
-    if (ctState[row] !== CtState.none) return; // NOTRACK, or judged already
+    if (ctState[row] !== CtState.none) return "tracked";
     batch.state.ctEntry[row] = 0;
-    if (
-      batch.status[row] !== DecodeStatus.ok ||
-      !lengthsHold(batch, row) ||
-      !this.#checksumHolds(batch, row)
-    ) {
-      ctState[row] = CtState.invalid;
-      return;
-    }
+    ctState[row] = CtState.invalid;
     const protocol = batch.protocol[row]!;
-    if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) {
-      const type = batch.dport[row]! >>> 8;
-      if (protocol === IpProtocol.icmp ? isIcmpv4Error(type) : isIcmpv6Error(type)) {
-        this.#lookupError(batch, row);
-        return;
-      }
-      if (protocol === IpProtocol.icmpv6 && ((type >= 130 && type <= 136) || type === 143)) {
-        ctState[row] = CtState.untracked; // neighbour discovery and listener reports
-        return;
-      }
-      if (invertIcmpType(protocol, type) === 255) {
-        ctState[row] = CtState.invalid;
-        return;
-      }
-    }
-    tupleOfRow(batch, row, this.#tuple);
-    const ref = this.#liveRef(this.#tuple);
-    if (ref < 0) this.#open(batch, row);
-    else this.#follow(batch, row, this.#entries[ref >>> 1] as CtEntry, (ref & 1) as 0 | 1);
+    if (batch.status[row] !== DecodeStatus.ok || protocol === noNextHeader) return "tracked";
+    if (!isSound(batch, row, verifiesChecksum && this.options.checksum)) return "tracked";
+    if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6)
+      if (!this.#isQuery(batch, row, protocol)) return "tracked";
+    const { ctZone, ctZoneReach } = batch.state;
+    const zone = ctZoneReach[row] === ZoneReach.reply ? 0 : ctZone[row]!;
+    const replyZone = ctZoneReach[row] === ZoneReach.original ? 0 : ctZone[row]!;
+    if (!tupleOfRow(batch, row, zone, this.#tuple)) return "tracked";
+    const ref = this.#find(this.#tuple, zone, replyZone);
+    if (ref < 0) return this.#open(batch, row, replyZone);
+    this.#follow(batch, row, this.#store.entry(ref >>> 1) as CtEntry, (ref & 1) as 0 | 1);
+    return "tracked";
   }
 
-  /** Called where a packet leaves the stack: an entry of its own enters the table. */
-  confirm(batch: PacketBatch, row: number): void {
+  /**
+   * Called where a packet leaves the stack: an entry of its own enters the table. False: another connection has taken
+   * one of its tuples, and the packet is dropped.
+   */
+  confirm(batch: PacketBatch, row: number): boolean {
     const entry = this.entryOf(batch, row);
-    if (entry === undefined || entry.status & CtStatus.confirmed) return;
-    const rival = this.#liveRef(entry.tuples[0]);
-    if (rival >= 0 && rival >>> 1 !== entry.id) {
-      // An equal packet of the same batch was confirmed first: this one joins its connection.
-      this.#entries[entry.id] = undefined;
-      this.#free.push(entry.id);
-      batch.state.ctEntry[row] = ((rival >>> 1) + 1) | (rival & 1 ? replyBit : 0);
-      return;
-    }
+    if (entry === undefined || entry.status & (CtStatus.confirmed | CtStatus.dying)) return true;
+    if (rowDirection(batch, row) === 1) return true; // a reset or ICMP error about a packet that was never let through
+    const store = this.#store;
+    const nowNs = this.#nowNs();
+    const rival = store.find(entry.tuples[0], nowNs);
+    const replyRival = store.find(entry.tuples[1], nowNs);
+    if (rival >= 0 || replyRival >= 0) return this.#resolveClash(batch, row, entry, rival, replyRival);
     entry.status |= CtStatus.confirmed;
-    this.#table.set(entry.tuples[0], entry.id * 2);
-    this.#table.set(entry.tuples[1], entry.id * 2 + 1);
+    store.insert(entry, 0);
+    store.insert(entry, 1);
+    return true;
   }
 
-  /** True if some confirmed connection other than `entry` uses the tuple. */
-  isTaken(tuple: Tuple, entry: CtEntry): boolean {
-    const ref = this.#liveRef(tuple);
-    return ref >= 0 && ref >>> 1 !== entry.id;
-  }
-
-  /** Forgets unconfirmed entries of rows that were dropped. */
+  /** Forgets the entry of a row that was dropped before it was confirmed, unless an answer still refers to it. */
   release(batch: PacketBatch, row: number): void {
     const entry = this.entryOf(batch, row);
-    if (entry === undefined || entry.status & CtStatus.confirmed) return;
-    this.#entries[entry.id] = undefined;
-    this.#free.push(entry.id);
+    if (entry === undefined || entry.status & (CtStatus.confirmed | CtStatus.dying)) return;
+    this.#store.discard(entry);
     batch.state.ctEntry[row] = 0;
   }
 
-  #liveRef(tuple: Tuple): number {
-    const ref = this.#table.get(tuple);
-    if (ref < 0) return -1;
-    const entry = this.#entries[ref >>> 1];
-    if (entry !== undefined && entry.expiresNs > this.#nowNs()) return ref;
-    if (entry !== undefined) this.#remove(entry);
-    return -1;
+  /**
+   * Hands a row's connection on to a packet that the node itself sends back about it (nf_ct_attach): a reset or an ICMP
+   * error, RELATED in the other direction. The row's entry lives on for that packet even if the row is dropped.
+   */
+  attach(batch: PacketBatch, row: number, answers: PacketBatch, answer: number): void {
+    const entry = this.entryOf(batch, row);
+    if (entry === undefined) return;
+    answers.state.ctState[answer] = CtState.related;
+    answers.state.ctEntry[answer] = ((entry.id + 1) | (rowDirection(batch, row) ? 0 : replyBit)) >>> 0;
+    if (!(entry.status & (CtStatus.confirmed | CtStatus.dying))) this.#store.retire(entry);
   }
 
-  #remove(entry: CtEntry): void {
-    this.#table.delete(entry.tuples[0]);
-    this.#table.delete(entry.tuples[1]);
-    this.#entries[entry.id] = undefined;
-    this.#free.push(entry.id);
+  /** True if some connection other than `entry` uses the reply tuple, so that its replies could not be told apart. */
+  isTaken(reply: Tuple, entry: CtEntry): boolean {
+    const ref = this.#rivalRef(reply, entry);
+    if (ref < 0) return false;
+    const rival = this.#store.entry(ref >>> 1) as CtEntry;
+    return rival !== entry && !tuplesEqual(rival.tuples[0], entry.tuples[0]); // of equal originals the first wins later
   }
 
-  #open(batch: PacketBatch, row: number): void {
-    const protocol = batch.protocol[row]!;
-    const tcp = protocol === IpProtocol.tcp ? newTcpTrack() : undefined;
-    const sctp = protocol === IpProtocol.sctp ? newSctpTrack() : undefined;
-    const end = packetEnd(batch, row);
-    let isValid = true;
-    if (tcp !== undefined) isValid = openTcp(tcp, batch, row, end, this.options.tcpLoose);
-    else if (sctp !== undefined) isValid = trackSctp(sctp, 0, batch, row, end) !== "invalid";
-    else if (protocol === IpProtocol.icmp) isValid = [8, 13, 15, 17].includes(batch.dport[row]! >>> 8);
-    else if (protocol === IpProtocol.icmpv6) isValid = batch.dport[row]! >>> 8 === 128;
-    if (!isValid) {
-      batch.state.ctState[row] = CtState.invalid;
-      return;
+  /** The live entry whose reply tuple this is. */
+  replyOwner(reply: Tuple): CtEntry | undefined {
+    const ref = this.#store.find(reply, this.#nowNs());
+    return ref >= 0 && ref & 1 ? this.#store.entry(ref >>> 1) : undefined;
+  }
+
+  /** Takes an entry out of the table at once. */
+  kill(entry: CtEntry): void {
+    this.#store.retire(entry);
+  }
+
+  /** Remembers that source NAT of the entry was decided: later connections of its source are mapped alike. */
+  noteSource(entry: CtEntry): void {
+    this.#store.noteSource(entry);
+  }
+
+  /** Entries whose source NAT was decided and that have the original source of `tuple`, newest first. */
+  withSource(tuple: Tuple): readonly CtEntry[] {
+    return this.#store.withSource(tuple);
+  }
+
+  #rivalRef(reply: Tuple, entry: CtEntry): number {
+    const ref = this.#store.find(reply, this.#nowNs());
+    if (ref < 0 || ref & 1) return ref;
+    return entry.zone === tupleZone(reply) ? ref : -1; // an original tuple of another zone is no rival
+  }
+
+  /** The live entry of a tuple, `-1` if none; zones may differ by direction. */
+  #find(tuple: Tuple, zone: number, replyZone: number): number {
+    const nowNs = this.#nowNs();
+    const ref = this.#store.find(tuple, nowNs);
+    if (zone === replyZone) return ref;
+    if (ref >= 0 && (ref & 1) === 0) return ref;
+    setTupleZone(tuple, replyZone);
+    const replyRef = this.#store.find(tuple, nowNs);
+    setTupleZone(tuple, zone);
+    return replyRef >= 0 && replyRef & 1 ? replyRef : -1;
+  }
+
+  /**
+   * Sorts ICMP: true for messages that are tracked by their own tuple; errors, neighbour discovery and what is malformed
+   * are decided here.
+   */
+  #isQuery(batch: PacketBatch, row: number, protocol: number): boolean {
+    const type = batch.dport[row]! >>> 8;
+    const isV4 = batch.family[row] === 4;
+    if (isV4 !== (protocol === IpProtocol.icmp)) return false; // the other family's ICMP
+    if (isV4) {
+      if (type > icmpTypeMax) return false;
+      if (isIcmpv4Error(type)) this.#lookupError(batch, row);
+      else return invertIcmpType(protocol, type) !== 255;
+      return false;
     }
-    const id = this.#free.pop() ?? this.#entries.length;
+    if (isDiscovery(type)) batch.state.ctState[row] = CtState.untracked;
+    else if (isIcmpv6Error(type) || type === redirectType) return this.#lookupError(batch, row);
+    else return invertIcmpType(protocol, type) !== 255;
+    return false;
+  }
+
+  /** An ICMP error belongs to the connection whose packet it carries. True: it is no error after all. */
+  #lookupError(batch: PacketBatch, row: number): boolean {
+    const at = carriedPacketAt(batch, row);
+    if (at < 0) return false;
+    const { ctZone, ctZoneReach, ctState, ctEntry } = batch.state;
+    const zone = ctZoneReach[row] === ZoneReach.reply ? 0 : ctZone[row]!;
+    const replyZone = ctZoneReach[row] === ZoneReach.original ? 0 : ctZone[row]!;
+    const end = packetEnd(batch, row);
+    const family = batch.family[row]!;
+    if (!tupleOfCarried(batch.bytes, at, end, family, zone, this.#inverse)) return false;
+    invertTuple(this.#inverse, this.#tuple);
+    const ref = this.#find(this.#tuple, zone, replyZone);
+    if (ref < 0) return false;
+    const entry = this.#store.entry(ref >>> 1) as CtEntry;
+    const known = entry.tuples[ref & 1] as Tuple;
+    for (let i = 0; i < 4; i++) if (batch.dst[row * 4 + i] !== known[4 + i]) return false; // not to the sender
+    ctState[row] = CtState.related;
+    ctEntry[row] = ((entry.id + 1) | (ref & 1 ? replyBit : 0)) >>> 0;
+    return false;
+  }
+
+  #open(batch: PacketBatch, row: number, replyZone: number): LookupEnd {
+    const store = this.#store;
+    const nowNs = this.#nowNs();
+    if (!store.makeRoom(this.#tuple, nowNs)) return "full";
     invertTuple(this.#tuple, this.#inverse);
-    const entry: CtEntry = {
-      id,
-      protocol,
-      family: batch.family[row]!,
-      tuples: [this.#tuple.slice(), this.#inverse.slice()],
-      zone: batch.state.ctZone[row]!,
-      status: 0,
-      mark: 0,
-      expiresNs: 0,
-      packets: [1, 0],
-      bytes: [batch.size[row]!, 0],
-      tcp,
-      sctp,
-    };
-    this.#entries[id] = entry;
-    this.#refresh(entry);
-    batch.state.ctEntry[row] = id + 1;
-    batch.state.ctState[row] = CtState.new;
+    setTupleZone(this.#inverse, replyZone);
+    const entry = store.create(this.#tuple, this.#inverse, nowNs);
+    const end = packetEnd(batch, row);
+    const isTcp = entry.tcp !== undefined;
+    if (isTcp && !openTcp(entry.tcp, batch, row, end, this.options)) store.discard(entry);
+    else this.#follow(batch, row, entry, 0);
+    if (batch.state.ctState[row] === CtState.invalid && !(entry.status & CtStatus.dying))
+      store.discard(entry);
+    return "tracked";
   }
 
   #follow(batch: PacketBatch, row: number, entry: CtEntry, direction: 0 | 1): void {
     const { ctState, ctEntry } = batch.state;
-    const answer = this.#followTransport(batch, row, entry, direction);
-    if (answer === "reopen") {
-      this.#remove(entry);
-      this.#open(batch, row);
-      return;
-    }
-    if (answer === "invalid") {
-      ctState[row] = CtState.invalid;
-      return;
+    const hasReply = (entry.status & CtStatus.seenReply) !== 0;
+    switch (this.#followTransport(batch, row, entry, direction, hasReply)) {
+      case "invalid":
+        return;
+      case "reopen":
+        this.#store.retire(entry);
+        this.#open(batch, row, tupleZone(entry.tuples[1]));
+        return;
+      case "kill":
+        this.#store.retire(entry);
+        this.#account(batch, row, entry, direction);
+        break;
+      case "track":
+        this.#account(batch, row, entry, direction);
+        break;
+      case "ignore":
+        break;
     }
     if (direction === 1) entry.status |= CtStatus.seenReply;
-    if (entry.tcp?.isAssured) entry.status |= CtStatus.assured;
+    ctEntry[row] = ((entry.id + 1) | (direction === 1 ? replyBit : 0)) >>> 0;
+    ctState[row] = direction === 1 || hasReply ? CtState.established : CtState.new;
+  }
+
+  #account(batch: PacketBatch, row: number, entry: CtEntry, direction: 0 | 1): void {
     entry.packets[direction]++;
     entry.bytes[direction] += batch.size[row]!;
-    if (answer === "kill") entry.expiresNs = this.#nowNs();
-    else if (answer === "track") this.#refresh(entry);
-    ctEntry[row] = ((entry.id + 1) | (direction === 1 ? replyBit : 0)) >>> 0;
-    ctState[row] = direction === 1 || entry.status & CtStatus.seenReply ? CtState.established : CtState.new;
   }
 
-  #followTransport(batch: PacketBatch, row: number, entry: CtEntry, direction: 0 | 1): TcpAnswer {
-    const end = packetEnd(batch, row);
-    const { tcp, sctp } = entry;
-    if (tcp !== undefined)
-      return followTcp(
-        tcp,
-        direction,
-        batch,
-        row,
-        end,
-        (entry.status & CtStatus.seenReply) !== 0,
-        this.options.tcpBeLiberal,
-      );
-    return sctp === undefined ? "track" : trackSctp(sctp, direction, batch, row, end);
-  }
-
-  #refresh(entry: CtEntry): void {
-    entry.expiresNs = this.#nowNs() + timeoutSeconds(entry) * secondNs;
-  }
-
-  /** An ICMP error belongs to the connection whose packet it carries. */
-  #lookupError(batch: PacketBatch, row: number): void {
-    const { ctState, ctEntry } = batch.state;
-    const at = batch.offset[row]! + batch.transport[row]! + 8;
-    const end = packetEnd(batch, row);
-    ctState[row] = CtState.invalid;
-    if (at >= end || !this.#decodeInner(batch.bytes.subarray(at, end))) return;
-    tupleOfRow(this.#inner, 0, this.#tuple);
-    invertTuple(this.#tuple, this.#inverse);
-    const ref = this.#liveRef(this.#inverse);
-    if (ref < 0) return;
-    const entry = this.#entries[ref >>> 1] as CtEntry;
-    ctState[row] = CtState.related;
-    ctEntry[row] = ((entry.id + 1) | (ref & 1 ? replyBit : 0)) >>> 0;
-  }
-
-  /** Reads the cut packet inside an ICMP error; eight bytes of its transport header are enough. */
-  #decodeInner(bytes: Uint8Array): boolean {
-    clearBatch(this.#inner);
-    const whole = innerWithFullLength(bytes);
-    if (whole === undefined || append(this.#inner, whole) < 0) return false;
-    decodeRow(this.#inner, 0);
-    return this.#inner.status[0] === DecodeStatus.ok;
-  }
-
-  #checksumHolds(batch: PacketBatch, row: number): boolean {
-    if (!this.options.checksum) return true;
-    const { bytes } = batch;
-    const at = batch.offset[row]! + batch.transport[row]!;
-    const end = packetEnd(batch, row);
-    const protocol = batch.protocol[row]!;
-    switch (protocol) {
-      case IpProtocol.sctp:
-        return crc32c(bytes, at, end, at + sctpChecksumAt) === readCrc32c(bytes, at + sctpChecksumAt);
-      case IpProtocol.icmp:
-        return checksumHolds(bytes, at, end);
-      case IpProtocol.udp:
-        if (bytes[at + 6] === 0 && bytes[at + 7] === 0) return true; // no checksum, in either family
-        break;
+  #followTransport(
+    batch: PacketBatch,
+    row: number,
+    entry: CtEntry,
+    direction: 0 | 1,
+    hasReply: boolean,
+  ): "track" | "ignore" | "invalid" | "reopen" | "kill" {
+    const { timeouts } = this.options;
+    switch (entry.protocol) {
       case IpProtocol.tcp:
+        return this.#followTcp(batch, row, entry, direction, hasReply);
+      case IpProtocol.sctp: {
+        const track = entry.sctp as NonNullable<CtEntry["sctp"]>;
+        const answer = trackSctp(track, direction, batch, row, packetEnd(batch, row));
+        if (track.isAssured) entry.status |= CtStatus.assured;
+        if (answer === "track") this.#refresh(entry, timeouts.sctp[track.state] ?? 0);
+        return answer;
+      }
+      case IpProtocol.udp: {
+        const nowNs = this.#nowNs();
+        if (!(entry.status & CtStatus.confirmed)) entry.streamAtNs = nowNs + streamAfterNs;
+        const isStream = hasReply && nowNs > entry.streamAtNs;
+        this.#refresh(entry, isStream ? timeouts.udpStream : timeouts.udp);
+        if (isStream && !(entry.status & CtStatus.natClash)) entry.status |= CtStatus.assured;
+        return "track";
+      }
+      case udpLite:
+        return this.#followPair(entry, hasReply, timeouts.udp, timeouts.udpStream);
+      case IpProtocol.gre:
+        return this.#followPair(entry, hasReply, timeouts.gre, timeouts.greStream);
+      case IpProtocol.icmp:
+        if (![8, 13, 15, 17].includes((entry.tuples[0][8]! >>> 8) & 0xff)) return "invalid";
+        this.#refresh(entry, timeouts.icmp);
+        return "track";
       case IpProtocol.icmpv6:
-        break;
+        if (![128, 139].includes((entry.tuples[0][8]! >>> 8) & 0xff)) return "invalid";
+        this.#refresh(entry, timeouts.icmpv6);
+        return "track";
       default:
-        return true;
+        this.#refresh(entry, timeouts.generic);
+        return "track";
     }
-    return checksumHolds(bytes, at, end, this.#pseudoSum(batch, row, protocol, end - at));
   }
 
-  #pseudoSum(batch: PacketBatch, row: number, protocol: number, length: number): number {
-    const words = batch.family[row] === 6 ? 4 : 1;
-    const lane = row * 4;
-    let sum = protocol + (length >>> 16) + (length & 0xffff);
-    for (let i = 0; i < words; i++) {
-      const [src, dst] = [batch.src[lane + i]!, batch.dst[lane + i]!];
-      sum += (src >>> 16) + (src & 0xffff) + (dst >>> 16) + (dst & 0xffff);
+  #followTcp(
+    batch: PacketBatch,
+    row: number,
+    entry: CtEntry,
+    direction: 0 | 1,
+    hasReply: boolean,
+  ): "track" | "ignore" | "invalid" | "reopen" | "kill" {
+    const track = entry.tcp as NonNullable<CtEntry["tcp"]>;
+    const isAssured = (entry.status & CtStatus.assured) !== 0;
+    const end = packetEnd(batch, row);
+    const effect = followTcp(track, direction, batch, row, end, hasReply, isAssured, this.options);
+    if (effect.becomesAssured) entry.status |= CtStatus.assured;
+    switch (effect.answer) {
+      case "track":
+        this.#refresh(entry, effect.timeoutSeconds);
+        return "track";
+      case "keep":
+        return "ignore";
+      case "invalid":
+        if (effect.timeoutSecondsMax > 0) {
+          const limitNs = this.#nowNs() + effect.timeoutSecondsMax * secondNs;
+          if (!(entry.status & CtStatus.fixedTimeout)) entry.expiresNs = Math.min(entry.expiresNs, limitNs);
+        }
+        return "invalid";
+      default:
+        return effect.answer;
     }
-    return sum;
   }
-}
 
-/** What tcp_error and udp_error refuse, whatever the checksum option says: lengths that the packet does not bear out. */
-function lengthsHold(batch: PacketBatch, row: number): boolean {
-  const { bytes } = batch;
-  const at = batch.offset[row]! + batch.transport[row]!;
-  const room = packetEnd(batch, row) - at;
-  switch (batch.protocol[row]) {
-    case IpProtocol.tcp: {
-      const headerSize = (bytes[at + 12]! >>> 4) * 4;
-      return headerSize >= tcpHeaderSize && headerSize <= room;
-    }
-    case IpProtocol.udp: {
-      const length = readU16(bytes, at + 4);
-      return length >= udpHeaderSize && length <= room;
-    }
-    default:
+  /** Protocols that know no more than whether both sides have spoken. */
+  #followPair(entry: CtEntry, hasReply: boolean, seconds: number, repliedSeconds: number): "track" {
+    this.#refresh(entry, hasReply ? repliedSeconds : seconds);
+    if (hasReply && !(entry.status & CtStatus.natClash)) entry.status |= CtStatus.assured;
+    return "track";
+  }
+
+  #refresh(entry: CtEntry, seconds: number): void {
+    if (!(entry.status & CtStatus.fixedTimeout)) entry.expiresNs = this.#nowNs() + seconds * secondNs;
+  }
+
+  /**
+   * Two packets of one flow were both judged NEW (rows of one batch stand for packets on several processors): the later
+   * joins the earlier one's entry if they agree in both tuples, or, where the protocol bears it, is known by its reply
+   * tuple alone for a second.
+   */
+  #resolveClash(batch: PacketBatch, row: number, entry: CtEntry, rival: number, replyRival: number): boolean {
+    const store = this.#store;
+    const winner = store.entry((rival >= 0 ? rival : replyRival) >>> 1) as CtEntry;
+    const isSame =
+      tuplesEqual(winner.tuples[0], entry.tuples[0]) && tuplesEqual(winner.tuples[1], entry.tuples[1]);
+    const isReverse =
+      tuplesEqual(winner.tuples[0], entry.tuples[1]) && tuplesEqual(winner.tuples[1], entry.tuples[0]);
+    if (isSame || isReverse) {
+      winner.packets[isSame ? 0 : 1]++;
+      winner.bytes[isSame ? 0 : 1] += batch.size[row]!;
+      if (isReverse) winner.status |= CtStatus.seenReply;
+      store.discard(entry);
+      batch.state.ctEntry[row] = ((winner.id + 1) | (isReverse ? replyBit : 0)) >>> 0;
       return true;
+    }
+    if (replyRival >= 0 || entry.protocol === IpProtocol.tcp || entry.protocol === IpProtocol.sctp)
+      return false;
+    entry.status |= CtStatus.confirmed | CtStatus.fixedTimeout | CtStatus.natClash;
+    entry.expiresNs = this.#nowNs() + clashTimeoutNs;
+    store.insert(entry, 1);
+    return true;
   }
 }
 
-function timeoutSeconds(entry: CtEntry): number {
-  if (entry.tcp !== undefined) return entry.tcp.timeoutSeconds;
-  if (entry.sctp !== undefined) return sctpTimeoutSeconds[entry.sctp.state] ?? 10;
-  switch (entry.protocol) {
-    case IpProtocol.udp:
-      return entry.status & CtStatus.seenReply ? udpStreamTimeoutSeconds : udpTimeoutSeconds;
-    case IpProtocol.icmp:
-    case IpProtocol.icmpv6:
-      return icmpTimeoutSeconds;
-    default:
-      return genericTimeoutSeconds;
-  }
-}
+const noNextHeader = 59;
+const redirectType = 137;
 
-/** State names as `conntrack -L` prints them. */
-export function describeEntryState(entry: CtEntry): string {
-  const tcpNames =
-    "NONE SYN_SENT SYN_RECV ESTABLISHED FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT CLOSE SYN_SENT2";
-  const sctpNames =
-    "NONE CLOSED COOKIE_WAIT COOKIE_ECHOED ESTABLISHED SHUTDOWN_SENT SHUTDOWN_RECD SHUTDOWN_ACK_SENT HEARTBEAT_SENT";
-  if (entry.tcp !== undefined) return tcpNames.split(" ")[entry.tcp.state] ?? "";
-  if (entry.sctp !== undefined) return sctpNames.split(" ")[entry.sctp.state] ?? "";
-  return entry.status & CtStatus.seenReply ? "" : "[UNREPLIED]";
-}
-
-/**
- * A copy whose stated length is what is there, zero-filled up to a whole transport header: decode refuses cut packets,
- * and only addresses and ports are read from it.
- */
-function innerWithFullLength(bytes: Uint8Array): Uint8Array | undefined {
-  const version = bytes.length > 0 ? bytes[0]! >>> 4 : 0;
-  const headerSize = version === 4 ? (bytes[0]! & 15) * 4 : 40;
-  if ((version !== 4 && version !== 6) || bytes.length < headerSize + 8 || headerSize < 20) return undefined;
-  const copy = new Uint8Array(Math.max(bytes.length, headerSize + 20));
-  copy.set(bytes);
-  const view = new DataView(copy.buffer);
-  if (version === 4) view.setUint16(2, copy.length);
-  else view.setUint16(4, copy.length - 40);
-  const protocol = version === 4 ? copy[9]! : copy[6]!;
-  if (protocol === IpProtocol.tcp) copy[headerSize + 12] = 0x50;
-  return copy;
+/** Listener reports and neighbour discovery, which are never tracked. */
+function isDiscovery(type: number): boolean {
+  return (type >= 130 && type <= 136) || type === 143;
 }

@@ -1,13 +1,11 @@
-export {
-  Conntrack,
-  type ConntrackOptions,
-  type CtEntry,
-  CtStatus,
-  conntrackDefaults,
-  describeEntryState,
-  rowDirection,
-} from "./conntrack.ts";
-export { applyNat, type NatChoice, setupNat } from "./nat.ts";
+export { isSound, transportChecksumHolds } from "./checksum.ts";
+export { Conntrack, rowDirection, ZoneReach } from "./conntrack.ts";
+export { type ConntrackOptions, type CtEntry, CtStatus, conntrackDefaults } from "./entry.ts";
+export { describeEntryState, formatEntry } from "./list.ts";
+export { type Manip, type NatChoice, setupNat } from "./nat.ts";
+export { applyNat, isRelatedError } from "./nat-packet.ts";
+export { drawPort, type PortChooser, type PortQuestion } from "./port-choice.ts";
 export { SctpState } from "./sctp-state.ts";
 export { TcpState } from "./tcp-window.ts";
-export type { Tuple } from "./tuples.ts";
+export { type CtTimeouts, timeoutDefaults } from "./timeouts.ts";
+export { type Tuple, tupleZone } from "./tuples.ts";

@@ -1,7 +1,4 @@
-/**
- * SCTP tracking: chunk-driven states and verification tags of the kernel's nf_conntrack_proto_sctp.c. Time-outs are its
- * defaults in seconds.
- */
+/** SCTP tracking: chunk-driven states and verification tags of the kernel's nf_conntrack_proto_sctp.c. */
 import type { PacketBatch } from "../../packet/index.ts";
 import { pad4, readU16, readU32, SctpChunkType, sctpHeaderSize } from "../../wire/index.ts";
 
@@ -17,8 +14,6 @@ export const SctpState = {
   heartbeatSent: 8,
   invalid: 9,
 } as const;
-
-export const sctpTimeoutSeconds: readonly number[] = [0, 10, 3, 3, 210, 3, 3, 3, 30];
 
 const [CL, CW, CE, ES, SS, SR, SA, HS, IV] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 
@@ -62,10 +57,12 @@ export interface SctpTrack {
   readonly inits: [boolean, boolean];
   /** Direction of a HEARTBEAT with an unknown tag whose HEARTBEAT ACK would bring a new tag; -1 = none. */
   probing: number;
+  /** The association was established once. */
+  isAssured: boolean;
 }
 
 export function newSctpTrack(): SctpTrack {
-  return { state: SctpState.none, tags: [0, 0], inits: [false, false], probing: -1 };
+  return { state: SctpState.none, tags: [0, 0], inits: [false, false], probing: -1, isAssured: false };
 }
 
 /** `ignore`: let through, but the entry lives no longer for it. */
@@ -102,7 +99,7 @@ function listChunks(bytes: Uint8Array, start: number, packetEnd: number): ChunkL
     const type = bytes[at]!;
     const size = readU16(bytes, at + 2);
     hasLoner ||= alone.includes(type);
-    if (size < 4 || (count > 0 && (hasLoner || first.includes(type)))) return { types, isSound: false };
+    if (size === 0 || (count > 0 && (hasLoner || first.includes(type)))) return { types, isSound: false };
     types |= bit(type);
     at += pad4(size);
   }
@@ -191,6 +188,7 @@ function followChunk(
     !noteTag(track, direction, bytes, at, packetEnd)
   )
     return "invalid";
+  if (track.state !== next && next === SctpState.established) track.isAssured = true;
   track.state = next;
   return isRepeatedInit ? "ignore" : "track"; // port reuse must not keep an entry alive for ever
 }
