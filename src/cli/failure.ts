@@ -34,8 +34,10 @@ export function reportFailure(error: unknown, debug: boolean): ExitCode {
 function caretFrame(issue: Issue): string {
   if (issue.file === undefined || issue.line === undefined) return "";
   try {
-    const text = readFileSync(issue.file, "utf8").split("\n")[issue.line - 1];
-    if (text === undefined) return "";
+    const line = readFileSync(issue.file, "utf8").split("\n")[issue.line - 1];
+    if (line === undefined) return "";
+    // one column a character, and nothing that a terminal would act on
+    const text = line.replaceAll("\t", " ").replace(/\p{Cc}/gu, "\ufffd");
     const gutter = `${issue.line} | `;
     const caret = issue.column === undefined ? "" : `${" ".repeat(gutter.length + issue.column - 1)}^\n`;
     return `${gutter}${text.slice(0, 200)}\n${issue.column !== undefined && issue.column <= 200 ? caret : ""}`;

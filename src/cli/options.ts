@@ -95,7 +95,9 @@ function parsePool(text: string): Record<string, string | number> {
       !["name", "osType", "osSku", "count"].includes(key)
     )
       throw usageError(`--node-pool takes name=...,osType=...,osSku=...,count=..., not ${part}`);
-    pool[key] = key === "count" ? parseInteger(value) : value;
+    if (key === "count" && !/^[0-9]{1,6}$/.test(value))
+      throw usageError(`--node-pool: count takes a number, not ${value}`);
+    pool[key] = key === "count" ? Number(value) : value;
   }
   return pool;
 }

@@ -2,10 +2,10 @@
  * Where results go: standard output or files. Files are written beside their final name and renamed, so that nobody
  * ever reads half of one.
  */
-import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, renameSync, statSync, unlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { InputError, usageError } from "../base/index.ts";
-import { fileIssue } from "./input.ts";
+import { fileIssue, isSystemError, pause } from "./input.ts";
 
 export type Format = "text" | "json" | "jsonl" | "junit" | "md" | "csv";
 
@@ -44,22 +44,48 @@ export function writeOutput(target: OutputTarget, pieces: Iterable<string | Uint
   writeFileAtomically(target.file, pieces);
 }
 
-/** Writes to a temporary name in the same directory, then renames. Directories are made as needed. */
+/**
+ * Writes to a temporary name in the same directory, then renames. Directories are made as needed.
+ * @throws InputError when the file cannot be written; nothing is left behind then.
+ */
 export function writeFileAtomically(file: string, pieces: Iterable<string | Uint8Array>): void {
   const temporary = `${file}.${process.pid}.tmp`;
   let descriptor: number | undefined;
+  let isThere = false;
   try {
-    mkdirSync(dirname(file), { recursive: true });
+    makeFolder(dirname(file));
     descriptor = openSync(temporary, "w");
+    isThere = true;
     for (const piece of pieces) writeAll(descriptor, piece);
     closeSync(descriptor);
     descriptor = undefined;
     renameSync(temporary, file);
   } catch (error) {
     if (descriptor !== undefined) closeSync(descriptor);
-    rmSync(temporary, { force: true });
-    if (error instanceof InputError) throw error;
+    if (isThere) unlinkSync(temporary);
+    if (error instanceof InputError || !isSystemError(error)) throw error;
     throw new InputError([fileIssue(file, error)]);
+  }
+}
+
+/**
+ * As `mkdir -p`. Not `recursive: true`: below a directory that takes none (`/proc`), where mkdir answers ENOENT though
+ * the parent is there, Node 20 tries for ever.
+ */
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder);
+  } catch (error) {
+    const code = isSystemError(error) ? error.code : undefined;
+    if (code === "EEXIST" || code === "EISDIR") {
+      if (!statSync(folder).isDirectory()) throw error;
+      return;
+    }
+    const parent = dirname(folder);
+    if (code !== "ENOENT" || parent === folder || statSync(parent, { throwIfNoEntry: false }) !== undefined)
+      throw error;
+    makeFolder(parent);
+    mkdirSync(folder);
   }
 }
 
@@ -71,10 +97,10 @@ function writeAll(descriptor: number, piece: string | Uint8Array): void {
     try {
       written += writeSync(descriptor, bytes, written);
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? error.code : "";
+      const code = isSystemError(error) ? error.code : "";
       if (code === "EPIPE") process.exit(0); // the reader has seen enough (`| head`)
       if (code !== "EAGAIN") throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+      pause(5);
     }
   }
 }

@@ -23,6 +23,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .option("--debug", "stack traces with errors")
     .configureHelp({ showGlobalOptions: true, sortSubcommands: true })
     .showSuggestionAfterError()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, "podwire:")) })
     .exitOverride();
   const isDebug = args.includes("--debug");
   addRunCommand(program, finish);

@@ -1,9 +1,8 @@
 /** Scenario files from disk, with the manifests that they name. */
-import { readFileSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import { InputError, type Issue } from "../base/index.ts";
 import { loadScenario, type Scenario } from "../scenario/index.ts";
-import { fileIssue, readInputs } from "./input.ts";
+import { fileIssue, type InputFile, readInput, readInputs } from "./input.ts";
 
 /** Files and directories; the problems of all files are reported at once. */
 export function readScenarios(names: readonly string[], engineNames: readonly string[]): readonly Scenario[] {
@@ -30,11 +29,11 @@ function readManifests(
 
 /** One file, whatever its suffix. */
 export function readScenario(name: string, engineNames: readonly string[]): Scenario {
-  let text: string;
+  let input: InputFile;
   try {
-    text = readFileSync(name === "-" ? 0 : name, "utf8");
+    input = readInput(name);
   } catch (error) {
     throw new InputError([fileIssue(name, error)]);
   }
-  return loadScenario({ name, text }, { engineNames, readManifests });
+  return loadScenario(input, { engineNames, readManifests });
 }
