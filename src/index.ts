@@ -90,12 +90,14 @@ export type {
   BenchDocument,
   CellDocument,
   CellVerdict,
+  CompileDocument,
   DiagnosticDocument,
   DiffDocument,
   DiffGroup,
   EndpointDocument,
   EngineMatrix,
   EnginesDocument,
+  GenerateDocument,
   MatrixDocument,
   ProbeDocument,
   RunDocument,
@@ -105,6 +107,7 @@ export type {
   TraceEntryDocument,
   TraceOriginDocument,
   TracePacketDocument,
+  VersionDocument,
 } from "./harness/index.ts";
 // emulation: a cluster under an engine, in steady state or alive
 // questions: truth tables, differences, one connection, scenarios
@@ -125,6 +128,7 @@ export {
   computeMatrix,
   createOriginPlacer,
   describeEngines,
+  diagnosticDocument,
   diagnosticText,
   divergencesOf,
   type EmulatedCluster,
@@ -221,15 +225,20 @@ export {
 } from "./packet/index.ts";
 export {
   benchReport,
+  compileReport,
   diffReport,
   enginesReport,
+  generateReport,
   jsonPieces,
   matrixReport,
   probeReport,
+  type Renderer,
   type ReportOptions,
   runReport,
   runResultText,
+  schemaReport,
   traceReport,
+  versionReport,
 } from "./report/index.ts";
 export {
   type End,

@@ -1,13 +1,11 @@
 /** A result document to every output that was asked for. */
 import { styleText } from "node:util";
-import type { ReportOptions } from "../report/index.ts";
+import type { Renderer } from "../report/index.ts";
 import type { CommonOptions } from "./options.ts";
 import { type Format, formats, type OutputTarget, parseOutputs, writeOutput } from "./output.ts";
 
-type Renderers<D> = { readonly [format: string]: (document: D, options: ReportOptions) => Iterable<string> };
-
 /** Checked before the work starts, so that a mistyped format costs nothing. */
-export function outputsOf<D>(options: CommonOptions, renderers: Renderers<D>): readonly OutputTarget[] {
+export function outputsOf<D>(options: CommonOptions, renderers: Renderer<D>): readonly OutputTarget[] {
   const allowed: readonly Format[] = formats.filter((format) => renderers[format] !== undefined);
   return parseOutputs(options.output, allowed);
 }
@@ -15,7 +13,7 @@ export function outputsOf<D>(options: CommonOptions, renderers: Renderers<D>): r
 export function emit<D>(
   document: D,
   targets: readonly OutputTarget[],
-  renderers: Renderers<D>,
+  renderers: Renderer<D>,
   options: CommonOptions,
 ): void {
   for (const target of targets) {

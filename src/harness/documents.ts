@@ -250,3 +250,27 @@ export interface BenchDocument extends Document {
   };
   readonly results: readonly BenchResultDocument[];
 }
+
+/** What `compile` wrote. */
+export interface CompileDocument extends Document {
+  readonly engine: string;
+  readonly engineVersion: string;
+  readonly nodes: readonly {
+    readonly node: string;
+    readonly directory: string;
+    readonly files: readonly string[];
+  }[];
+  readonly diagnostics: readonly DiagnosticDocument[];
+}
+
+/** What `generate` wrote. */
+export interface GenerateDocument extends Document {
+  readonly seed: number;
+  readonly cluster: BenchDocument["cluster"];
+  readonly files: readonly string[];
+}
+
+export interface VersionDocument extends Document {
+  /** Node's version. */
+  readonly node: string;
+}

@@ -11,6 +11,7 @@ export {
 export { type CapturedRun, captureScenario } from "./capture.ts";
 export { type ComposeOptions, compileCluster, type EmulatedCluster, emulate } from "./compose.ts";
 export { computeDiff, divergencesOf, unexplained } from "./diff.ts";
+export { documentJsonSchemas, documentNames } from "./document-schemas.ts";
 export type * from "./documents.ts";
 export { endAddress, type TableEnd, type TablePort, tableEnds, tablePorts } from "./ends.ts";
 export { describeEngines } from "./engines.ts";
@@ -21,6 +22,7 @@ export {
   type CellTable,
   computeMatrix,
   createJudge,
+  diagnosticDocument,
   diagnosticText,
   type MatrixOptions,
   type Progress,

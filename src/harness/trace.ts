@@ -24,7 +24,7 @@ export function traceConnection(
   to: TableEnd,
   connection: Pick<Cell, "protocol" | "port" | "family">,
   place: OriginPlacer,
-  version: string,
+  stamp: Pick<TraceDocument, "version" | "seed">,
 ): TraceDocument {
   const cell: Cell = { from: from.end, to: to.end, ...connection };
   const attempt = connectionAttempt(cluster, cell, sourcePort);
@@ -53,7 +53,7 @@ export function traceConnection(
   const oracle = createOracle(cluster.state, defaultReadings);
   return {
     schema: "podwire/trace/v1",
-    version,
+    ...stamp,
     engine: cluster.selection.label,
     engineVersion: cluster.selection.version,
     from: from.id,
@@ -93,6 +93,7 @@ function reasonsOf(
   if (named.length > 0) return named;
   return deciding.origin === undefined ? [] : [deciding.origin];
 }
+
 function packetDocument(
   direction: "request" | "reply",
   bytes: Uint8Array,

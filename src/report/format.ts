@@ -77,3 +77,46 @@ export function duration(ns: number): string {
   if (ns >= 1e6) return `${(ns / 1e6).toFixed(2)} ms`;
   return `${(ns / 1e3).toFixed(1)} us`;
 }
+
+export interface JunitCase {
+  readonly name: string;
+  readonly file?: string;
+  /** Seconds; virtual time where it is. */
+  readonly time?: number;
+  /** One line each; a case without is passed. */
+  readonly problems: readonly string[];
+  /** What there is to read beside the result. */
+  readonly output?: string;
+}
+
+export interface JunitSuite {
+  readonly name: string;
+  readonly cases: readonly JunitCase[];
+}
+
+/** The form that CI systems read (testsuites, testsuite, testcase, failure), as Jenkins' junit plug-in takes it. */
+export function* junit(suites: readonly JunitSuite[]): Iterable<string> {
+  const failures = (suite: JunitSuite): number => suite.cases.filter((one) => one.problems.length > 0).length;
+  const count = suites.reduce((sum, suite) => sum + suite.cases.length, 0);
+  const failed = suites.reduce((sum, suite) => sum + failures(suite), 0);
+  yield '<?xml version="1.0" encoding="UTF-8"?>\n';
+  yield `<testsuites name="podwire" tests="${count}" failures="${failed}">\n`;
+  for (const suite of suites) {
+    yield `  <testsuite name="${xml(suite.name)}" tests="${suite.cases.length}" failures="${failures(suite)}">\n`;
+    for (const one of suite.cases) yield junitCase(suite, one);
+    yield "  </testsuite>\n";
+  }
+  yield "</testsuites>\n";
+}
+
+function junitCase(suite: JunitSuite, { name, file, time, problems, output }: JunitCase): string {
+  const place = file === undefined ? "" : ` file="${xml(file)}"`;
+  const seconds = time === undefined ? "" : ` time="${time.toFixed(3)}"`;
+  const head = `    <testcase name="${xml(name)}" classname="${xml(suite.name)}"${place}${seconds}`;
+  const parts: string[] = [];
+  const [first] = problems;
+  if (first !== undefined)
+    parts.push(`      <failure message="${xml(first)}">${xml(problems.join("\n"))}</failure>\n`);
+  if (output !== undefined) parts.push(`      <system-out>${xml(output)}</system-out>\n`);
+  return parts.length === 0 ? `${head}/>\n` : `${head}>\n${parts.join("")}    </testcase>\n`;
+}

@@ -1,60 +1,65 @@
 /** Saved results to text: pure functions, streamed in pieces. */
 import type {
   BenchDocument,
+  CompileDocument,
   DiffDocument,
   EnginesDocument,
+  GenerateDocument,
   MatrixDocument,
   ProbeDocument,
   RunDocument,
   TraceDocument,
+  VersionDocument,
 } from "../harness/index.ts";
+import { benchCsv, benchMarkdown, benchText } from "./bench.ts";
+import { diffCsv, diffJunit, diffMarkdown, diffText } from "./diff.ts";
+import { enginesCsv, enginesMarkdown, enginesText } from "./engines.ts";
+import { compileCsv, compileMarkdown, compileText, generateText, versionText } from "./files.ts";
 import { jsonPieces } from "./format.ts";
-import { matrixCsv, matrixJsonl, matrixMarkdown, matrixText } from "./matrix.ts";
-import {
-  benchCsv,
-  benchText,
-  diffCsv,
-  diffMarkdown,
-  diffText,
-  enginesText,
-  probeText,
-  runCsv,
-  runJunit,
-  runMarkdown,
-  runText,
-} from "./results.ts";
+import { matrixCsv, matrixJsonl, matrixJunit, matrixMarkdown, matrixText } from "./matrix.ts";
+import { probeCsv, probeJunit, probeMarkdown, probeText } from "./probe.ts";
+import { runCsv, runJunit, runMarkdown, runText } from "./run.ts";
 import type { ReportOptions } from "./style.ts";
-import { traceText } from "./trace.ts";
+import { traceCsv, traceJunit, traceMarkdown, traceText } from "./trace.ts";
 
 export { duration, jsonPieces, thousands } from "./format.ts";
-export { runResultText } from "./results.ts";
+export { runResultText } from "./run.ts";
 export type { ReportOptions } from "./style.ts";
 export { originText } from "./trace.ts";
 
-type Renderer<D> = { readonly [format: string]: (document: D, options: ReportOptions) => Iterable<string> };
+/** The forms of one document; the formats a command offers are the keys. */
+export interface Renderer<D> {
+  readonly [format: string]: (document: D, options: ReportOptions) => Iterable<string>;
+}
+
+/** What every document has: JSON, and JSON on one line. */
+const data = { json: jsonPieces, jsonl: jsonLine };
 
 function* jsonLine(document: object): Iterable<string> {
   yield `${JSON.stringify(document)}\n`;
 }
 
-/** Renderers by format; the formats a command offers are the keys of its renderer. */
+/** Truth tables. JSON lines hold a cell each. */
 export const matrixReport: Renderer<MatrixDocument> = {
+  ...data,
   text: matrixText,
-  json: jsonPieces,
   jsonl: matrixJsonl,
+  junit: matrixJunit,
   csv: matrixCsv,
   md: matrixMarkdown,
 };
+/** Differences between two truth tables. */
 export const diffReport: Renderer<DiffDocument> = {
+  ...data,
   text: diffText,
-  json: jsonPieces,
-  jsonl: jsonLine,
+  junit: diffJunit,
   csv: diffCsv,
   md: diffMarkdown,
 };
+/** Scenario runs. JSON lines hold a run each. */
 export const runReport: Renderer<RunDocument> = {
+  ...data,
   text: runText,
-  json: jsonPieces,
   jsonl: function* (document) {
     for (const result of document.results) yield* jsonLine(result);
   },
@@ -62,16 +67,46 @@ export const runReport: Renderer<RunDocument> = {
   csv: runCsv,
   md: runMarkdown,
 };
-export const traceReport: Renderer<TraceDocument> = { text: traceText, json: jsonPieces, jsonl: jsonLine };
-export const probeReport: Renderer<ProbeDocument> = { text: probeText, json: jsonPieces, jsonl: jsonLine };
+/** A connection's way, rule by rule. */
+export const traceReport: Renderer<TraceDocument> = {
+  ...data,
+  text: traceText,
+  junit: traceJunit,
+  csv: traceCsv,
+  md: traceMarkdown,
+};
+/** One attempt; as text nothing when it connected. */
+export const probeReport: Renderer<ProbeDocument> = {
+  ...data,
+  text: probeText,
+  junit: probeJunit,
+  csv: probeCsv,
+  md: probeMarkdown,
+};
+/** Features and divergences of engines. */
 export const enginesReport: Renderer<EnginesDocument> = {
+  ...data,
   text: enginesText,
-  json: jsonPieces,
-  jsonl: jsonLine,
+  csv: enginesCsv,
+  md: enginesMarkdown,
 };
+/** Decision rates. */
 export const benchReport: Renderer<BenchDocument> = {
+  ...data,
   text: benchText,
-  json: jsonPieces,
-  jsonl: jsonLine,
   csv: benchCsv,
+  md: benchMarkdown,
 };
+/** Files that `compile` wrote. */
+export const compileReport: Renderer<CompileDocument> = {
+  ...data,
+  text: compileText,
+  csv: compileCsv,
+  md: compileMarkdown,
+};
+/** Files that `generate` wrote. */
+export const generateReport: Renderer<GenerateDocument> = { ...data, text: generateText };
+/** podwire's version. */
+export const versionReport: Renderer<VersionDocument> = { ...data, text: versionText };
+/** A JSON Schema, which has no other form than itself. */
+export const schemaReport: Renderer<object> = { ...data, text: jsonPieces };

@@ -1,6 +1,6 @@
 /** Truth tables: as grids for people, and as rows for programs. */
 import type { CellDocument, EngineMatrix, MatrixDocument } from "../harness/index.ts";
-import { csvLine, markdownTable, thousands } from "./format.ts";
+import { csvLine, junit, markdownTable, thousands } from "./format.ts";
 import { type ReportOptions, type Style, styleOf } from "./style.ts";
 
 /** More ends than this do not fit a screen: denied cells are listed instead. */
@@ -124,4 +124,19 @@ export function* matrixMarkdown(document: MatrixDocument): Iterable<string> {
       yield `### ${port}\n\n${markdownTable(["from \\ to", ...ids], rows)}\n`;
     }
   }
+}
+
+/** A case a port, with its counts to read: a truth table expects nothing, so nothing fails. */
+export function* matrixJunit(document: MatrixDocument): Iterable<string> {
+  yield* junit(
+    document.results.map((result) => {
+      const ports = [...new Set(result.cells.map(portText))];
+      const output = (port: string): string =>
+        summary({ ...result, cells: result.cells.filter((cell) => portText(cell) === port) });
+      return {
+        name: result.engine,
+        cases: ports.map((name) => ({ name, problems: [], output: output(name) })),
+      };
+    }),
+  );
 }

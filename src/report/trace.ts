@@ -1,5 +1,6 @@
 /** The packet's way as a tree. */
 import type { TraceDocument, TraceEntryDocument, TraceOriginDocument } from "../harness/index.ts";
+import { csvLine, junit, markdownTable } from "./format.ts";
 import { type ReportOptions, type Style, styleOf } from "./style.ts";
 
 export function* traceText(document: TraceDocument, options: ReportOptions): Iterable<string> {
@@ -44,4 +45,57 @@ export function originText(origin: TraceOriginDocument): string {
       ? ""
       : ` at ${origin.file}${origin.line === undefined ? "" : `:${origin.line}`}`;
   return `${origin.policy ?? ""}${origin.path === undefined ? "" : ` ${origin.path}`}${place}`;
+}
+
+const columns = [
+  "packet",
+  "node",
+  "hook",
+  "table",
+  "chain",
+  "rule",
+  "matched",
+  "text",
+  "why",
+  "origin",
+] as const;
+
+function rowsOf(document: TraceDocument): readonly (readonly string[])[] {
+  return document.packets.flatMap(({ direction, entries }) =>
+    entries.map((entry) => [
+      direction,
+      entry.node,
+      entry.hook,
+      entry.table,
+      entry.chain,
+      String(entry.rule),
+      String(entry.matched),
+      entry.text,
+      entry.why ?? "",
+      entry.origin?.file === undefined ? "" : originText(entry.origin),
+    ]),
+  );
+}
+
+export function* traceCsv(document: TraceDocument): Iterable<string> {
+  yield csvLine(columns);
+  for (const row of rowsOf(document)) yield csvLine(row);
+}
+
+export function* traceMarkdown(document: TraceDocument): Iterable<string> {
+  yield `${connectionText(document)} on ${document.engine} (${document.engineVersion}): **${document.verdict}**\n\n`;
+  yield markdownTable(columns, rowsOf(document));
+  for (const origin of document.deniedBecause ?? []) yield `\nDenied because of ${originText(origin)}.\n`;
+}
+
+export function* traceJunit(document: TraceDocument): Iterable<string> {
+  const because = (document.deniedBecause ?? []).map((origin) => `denied because of ${originText(origin)}`);
+  const denied =
+    because.length > 0 ? because : [`denied${document.by === undefined ? "" : ` (${document.by})`}`];
+  const problems = document.verdict === "allow" ? [] : denied;
+  yield* junit([{ name: document.engine, cases: [{ name: connectionText(document), problems }] }]);
+}
+
+function connectionText({ from, to, port, protocol }: TraceDocument): string {
+  return `${from} -> ${to} ${port}/${protocol}`;
 }

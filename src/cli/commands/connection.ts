@@ -49,7 +49,8 @@ export function addConnectionCommands(program: Command, finish: (code: ExitCode)
     const { from, to, connection } = connectionOf(loaded, options);
     const cluster = emulate(loaded.state, loaded.selection, { seed: options.seed });
     const place = createOriginPlacer(loaded.inputs);
-    emit(traceConnection(cluster, from, to, connection, place, version), outputs, traceReport, options);
+    const stamp = { version, seed: options.seed };
+    emit(traceConnection(cluster, from, to, connection, place, stamp), outputs, traceReport, options);
     finish(ExitCode.ok);
   });
 

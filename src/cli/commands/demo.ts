@@ -88,7 +88,7 @@ async function runDemo(options: CommonOptions): Promise<ExitCode> {
       to,
       { protocol: "TCP", port: 80, family: 4 },
       createOriginPlacer(inputs),
-      version,
+      { version, seed: options.seed },
     );
     writeOutput(screen, traceReport["text"]?.(document, look) ?? []);
   }

@@ -3,9 +3,20 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { stringify } from "yaml";
 import { usageError } from "../../base/index.ts";
-import { compileCluster, diagnosticText, generateCluster, nodeFiles, profiles } from "../../harness/index.ts";
+import {
+  type CompileDocument,
+  compileCluster,
+  diagnosticDocument,
+  diagnosticText,
+  type GenerateDocument,
+  generateCluster,
+  nodeFiles,
+  profileOf,
+  profiles,
+} from "../../harness/index.ts";
+import { compileReport, generateReport } from "../../report/index.ts";
 import { loadCluster } from "../clusters.ts";
-import { noter } from "../emit.ts";
+import { emit, noter, outputsOf } from "../emit.ts";
 import { ExitCode } from "../failure.ts";
 import {
   addClusterOptions,
@@ -15,6 +26,7 @@ import {
   parseInteger,
 } from "../options.ts";
 import { writeFileAtomically } from "../output.ts";
+import { version } from "../version.ts";
 
 interface CompileOptions extends CommonOptions, ClusterFlags {
   readonly engine: string;
@@ -22,13 +34,12 @@ interface CompileOptions extends CommonOptions, ClusterFlags {
   readonly out: string;
 }
 
-interface GenerateOptions {
+interface GenerateOptions extends CommonOptions {
   readonly profile: string;
   readonly nodes?: number;
   readonly pods?: number;
   readonly namespaces?: number;
   readonly policies?: number;
-  readonly seed: number;
   readonly out: string;
   readonly format: string;
 }
@@ -45,23 +56,35 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
     .requiredOption("--out <dir>", "directory to write to; one below it for each node unless --node is given")
     .option("--node <name>", "this node only");
   addClusterOptions(addCommonOptions(compile)).action((names: string[], options: CompileOptions) => {
+    const outputs = outputsOf(options, compileReport);
     const note = noter(options);
     const { state, selection } = loadCluster(names, options.engine, options, "compile", note);
     if (options.node !== undefined && !state.nodes.has(options.node))
       throw usageError(`no node ${options.node}; there is ${[...state.nodes.keys()].slice(0, 5).join(", ")}`);
-    const said = new Set<string>();
+    const said = new Map<string, Parameters<typeof diagnosticText>[0]>();
+    const nodes: CompileDocument["nodes"][number][] = [];
     for (const [name, { tables, diagnostics }] of compileCluster(state, selection)) {
       if (options.node !== undefined && name !== options.node) continue;
-      for (const diagnostic of diagnostics) said.add(diagnosticText(diagnostic));
+      for (const diagnostic of diagnostics) said.set(diagnosticText(diagnostic), diagnostic);
       const directory = options.node === undefined ? join(options.out, name) : options.out;
-      for (const [file, content] of nodeFiles(state, name, tables))
-        writeFileAtomically(join(directory, file), [content]);
+      const files = nodeFiles(state, name, tables);
+      for (const [file, content] of files) writeFileAtomically(join(directory, file), [content]);
+      nodes.push({ node: name, directory, files: [...files.keys()] });
     }
-    for (const text of said) note(text);
+    for (const text of said.keys()) note(text);
+    const document: CompileDocument = {
+      schema: "podwire/compile/v1",
+      version,
+      engine: selection.label,
+      engineVersion: selection.version,
+      nodes,
+      diagnostics: [...said.values()].map(diagnosticDocument),
+    };
+    emit(document, outputs, compileReport, options);
     finish(ExitCode.ok);
   });
 
-  program
+  const generate = program
     .command("generate")
     .summary("synthetic cluster as plain manifests")
     .description(
@@ -73,28 +96,35 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
     .option("--pods <n>", "likewise", parseInteger)
     .option("--namespaces <n>", "likewise", parseInteger)
     .option("--policies <n>", "likewise", parseInteger)
-    .option("--seed <n>", "seed", parseInteger, 1)
-    .option("--format <format>", "yaml or json", "yaml")
-    .action((options: GenerateOptions) => {
-      const { profile, seed, out, format } = options;
-      if (format !== "yaml" && format !== "json")
-        throw usageError(`--format takes yaml or json, not ${format}`);
-      const sizes: Record<string, number> = {};
-      for (const name of ["nodes", "pods", "namespaces", "policies"] as const) {
-        const value = options[name];
-        if (value !== undefined) sizes[name] = value;
-      }
-      const byKind = new Map<string, object[]>();
-      for (const object of generateCluster(profile, seed, sizes)) {
-        const kind = String(object["kind"]);
-        const objects = byKind.get(kind);
-        if (objects === undefined) byKind.set(kind, [object]);
-        else objects.push(object);
-      }
-      for (const [kind, objects] of byKind)
-        writeFileAtomically(join(out, `${fileNames[kind] ?? kind}.${format}`), pieces(objects, format));
-      finish(ExitCode.ok);
-    });
+    .option("--format <format>", "yaml or json", "yaml");
+  addCommonOptions(generate).action((options: GenerateOptions) => {
+    const outputs = outputsOf(options, generateReport);
+    const { profile, seed, out, format } = options;
+    if (format !== "yaml" && format !== "json")
+      throw usageError(`--format takes yaml or json, not ${format}`);
+    const sizes: Record<string, number> = {};
+    for (const name of ["nodes", "pods", "namespaces", "policies"] as const) {
+      const value = options[name];
+      if (value !== undefined) sizes[name] = value;
+    }
+    const byKind = new Map<string, object[]>();
+    for (const object of generateCluster(profile, seed, sizes)) {
+      const kind = String(object["kind"]);
+      const objects = byKind.get(kind);
+      if (objects === undefined) byKind.set(kind, [object]);
+      else objects.push(object);
+    }
+    const files: string[] = [];
+    for (const [kind, objects] of byKind) {
+      const file = join(out, `${fileNames[kind] ?? kind}.${format}`);
+      writeFileAtomically(file, pieces(objects, format));
+      files.push(file);
+    }
+    const cluster = { profile, ...profileOf(profile).size, ...sizes };
+    const document: GenerateDocument = { schema: "podwire/generate/v1", version, seed, cluster, files };
+    emit(document, outputs, generateReport, options);
+    finish(ExitCode.ok);
+  });
 }
 
 const fileNames: Readonly<Record<string, string>> = {

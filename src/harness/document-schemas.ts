@@ -1,0 +1,280 @@
+/**
+ * Schemas of the result documents, for programs that read them: published as JSON Schema by `podwire schema`, held
+ * against real documents by the tests. Each is checked by the compiler against the document's type.
+ */
+import { z } from "zod";
+import type {
+  BenchDocument,
+  CompileDocument,
+  DiffDocument,
+  EnginesDocument,
+  GenerateDocument,
+  MatrixDocument,
+  ProbeDocument,
+  RunDocument,
+  TraceDocument,
+  VersionDocument,
+} from "./documents.ts";
+
+const text = z.string();
+const whole = z.int();
+const natural = z.int().nonnegative();
+const texts = z.array(text);
+const family = z.literal([4, 6]);
+const verdict = z.enum(["allow", "deny", "undefined", "some"]);
+const maybe = <T extends z.ZodType>(schema: T): z.ZodExactOptional<T> => z.exactOptional(schema);
+
+const stamp = { version: text };
+const seeded = { version: text, seed: whole };
+
+const diagnostic = z.strictObject({
+  engine: maybe(text),
+  code: text,
+  severity: z.enum(["info", "warning", "error"]),
+  policy: maybe(text),
+  message: text,
+  file: maybe(text),
+  line: maybe(natural),
+});
+
+const cellFields = {
+  from: text,
+  to: text,
+  protocol: text,
+  port: maybe(natural),
+  type: maybe(natural),
+  family: maybe(family),
+  verdict,
+  by: maybe(z.enum(["egress", "ingress", "both"])),
+  self: maybe(z.literal(true)),
+};
+const cell = z.strictObject(cellFields);
+
+const endpoint = z.strictObject({
+  id: text,
+  kind: z.enum(["pod", "node", "external"]),
+  node: maybe(text),
+  addresses: texts,
+  owner: maybe(text),
+  hostNetwork: maybe(z.literal(true)),
+});
+
+const matrix: z.ZodType<MatrixDocument> = z.strictObject({
+  schema: z.literal("podwire/matrix/v1"),
+  ...seeded,
+  endpoints: z.array(endpoint),
+  ports: z.array(z.strictObject({ protocol: text, port: maybe(natural), type: maybe(natural) })),
+  results: z.array(
+    z.strictObject({
+      engine: text,
+      engineVersion: text,
+      method: z.enum(["walk", "table", "oracle"]),
+      cells: z.array(cell),
+      diagnostics: z.array(diagnostic),
+    }),
+  ),
+});
+
+const diff: z.ZodType<DiffDocument> = z.strictObject({
+  schema: z.literal("podwire/diff/v1"),
+  ...seeded,
+  engines: z.tuple([text, text]),
+  compared: natural,
+  undefined: natural,
+  groups: z.array(
+    z.strictObject({
+      divergence: text,
+      cause: maybe(text),
+      source: maybe(text),
+      cells: natural,
+      witness: z.strictObject({ ...cellFields, a: verdict, b: verdict }),
+    }),
+  ),
+});
+
+const probe: z.ZodType<ProbeDocument> = z.strictObject({
+  schema: z.literal("podwire/probe/v1"),
+  ...seeded,
+  engine: text,
+  from: text,
+  to: text,
+  protocol: text,
+  port: natural,
+  outcome: z.enum(["connected", "refused", "timeout"]),
+  elapsedNs: natural,
+  packets: z.array(z.strictObject({ atNs: natural, node: text, hook: text, line: text, verdict: text })),
+});
+
+const origin = z.strictObject({
+  file: maybe(text),
+  line: maybe(natural),
+  policy: maybe(text),
+  path: maybe(text),
+  role: maybe(text),
+  direction: maybe(z.enum(["ingress", "egress"])),
+});
+
+const traceEntry = z.strictObject({
+  node: text,
+  hook: text,
+  table: text,
+  chain: text,
+  depth: natural,
+  rule: natural,
+  text,
+  matched: z.boolean(),
+  why: maybe(text),
+  origin: maybe(origin),
+  decided: maybe(z.literal(true)),
+});
+
+const trace: z.ZodType<TraceDocument> = z.strictObject({
+  schema: z.literal("podwire/trace/v1"),
+  ...seeded,
+  engine: text,
+  engineVersion: text,
+  from: text,
+  to: text,
+  protocol: text,
+  port: natural,
+  verdict: z.enum(["allow", "deny"]),
+  by: maybe(z.enum(["egress", "ingress"])),
+  packets: z.array(
+    z.strictObject({
+      line: text,
+      direction: z.enum(["request", "reply"]),
+      disposition: text,
+      at: maybe(text),
+      hooks: z.array(z.strictObject({ node: text, hook: text, verdict: text })),
+      entries: z.array(traceEntry),
+    }),
+  ),
+  oracle: z.strictObject({ verdict: text, explanation: texts }),
+  decidedBy: maybe(traceEntry),
+  deniedBecause: maybe(z.array(origin)),
+});
+
+const run: z.ZodType<RunDocument> = z.strictObject({
+  schema: z.literal("podwire/run/v1"),
+  ...seeded,
+  results: z.array(
+    z.strictObject({
+      scenario: text,
+      file: text,
+      engine: text,
+      engineVersion: text,
+      seed: whole,
+      ok: z.boolean(),
+      virtualNs: natural,
+      packets: natural,
+      steps: z.array(
+        z.strictObject({
+          step: natural,
+          action: text,
+          line: maybe(natural),
+          ok: z.boolean(),
+          problems: texts,
+          undefined: maybe(natural),
+        }),
+      ),
+      diagnostics: z.array(diagnostic),
+    }),
+  ),
+  passed: natural,
+  failed: natural,
+});
+
+const engines: z.ZodType<EnginesDocument> = z.strictObject({
+  schema: z.literal("podwire/engines/v1"),
+  ...stamp,
+  engines: z.array(
+    z.strictObject({
+      name: text,
+      product: text,
+      os: text,
+      versions: texts,
+      defaultVersion: text,
+      switches: z.array(z.strictObject({ name: text, values: texts, summary: text })),
+      platforms: texts,
+      networkPlugins: texts,
+      filters: text,
+      features: z.record(text, z.strictObject({ support: text, note: maybe(text) })),
+      divergences: z.array(z.strictObject({ id: text, cause: text, source: text, versions: text })),
+    }),
+  ),
+});
+
+const cluster = z.strictObject({
+  profile: text,
+  nodes: natural,
+  pods: natural,
+  namespaces: natural,
+  policies: natural,
+});
+const figure = z.number().nonnegative();
+
+const bench: z.ZodType<BenchDocument> = z.strictObject({
+  schema: z.literal("podwire/bench/v1"),
+  ...seeded,
+  machine: z.strictObject({ node: text, cpu: text, cores: natural, load: figure }),
+  cluster,
+  results: z.array(
+    z.strictObject({
+      engine: text,
+      engineVersion: text,
+      path: z.enum(["walk", "walk-traced"]),
+      connections: z.enum(["new", "established"]),
+      nsPerDecision: figure,
+      decisionsPerSecond: figure,
+      p50: figure,
+      p99: figure,
+      packets: natural,
+      accepted: natural,
+      resultHash: text,
+      rules: natural,
+      setEntries: natural,
+      buildMs: figure,
+      compileMs: figure,
+      linkMs: figure,
+      tableBytes: natural,
+      allTablesBytes: natural,
+      rssBytes: natural,
+    }),
+  ),
+});
+
+const compile: z.ZodType<CompileDocument> = z.strictObject({
+  schema: z.literal("podwire/compile/v1"),
+  ...stamp,
+  engine: text,
+  engineVersion: text,
+  nodes: z.array(z.strictObject({ node: text, directory: text, files: texts })),
+  diagnostics: z.array(diagnostic),
+});
+
+const generate: z.ZodType<GenerateDocument> = z.strictObject({
+  schema: z.literal("podwire/generate/v1"),
+  ...seeded,
+  cluster,
+  files: texts,
+});
+
+const version: z.ZodType<VersionDocument> = z.strictObject({
+  schema: z.literal("podwire/version/v1"),
+  ...stamp,
+  node: text,
+});
+
+const schemas = { matrix, diff, probe, trace, run, engines, bench, compile, generate, version };
+
+export const documentNames: readonly string[] = Object.keys(schemas);
+
+/** JSON Schema (draft 2020-12) of each result document, by the name in its `schema` field. */
+export function documentJsonSchemas(): Readonly<Record<string, object>> {
+  return Object.fromEntries(
+    Object.entries(schemas).map(([name, schema]) => [
+      name,
+      { ...z.toJSONSchema(schema), title: `podwire/${name}/v1` },
+    ]),
+  );
+}
