@@ -5,36 +5,50 @@
 import { type Ip, type Mac, parseIp } from "../addr/index.ts";
 import { assert } from "../base/index.ts";
 import {
+  ArpOperation,
+  type ArpRepr,
+  arpSize,
   EtherType,
   type ExtensionHeader,
+  emitArp,
   emitEthernet,
   emitIcmp,
   emitIpv4,
+  emitIpv4Options,
   emitIpv6,
   emitSctp,
   emitTcp,
   emitUdp,
   emptyBytes,
+  finalDestination,
   fragmentHeader,
   type IcmpRepr,
   Icmpv4Type,
   Icmpv6Type,
   IpProtocol,
+  Ipv4Field,
   type Ipv4Overrides,
   type Ipv6Overrides,
   ipv4HeaderSize,
   ipv6HeaderSize,
+  type NdpRepr,
+  NextHeader,
+  ndpMessage,
   parseIpv4,
+  parseIpv4Options,
   parseIpv6,
   pseudoHeaderSum,
+  readOffender,
+  readWords,
   type SctpChunk,
   type SctpOverrides,
+  sizeEthernet,
   sizeIcmp,
   sizeIpv4,
   sizeIpv6,
   sizeSctp,
   sizeTcp,
-  sizeTcpOptions,
+  sizeTcpOption,
   sizeUdp,
   type TcpOption,
   type TcpOverrides,
@@ -107,7 +121,9 @@ function assemble(
   const [src, dst] = [toIp(fields.src), toIp(fields.dst)];
   assert(src.family === dst.family, "source and destination are of different families");
   const payload = new Uint8Array(size);
-  emit(payload, pseudoHeaderSum(src.words, dst.words, protocol, size));
+  const final =
+    dst.family === 4 ? dst.words : finalDestination({ dst: dst.words, extensions: fields.extensions ?? [] });
+  emit(payload, pseudoHeaderSum(src.words, final, protocol, size));
   return src.family === 4
     ? assembleV4(fields, protocol, src, dst, payload)
     : assembleV6(fields, protocol, src, dst, payload);
@@ -150,7 +166,8 @@ function assembleV6(fields: IpFields, protocol: number, src: Ip, dst: Ip, payloa
 
 export function tcp(fields: TcpFields): Uint8Array {
   const options = [...(fields.options ?? [])];
-  while (sizeTcpOptions(options) % 4 !== 0) options.push({ kind: "nop" });
+  const size = options.reduce((sum, option) => sum + sizeTcpOption(option), 0);
+  for (let i = size; i % 4 !== 0; i++) options.push({ kind: "nop" });
   const repr = {
     sport: fields.sport,
     dport: fields.dport,
@@ -228,11 +245,17 @@ export function icmpError(
   const src = toIp(from);
   const limit = src.family === 4 ? 576 - ipv4HeaderSize - 8 : 1280 - ipv6HeaderSize - 8;
   const data = offending.slice(0, limit);
-  const dst: Ip =
-    src.family === 4
-      ? { family: 4, words: [new DataView(data.buffer).getUint32(12)] }
-      : { family: 6, words: [8, 12, 16, 20].map((at) => new DataView(data.buffer).getUint32(at)) };
-  return icmp({ src, dst, type, code, rest, data, dontFragment: false });
+  const offender = readOffender(data);
+  assert(offender?.family === src.family, "an ICMP error is about a packet of its own family");
+  const dst = { family: src.family, words: readWords(data, offender.srcAt, src.words.length) };
+  // Linux marks errors as internetwork control (IPTOS_PREC_INTERNETCONTROL, net/ipv4/icmp.c)
+  const tos = src.family === 4 ? (data[Ipv4Field.tos]! & 0x1e) | 0xc0 : 0;
+  return icmp({ src, dst, type, code, rest, data, tos, dontFragment: false });
+}
+
+/** A neighbour discovery message, with the hop limit that it must have. */
+export function neighborDiscovery(fields: IpFields & { readonly ndp: NdpRepr }): Uint8Array {
+  return icmp({ ttl: 255, ...fields, ...ndpMessage(fields.ndp) });
 }
 
 /** A packet of any protocol number with a raw payload. */
@@ -242,7 +265,7 @@ export function ipPacket(
   return assemble(fields, fields.protocol, fields.payload.length, (bytes) => bytes.set(fields.payload));
 }
 
-/** Splits a packet into fragments whose IP packets are at most `mtu` bytes (>= 68; IPv6 >= 96). */
+/** Splits a whole packet into fragments whose IP packets are at most `mtu` bytes (>= 68; IPv6 >= 96). */
 export function fragment(packet: Uint8Array, mtu: number, identification = 1): readonly Uint8Array[] {
   return packet[0]! >>> 4 === 4
     ? fragmentV4(packet, mtu, identification)
@@ -251,7 +274,10 @@ export function fragment(packet: Uint8Array, mtu: number, identification = 1): r
 
 function fragmentV4(packet: Uint8Array, mtu: number, identification: number): readonly Uint8Array[] {
   const ip = parseIpv4(packet);
-  assert(ip.ok, "only a whole packet can be fragmented");
+  assert(
+    ip.ok && ip.value.fragmentOffset === 0 && !ip.value.moreFragments,
+    "only a whole packet is fragmented",
+  );
   const room = (mtu - ipv4HeaderSize - ip.value.options.length) & ~7;
   assert(room >= 8, `mtu ${mtu} leaves no room for data`);
   return chunksOf(ip.value.payload, room).map(([offset, payload, isLast]) => {
@@ -261,6 +287,7 @@ function fragmentV4(packet: Uint8Array, mtu: number, identification: number): re
       dontFragment: false,
       moreFragments: !isLast,
       fragmentOffset: offset,
+      options: offset === 0 ? ip.value.options : copiedOptions(ip.value.options),
       payload,
     };
     const bytes = new Uint8Array(sizeIpv4(repr));
@@ -269,18 +296,37 @@ function fragmentV4(packet: Uint8Array, mtu: number, identification: number): re
   });
 }
 
+/** Options whose type has the copied flag are in every fragment, others in the first alone (RFC 791 section 3.1). */
+function copiedOptions(raw: Uint8Array): Uint8Array {
+  const options = parseIpv4Options(raw);
+  return options.ok ? emitIpv4Options(options.value.filter(({ type }) => (type & 0x80) !== 0)) : raw;
+}
+
 function fragmentV6(packet: Uint8Array, mtu: number, identification: number): readonly Uint8Array[] {
   const ip = parseIpv6(packet);
-  assert(ip.ok, "only a whole packet can be fragmented");
-  const room = (mtu - sizeIpv6({ ...ip.value, payload: emptyBytes }) - 8) & ~7;
+  assert(ip.ok, "only a whole packet is fragmented");
+  const { extensions, payload } = ip.value;
+  assert(!extensions.some(({ type }) => type === NextHeader.fragment), "only a whole packet is fragmented");
+  const kept = extensions.slice(0, countUnfragmentable(extensions));
+  const keptSize = sizeIpv6({ ...ip.value, extensions: kept, payload: emptyBytes });
+  const room = (mtu - keptSize - 8) & ~7;
   assert(room >= 8, `mtu ${mtu} leaves no room for data`);
-  return chunksOf(ip.value.payload, room).map(([offset, payload, isLast]) => {
+  const rest = packet.subarray(keptSize, sizeIpv6({ ...ip.value, payload }));
+  const protocol = extensions[kept.length]?.type ?? ip.value.protocol;
+  return chunksOf(rest, room).map(([offset, part, isLast]) => {
     const header = fragmentHeader(offset, !isLast, identification);
-    const repr = { ...ip.value, extensions: [...ip.value.extensions, header], payload };
+    const repr = { ...ip.value, extensions: [...kept, header], protocol, payload: part };
     const bytes = new Uint8Array(sizeIpv6(repr));
     emitIpv6(repr, bytes);
     return bytes;
   });
+}
+
+/** Headers up to a routing header, or a hop-by-hop header alone, are in every fragment (RFC 8200 section 4.5). */
+function countUnfragmentable(extensions: readonly ExtensionHeader[]): number {
+  const routing = extensions.findLastIndex(({ type }) => type === NextHeader.routing);
+  if (routing >= 0) return routing + 1;
+  return extensions[0]?.type === NextHeader.hopByHop ? 1 : 0;
 }
 
 function chunksOf(payload: Uint8Array, room: number): [offset: number, data: Uint8Array, isLast: boolean][] {
@@ -290,14 +336,32 @@ function chunksOf(payload: Uint8Array, room: number): [offset: number, data: Uin
   return chunks;
 }
 
-/** An Ethernet frame around a packet, for captures and links. */
+/** An Ethernet frame around a packet, for captures and links. `etherType` defaults to the packet's IP version. */
 export function frame(
   packet: Uint8Array,
-  addresses: { readonly src: Mac; readonly dst: Mac; readonly vlans?: readonly VlanTag[] },
+  fields: {
+    readonly src: Mac;
+    readonly dst: Mac;
+    readonly vlans?: readonly (Partial<VlanTag> & Pick<VlanTag, "id">)[];
+    readonly etherType?: number;
+  },
 ): Uint8Array {
-  const etherType = packet[0]! >>> 4 === 6 ? EtherType.ipv6 : EtherType.ipv4;
-  const repr = { src: addresses.src, dst: addresses.dst, vlans: addresses.vlans ?? [], etherType };
-  const bytes = new Uint8Array(14 + 4 * repr.vlans.length + packet.length);
+  const untold = { protocol: EtherType.vlan, priority: 0, dropEligible: false };
+  const repr = {
+    src: fields.src,
+    dst: fields.dst,
+    vlans: (fields.vlans ?? []).map((tag) => ({ ...untold, ...tag })),
+    etherType: fields.etherType ?? (packet[0]! >>> 4 === 6 ? EtherType.ipv6 : EtherType.ipv4),
+  };
+  const bytes = new Uint8Array(sizeEthernet(repr) + packet.length);
   bytes.set(packet, emitEthernet(repr, bytes));
   return bytes;
+}
+
+/** An ARP message in its frame: requests to all, answers to the one who asked. */
+export function arp(repr: ArpRepr): Uint8Array {
+  const bytes = new Uint8Array(arpSize);
+  emitArp(repr, bytes);
+  const dst = repr.operation === ArpOperation.request ? [255, 255, 255, 255, 255, 255] : repr.targetMac;
+  return frame(bytes, { src: repr.senderMac, dst, etherType: EtherType.arp });
 }

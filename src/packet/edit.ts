@@ -6,12 +6,12 @@
 import { assert } from "../base/index.ts";
 import {
   crc32c,
-  extensionSize,
   finishSum,
   IpProtocol,
-  NextHeader,
+  icmpHeaderSize,
   pseudoHeaderSum,
   readCrc32c,
+  readOffender,
   readU16,
   readU32,
   sctpChecksumAt,
@@ -62,8 +62,9 @@ export function setPort(batch: PacketBatch, row: number, side: Side, port: numbe
   else batch.dport[row] = port;
 }
 
-/** Sets identifier of an ICMP echo (the "port" that NAT rewrites). */
+/** Sets the identifier of an ICMP query (the "port" that NAT rewrites). */
 export function setIcmpIdentifier(batch: PacketBatch, row: number, identifier: number): void {
+  assert(batch.status[row] === DecodeStatus.ok, "an identifier is set on a row without ICMP header");
   const at = batch.offset[row]! + batch.transport[row]!;
   const before = readU16(batch.bytes, at + 4);
   writeU16(batch.bytes, at + 4, identifier);
@@ -85,51 +86,37 @@ export function setEmbedded(
   assert(batch.status[row] === DecodeStatus.ok, "an embedded packet is edited in an undecoded row");
   const { bytes } = batch;
   const icmpAt = batch.offset[row]! + batch.transport[row]!;
-  const at = icmpAt + 8;
+  const at = icmpAt + icmpHeaderSize;
   const end = packetEnd(batch, row);
-  const isV4 = batch.family[row] === 4;
-  const carried = isV4
-    ? { protocol: bytes[at + 9]!, at: at + (bytes[at]! & 15) * 4 }
-    : carriedTransportV6(bytes, at, end);
-  const isWhole =
-    carried !== undefined && setCarriedPort(bytes, carried.at, end, carried.protocol, side, port);
-  const sumAt = isWhole ? carriedSumAt(bytes, carried.at, carried.protocol, end) : -1;
-  const addressAt = at + (isV4 ? (side === "src" ? 12 : 16) : side === "src" ? 8 : 24);
+  const carried = readOffender(bytes, at, end);
+  if (carried === undefined) return false;
+  const { family, protocol, transportAt } = carried;
+  const isWhole = transportAt >= 0 && setCarriedPort(bytes, transportAt, end, protocol, side, port);
+  const sumAt =
+    isWhole && protocol !== IpProtocol.icmp ? carriedSumAt(bytes, transportAt, protocol, end) : -1;
+  const addressAt = side === "src" ? carried.srcAt : carried.dstAt;
   words.forEach((word, i) => {
     const before = readU32(bytes, addressAt + 4 * i);
     writeU32(bytes, addressAt + 4 * i, word);
-    if (isV4) writeU16(bytes, at + 10, updateChecksum32(readU16(bytes, at + 10), before, word >>> 0));
-    if (sumAt >= 0 && carried?.protocol !== IpProtocol.icmp)
-      writeU16(bytes, sumAt, updateChecksum32(readU16(bytes, sumAt), before, word >>> 0));
+    if (family === 4) writeU16(bytes, at + 10, updateChecksum32(readU16(bytes, at + 10), before, word >>> 0));
+    if (sumAt >= 0)
+      writeU16(bytes, sumAt, sentSum(protocol, updateChecksum32(readU16(bytes, sumAt), before, word >>> 0)));
   });
   writeU16(bytes, icmpAt + 2, 0);
-  const pseudo = isV4 ? 0 : pseudoSumV6(batch, row, end - icmpAt);
+  const pseudo = family === 4 ? 0 : pseudoSumV6(batch, row, end - icmpAt);
   writeU16(bytes, icmpAt + 2, finishSum(sumWords(bytes, icmpAt, end, pseudo)));
-  return isWhole || !isV4;
+  return isWhole || family === 6;
+}
+
+/** UDP sends a computed zero as all ones, since zero means that there is no checksum. */
+function sentSum(protocol: number, sum: number): number {
+  return sum === 0 && (protocol === IpProtocol.udp || protocol === udpLite) ? 0xffff : sum;
 }
 
 function pseudoSumV6(batch: PacketBatch, row: number, length: number): number {
   const lane = row * 4;
   const words = (column: Uint32Array): number[] => [...column.subarray(lane, lane + 4)];
   return pseudoHeaderSum(words(batch.src), words(batch.dst), IpProtocol.icmpv6, length);
-}
-
-/** Transport header behind a carried IPv6 header; `undefined` in a later fragment or where it is cut off. */
-function carriedTransportV6(
-  bytes: Uint8Array,
-  at: number,
-  end: number,
-): { readonly protocol: number; readonly at: number } | undefined {
-  let protocol = bytes[at + 6]!;
-  let next = at + 40;
-  while (extensionSize(protocol, bytes, at) > 0) {
-    if (next + 8 > end) return undefined;
-    if (protocol === NextHeader.fragment && readU16(bytes, next + 2) & 0xfff8) return undefined;
-    const size = extensionSize(protocol, bytes, next);
-    protocol = bytes[next]!;
-    next += size;
-  }
-  return { protocol, at: next };
 }
 
 /** Sets a carried port or identifier. False: the eight bytes that NAT needs are not there. */
@@ -149,7 +136,8 @@ function setCarriedPort(
   const before = readU16(bytes, portAt);
   writeU16(bytes, portAt, port);
   const sumAt = carriedSumAt(bytes, at, protocol, end);
-  if (sumAt >= 0) writeU16(bytes, sumAt, updateChecksum(readU16(bytes, sumAt), before, port));
+  if (sumAt >= 0)
+    writeU16(bytes, sumAt, sentSum(protocol, updateChecksum(readU16(bytes, sumAt), before, port)));
   if (protocol === IpProtocol.sctp && at + 12 <= end)
     writeCrc32c(bytes, at + sctpChecksumAt, crc32c(bytes, at, end, at + sctpChecksumAt));
   return true;
@@ -241,8 +229,7 @@ function fixTransportSum(
   if (at < 0) return;
   const old = readU16(batch.bytes, at);
   const sum = isWord ? updateChecksum32(old, before, after) : updateChecksum(old, before, after);
-  const isUdp = batch.protocol[row] === IpProtocol.udp || batch.protocol[row] === udpLite;
-  writeU16(batch.bytes, at, isUdp && sum === 0 ? 0xffff : sum);
+  writeU16(batch.bytes, at, sentSum(batch.protocol[row]!, sum));
 }
 
 function sctpCrcHolds(batch: PacketBatch, row: number): boolean {

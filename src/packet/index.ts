@@ -11,6 +11,7 @@ export {
   rowBytes,
 } from "./batch.ts";
 export {
+  arp,
   type EchoFields,
   fragment,
   frame,
@@ -19,6 +20,7 @@ export {
   icmpEcho,
   icmpError,
   ipPacket,
+  neighborDiscovery,
   type SctpFields,
   sctp,
   type TcpFields,

@@ -101,7 +101,8 @@ export function printEthernet(repr: EthernetRepr, length: number): string {
     text += `, ethertype ${typeNames[type] ?? "Unknown"} (0x${hex})`;
     if (i === 0) text += `, length ${length}`;
     const tag = repr.vlans[i];
-    if (tag !== undefined) text += `: vlan ${tag.id}, p ${tag.priority}${tag.dropEligible ? ", DEI" : ""}`;
+    if (tag !== undefined)
+      text += `${i === 0 ? ":" : ","} vlan ${tag.id}, p ${tag.priority}${tag.dropEligible ? ", DEI" : ""}`;
   });
   return text;
 }

@@ -49,7 +49,6 @@ const typeTexts: Readonly<Record<number, string>> = {
   [Icmpv6Type.listenerQuery]: "multicast listener query",
   [Icmpv6Type.listenerReport]: "multicast listener report",
   [Icmpv6Type.listenerDone]: "multicast listener done",
-  [Icmpv6Type.listenerReportV2]: "multicast listener report v2",
 };
 
 function describe(repr: IcmpRepr): string {
@@ -74,6 +73,8 @@ function describe(repr: IcmpRepr): string {
     default: {
       const ndp = parseNdp(repr);
       if (ndp.ok) return printNdp(ndp.value);
+      if (type === Icmpv6Type.listenerReportV2)
+        return `multicast listener report v2, ${rest & 0xffff} group record(s)`;
       const text = typeTexts[type] ?? `type-#${type}`;
       return ndp.fault === "bad-type" ? text : `${text} (${ndp.fault})`;
     }

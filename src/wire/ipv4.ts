@@ -2,8 +2,8 @@
  * IPv4 headers (RFC 791; DSCP and ECN: RFC 2474, RFC 3168). Options are kept as raw bytes (ipv4-options.ts reads them). The payload is what the total length covers; bytes behind it are link padding.
  */
 import { assert } from "../base/index.ts";
-import { emptyBytes, fault, type Parsed, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
-import { internetChecksum } from "./checksum.ts";
+import { fault, type Parsed, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
+import { checksumHolds, internetChecksum } from "./checksum.ts";
 import { ipv4OptionsSizeMax } from "./ipv4-options.ts";
 
 export const Ipv4Field = {
@@ -101,21 +101,9 @@ export function emitIpv4(
   return headerSize + repr.payload.length;
 }
 
-/** A header with the usual defaults: TTL 64, no fragment, no options, Don't Fragment as Linux sets it for TCP. */
-export function ipv4Defaults(protocol: number, src: number, dst: number, payload: Uint8Array): Ipv4Repr {
-  return {
-    tos: 0,
-    identification: 0,
-    dontFragment: true,
-    moreFragments: false,
-    fragmentOffset: 0,
-    ttl: 64,
-    protocol,
-    src,
-    dst,
-    options: emptyBytes,
-    payload,
-  };
+/** True if the header's checksum is right, as ip_rcv demands of what arrives. The header must be whole. */
+export function ipv4ChecksumHolds(bytes: Uint8Array, start: number): boolean {
+  return checksumHolds(bytes, start, start + (bytes[start]! & 15) * 4);
 }
 
 /** tcpdump's note on a fragment (as its -v prints it); empty for whole packets. */

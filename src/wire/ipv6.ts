@@ -2,6 +2,7 @@
  * IPv6 headers and the extension headers of RFC 8200 (hop-by-hop, routing, fragment, destination options) and the
  * Authentication Header's length rule (RFC 4302). `walkExtensions` is the one place that skips over them.
  */
+import { formatWords } from "../addr/index.ts";
 import { assert } from "../base/index.ts";
 import {
   fault,
@@ -230,7 +231,7 @@ function printExtension({ type, body }: ExtensionHeader, payloadSize: number): s
     case NextHeader.destinationOptions:
       return "DSTOPT";
     case NextHeader.routing:
-      return `RT6 (len=${body[0]}, type=${body[1]}, segleft=${body[2]})`;
+      return printRouting(body);
     case NextHeader.fragment:
       return `frag (${readU16(body, 1) & 0xfff8}|${payloadSize})`;
     case NextHeader.authentication:
@@ -238,6 +239,16 @@ function printExtension({ type, body }: ExtensionHeader, payloadSize: number): s
     default:
       return `extension ${type}`;
   }
+}
+
+/** tcpdump lists the addresses of types 0 and 2. */
+function printRouting(body: Uint8Array): string {
+  const [length, type, left] = body;
+  let text = `RT6 (len=${length}, type=${type}${type === 0 ? " [Deprecated]" : ""}, segleft=${left}`;
+  if (type === 0 || type === 2)
+    for (let i = 0; 7 + 16 * (i + 1) <= body.length; i++)
+      text += `, [${i}]${formatWords(6, readWords(body, 7 + 16 * i, 4))}`;
+  return `${text})`;
 }
 
 function printAuthentication(body: Uint8Array): string {

@@ -16,22 +16,23 @@ import { parseSctp, printSctp } from "./sctp.ts";
 import { parseTcp, printTcp } from "./tcp.ts";
 import { parseUdp, printUdp, udpHeaderSize } from "./udp.ts";
 
-/** An Ethernet frame as `tcpdump -e` prints it. Never throws. */
+/** An Ethernet frame as `tcpdump -e` prints it: the type stands for the name of the protocol. Never throws. */
 export function printFrame(frame: Uint8Array): string {
   const ethernet = parseEthernet(frame);
   if (!ethernet.ok) return `Ethernet (${ethernet.fault}), length ${frame.length}`;
   const { repr, headerSize } = ethernet.value;
   const payload = frame.subarray(headerSize);
   const head = printEthernet(repr, frame.length);
-  // as tcpdump has it: the outer type is set off by a colon, an inner one by a comma
+  // what stands behind the frame's length is set off by a colon, everything further in by commas
   const between = repr.vlans.length === 0 ? ": " : ", ";
   switch (repr.etherType) {
     case EtherType.ipv4:
     case EtherType.ipv6:
-      return `${head}${between}${printPacket(payload)}`;
+      return head + between + printPacket(payload).replace(/^IP6? /, "");
     case EtherType.arp: {
       const arp = parseArp(payload);
-      return `${head}${between}${arp.ok ? printArp(arp.value, payload.length) : `ARP (${arp.fault}), length ${payload.length}`}`;
+      if (!arp.ok) return `${head}${between}(${arp.fault}), length ${payload.length}`;
+      return head + between + printArp(arp.value, payload.length).replace(/^ARP, /, "");
     }
     default:
       return head;

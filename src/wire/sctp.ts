@@ -397,9 +397,8 @@ function printChunk(chunk: SctpChunk): string {
   switch (chunk.kind) {
     case "data": {
       const [ends, begins, isUnordered] = [1, 2, 4].map((bit) => (chunk.flags & bit) !== 0);
-      const marks = isUnordered ? " (U)" : "";
-      const parts = `${begins ? "(B)" : ""}${ends ? "(E)" : ""}`;
-      return `${name}${marks}${parts === "" ? "" : ` ${parts}`} [TSN: ${chunk.tsn}] [SID: ${chunk.stream}] [SSEQ ${chunk.sequence}] [PPID 0x${chunk.payloadProtocol.toString(16)}]`;
+      const marks = `${isUnordered ? "(U)" : ""}${begins ? "(B)" : ""}${ends ? "(E)" : ""}`;
+      return `${name}${marks === "" ? "" : ` ${marks}`} [TSN: ${chunk.tsn}] [SID: ${chunk.stream}] [SSEQ ${chunk.sequence}] [PPID 0x${chunk.payloadProtocol.toString(16)}]`;
     }
     case "init":
     case "init-ack":

@@ -106,7 +106,8 @@ function parseOption(type: number, bytes: Uint8Array, at: number, size: number):
   return { kind: "unknown", type, data: bytes.slice(at, at + size) };
 }
 
-function optionSize(option: TcpOption): number {
+/** Bytes of one option, padding not included. */
+export function sizeTcpOption(option: TcpOption): number {
   switch (option.kind) {
     case "end":
     case "nop":
@@ -130,7 +131,7 @@ function optionSize(option: TcpOption): number {
 
 /** Bytes that options take up in a header, padding included. */
 export function sizeTcpOptions(options: readonly TcpOption[]): number {
-  return pad4(options.reduce((size, option) => size + optionSize(option), 0));
+  return pad4(options.reduce((size, option) => size + sizeTcpOption(option), 0));
 }
 
 export function sizeTcp(repr: TcpRepr): number {
@@ -166,7 +167,7 @@ export function emitTcp(
 }
 
 function emitOption(option: TcpOption, bytes: Uint8Array, at: number): number {
-  const size = optionSize(option);
+  const size = sizeTcpOption(option);
   const head = (type: number): void => {
     bytes[at] = type;
     bytes[at + 1] = size;
@@ -255,7 +256,9 @@ function printOption(option: TcpOption): string {
     case "timestamps":
       return `TS val ${option.value} ecr ${option.echo}`;
     case "unknown":
-      return `unknown-${option.type}`;
+      return option.data.length === 0
+        ? `unknown-${option.type}`
+        : `unknown-${option.type} 0x${[...option.data].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
     default:
       return unreachable(option);
   }
