@@ -69,7 +69,7 @@ export interface PacketBatch {
   readonly dport: Uint16Array;
   readonly tcpFlags: Uint8Array;
   /** Offset of the transport header from the network header; 0 when there is none to be read. */
-  readonly transport: Uint16Array;
+  readonly transport: Uint32Array;
   readonly state: RowState;
   /** End of the used part of `bytes`. */
   used: number;
@@ -92,7 +92,7 @@ export function createBatch(capacity: number, bytesPerRow = 256): PacketBatch {
     sport: new Uint16Array(capacity),
     dport: new Uint16Array(capacity),
     tcpFlags: new Uint8Array(capacity),
-    transport: new Uint16Array(capacity),
+    transport: new Uint32Array(capacity),
     state: {
       mark: new Uint32Array(capacity),
       ctState: new Uint32Array(capacity),
