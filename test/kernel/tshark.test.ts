@@ -35,7 +35,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function captureFile(packets: readonly Uint8Array[], linkType: number): string {
   const file = join(folder, `${packets.length}-${linkType}.pcapng`);
-  const blocks = packets.map((bytes, i) => pcapngPacket({ interfaceIndex: 0, timestampNs: i * 1000, bytes }));
+  const blocks = packets.map((bytes, i) =>
+    pcapngPacket({ interfaceIndex: 0, seconds: i, nanoseconds: 0, bytes }),
+  );
   writeFileSync(file, Buffer.concat([pcapngHeader([{ name: "test", linkType }]), ...blocks]));
   return file;
 }
