@@ -86,7 +86,8 @@ export class Conntrack {
     batch.state.ctEntry[row] = 0;
     ctState[row] = CtState.invalid;
     const protocol = batch.protocol[row]!;
-    if (batch.status[row] !== DecodeStatus.ok || protocol === noNextHeader) return "tracked";
+    if (batch.status[row] !== DecodeStatus.ok) return "tracked";
+    if (protocol === noNextHeader && batch.family[row] === 6) return "tracked";
     if (!isSound(batch, row, verifiesChecksum && this.options.checksum)) return "tracked";
     if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6)
       if (!this.#isQuery(batch, row, protocol)) return "tracked";

@@ -48,9 +48,12 @@ function formatZone({ zone, tuples }: CtEntry): readonly string[] {
   return zone === 0 ? [] : [`zone-orig=${zone}`];
 }
 
+const dccp = 33;
+
 function nameOf(protocol: number): string {
   if (protocol === IpProtocol.icmpv6) return "icmpv6";
   if (protocol === udpLite) return "udplite";
+  if (protocol === dccp) return "dccp";
   const name = protocolName(protocol);
   return /^[0-9]+$/.test(name) ? "unknown" : name;
 }
@@ -73,6 +76,7 @@ function formatPorts(tuple: Tuple, protocol: number): readonly string[] {
     case IpProtocol.udp:
     case IpProtocol.sctp:
     case udpLite:
+    case dccp: // not tracked by port, but printed so
       return [`sport=${high}`, `dport=${low}`];
     case IpProtocol.gre:
       return [`srckey=0x${high.toString(16)}`, `dstkey=0x${low.toString(16)}`];

@@ -153,8 +153,10 @@ function openSctp(
     if (type === SctpChunkType.init) {
       if (tag !== 0 || at + 8 > packetEnd) return false;
       track.tags[1] = readU32(bytes, at + 4);
-    } else {
-      track.tags[type === SctpChunkType.heartbeat ? 0 : 1] = tag;
+    } else if (type === SctpChunkType.heartbeat) {
+      track.tags[0] = tag;
+    } else if (type === SctpChunkType.shutdownAck) {
+      track.tags[1] = tag; // a SHUTDOWN COMPLETE will answer with it (RFC 9260 section 8.4, rule 5)
     }
   }
   return true;
