@@ -5,9 +5,9 @@ import { createPrng } from "../../src/base/index.ts";
 import { BpfRunner, BpfSpace, type MapEntry, ProgramType } from "../../src/filter/bpf/index.ts";
 import { type BpfJudge, BpfRefusal, startBpfJudge } from "../../src/harness/kernel/index.ts";
 import { tcp, udp } from "../../src/packet/index.ts";
+import { programMaps, programOf, programText, seeds, statements } from "../filter/bpf/random-programs.ts";
 import { ip } from "../filter/node.ts";
 import { describeNeeding } from "../needs.ts";
-import { programMaps, programOf, programText, seeds, statements } from "./bpf-programs.ts";
 
 const isSoak = process.env["PODWIRE_SOAK"] === "1";
 

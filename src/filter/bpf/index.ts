@@ -29,4 +29,5 @@ export { type ContextValues, PacketBuffer } from "./packet-buffer.ts";
 export { checkProgram, type LinkedProgram, linkProgram, type ProgramProblem } from "./program.ts";
 export { BpfRunner, type PacketOutcome, type RunnerOptions } from "./runner.ts";
 export { BpfSpace, type SpaceOptions } from "./space.ts";
+export { type Verdict, type VerifyOptions, verifyProgram } from "./verifier/verify.ts";
 export { BpfMachine, BpfStop, type Fault, type FaultKind, type Helper, type RunResult } from "./vm.ts";

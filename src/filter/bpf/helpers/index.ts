@@ -13,8 +13,12 @@ import { xdpHelpers } from "./xdp.ts";
 
 export type { HelperEnvironment, OutputEvent, Redirect } from "./environment.ts";
 
-/** Of the helpers on socket buffers, what socket filters and cgroup programs may call. */
-const loadsOnly = [26, 68];
+/** Of the helpers on socket buffers, what socket filters and cgroup programs may call too. */
+export const loadsOnly: readonly number[] = [26, 68];
+/** Helpers that take a socket buffer, or whose answer is one of tc's. */
+export const skbOnly: readonly number[] = [9, 10, 11, 13, 26, 32, 34, 38, 39, 40, 43, 68, 152, 155];
+/** Helpers that take an XDP buffer. */
+export const xdpOnly: readonly number[] = [44, 54, 65, 188, 189, 190];
 
 export function helpersFor(type: ProgramType, environment: HelperEnvironment): ReadonlyMap<number, Helper> {
   const skb = skbHelpers(environment);

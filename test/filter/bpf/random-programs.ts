@@ -3,7 +3,13 @@
  * stack slot written, so that any list of them is a program. Shrinks by dropping statements.
  */
 import fc from "fast-check";
-import { assemble, type Instruction, MapFlag, type MapShape, MapType } from "../../src/filter/bpf/index.ts";
+import {
+  assemble,
+  type Instruction,
+  MapFlag,
+  type MapShape,
+  MapType,
+} from "../../../src/filter/bpf/index.ts";
 
 /** Maps that every program may use, by number. */
 export const programMaps: readonly MapShape[] = [
