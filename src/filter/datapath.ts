@@ -39,8 +39,17 @@ export interface HookResults {
   readonly detail: Int32Array;
   /** Index of the deciding rule in the datapath's provenance, or -1 (chain policy, no rule). */
   readonly rule: Int32Array;
+  /** What rules reported (LOG, NFLOG, TRACE), in order; cleared by the caller. */
+  readonly events: HookEvent[];
   /** Packets that the hook itself sent back (RST, ICMP errors); routed from this node by the caller, then cleared. */
   readonly emitted: PacketBatch;
+}
+
+/** A rule that reported a row: its target says how. */
+export interface HookEvent {
+  readonly row: number;
+  /** Index in the datapath's provenance. */
+  readonly rule: number;
 }
 
 /** Integers only; no allocation. `undefined` instead of an observer costs one test per event. */
@@ -92,6 +101,14 @@ export interface NodeFacts {
   routeTo(ip: Ip): number;
 }
 
+/** One classic BPF instruction (linux/filter.h, struct sock_filter). */
+export interface ClassicInstruction {
+  readonly code: number;
+  readonly jt: number;
+  readonly jf: number;
+  readonly k: number;
+}
+
 /** The two homes of iptables rules in the kernel; they answer differently about a few malformed packets. */
 export type IptablesBackend = "legacy" | "nft";
 
@@ -105,6 +122,8 @@ export interface LinkContext {
   readonly random: Prng;
   /** Default: nft, as on AKS nodes. */
   readonly iptablesBackend?: IptablesBackend;
+  /** Makes a classic BPF program ready to run: it answers what the program returns. Needed where rules have `-m bpf`. */
+  compileClassic?(program: readonly ClassicInstruction[]): (batch: PacketBatch, row: number) => number;
 }
 
 /** One thing that a rule index stands for, for traces. */

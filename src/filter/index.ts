@@ -1,8 +1,10 @@
 export {
   type ApplyResult,
+  type ClassicInstruction,
   type Datapath,
   type FilterObserver,
   Hook,
+  type HookEvent,
   type HookResults,
   hookName,
   type InterfaceAddress,

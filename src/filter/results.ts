@@ -7,6 +7,7 @@ export function createHookResults(capacity: number): HookResults {
     verdict: new Uint8Array(capacity),
     detail: new Int32Array(capacity),
     rule: new Int32Array(capacity).fill(-1),
+    events: [],
     emitted: createBatch(Math.min(capacity, 1024), 640),
   };
 }

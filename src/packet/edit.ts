@@ -186,6 +186,31 @@ export function decrementTtl(batch: PacketBatch, row: number): boolean {
   return true;
 }
 
+/** Sets TTL or hop limit. */
+export function setTtl(batch: PacketBatch, row: number, ttl: number): void {
+  const { bytes } = batch;
+  const start = batch.offset[row]!;
+  if (batch.family[row] === 6) {
+    bytes[start + 7] = ttl;
+    return;
+  }
+  const before = readU16(bytes, start + 8);
+  const after = (before & 0xff) | (ttl << 8);
+  writeU16(bytes, start + 8, after);
+  writeU16(bytes, start + 10, updateChecksum(readU16(bytes, start + 10), before, after));
+}
+
+/** Sets all eight bits of TOS or traffic class. */
+export function setTos(batch: PacketBatch, row: number, tos: number): void {
+  const { bytes } = batch;
+  const start = batch.offset[row]!;
+  const before = readU16(bytes, start);
+  const isV6 = batch.family[row] === 6;
+  const after = isV6 ? (before & 0xf00f) | (tos << 4) : (before & 0xff00) | tos;
+  writeU16(bytes, start, after);
+  if (!isV6) writeU16(bytes, start + 10, updateChecksum(readU16(bytes, start + 10), before, after));
+}
+
 /** Sets the six DSCP bits; ECN bits stay. */
 export function setDscp(batch: PacketBatch, row: number, dscp: number): void {
   const { bytes } = batch;

@@ -38,5 +38,7 @@ export {
   setEmbedded,
   setIcmpIdentifier,
   setPort,
+  setTos,
+  setTtl,
 } from "./edit.ts";
 export { type PacketView, rowAddress, view } from "./view.ts";

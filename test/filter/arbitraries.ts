@@ -58,8 +58,10 @@ export function net(family: 4 | 6): fc.Arbitrary<Cidr> {
 
 /** The protocol of a rule and what belongs to it. */
 function protocolMatches(family: 4 | 6): fc.Arbitrary<readonly Match[]> {
+  // A range of all ports asks nothing, and the kernel does not keep it.
+  const partial = range.filter(([min, max]) => min > 0 || max < 65535);
   const portMatches = fc
-    .tuple(fc.option(fc.tuple(range, not)), fc.option(fc.tuple(range, not)))
+    .tuple(fc.option(fc.tuple(partial, not)), fc.option(fc.tuple(partial, not)))
     .map(([s, d]): Match[] => [
       ...(s === null ? [] : [{ kind: "sport" as const, min: s[0][0], max: s[0][1], ...s[1] }]),
       ...(d === null ? [] : [{ kind: "dport" as const, min: d[0][0], max: d[0][1], ...d[1] }]),
@@ -102,11 +104,12 @@ function protocolMatches(family: 4 | 6): fc.Arbitrary<readonly Match[]> {
   return fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, { weight: 3, arbitrary: own }, many, icmp, bare);
 }
 
-const addrType = fc.constantFrom<AddrType>("LOCAL", "UNICAST", "MULTICAST", "BROADCAST");
+const addrType = (family: 4 | 6): fc.Arbitrary<AddrType> =>
+  fc.constantFrom<AddrType>("LOCAL", "UNICAST", "MULTICAST", ...(family === 4 ? ["BROADCAST" as const] : []));
 const side = fc.constantFrom("src" as const, "dst" as const);
 
 /** Matches that go with any protocol. `text` is any comment. */
-function otherMatch(comments: fc.Arbitrary<string>): fc.Arbitrary<Match> {
+function otherMatch(family: 4 | 6, comments: fc.Arbitrary<string>): fc.Arbitrary<Match> {
   return fc.oneof(
     {
       weight: 4,
@@ -131,7 +134,7 @@ function otherMatch(comments: fc.Arbitrary<string>): fc.Arbitrary<Match> {
         .tuple(fc.integer({ min: 1, max: 31 }), not)
         .map(([states, negation]): Match => ({ kind: "ctstate", states, ...negation })),
     },
-    fc.tuple(fc.option(addrType), addrType, not, not).map(
+    fc.tuple(fc.option(addrType(family)), addrType(family), not, not).map(
       ([src, dst, a, b]): Match => ({
         kind: "addrtype",
         ...(src === null ? {} : { src: { type: src, ...a } }),
@@ -200,7 +203,7 @@ function rule(
     .tuple(
       headMatches(family),
       protocolMatches(family),
-      fc.array(otherMatch(comments), { maxLength: 2 }),
+      fc.array(otherMatch(family, comments), { maxLength: 2 }),
       target(family, below),
     )
     .map(([head, protocol, more, to]) => ({ matches: [...head, ...protocol, ...more], target: to }));

@@ -143,14 +143,16 @@ function holds(world: World, match: Match): boolean {
       return (["src", "dst"] as const).every((side) => {
         const wanted = match[side];
         if (wanted === undefined) return true;
-        return (addressType(packet[side]) === wanted.type) !== (wanted.not === true);
+        return isOfType(world.family, packet[side], wanted.type) !== (wanted.not === true);
       });
     case "statistic":
-      return match.probability === 1;
+      return match.mode === "random" && match.probability === 1;
     case "owner":
       return false;
     case "comment":
       return true;
+    default:
+      throw new Error(`the naive reading does not know ${match.kind}`);
   }
 }
 
@@ -164,9 +166,13 @@ function fitsName(pattern: string, index: number): boolean {
   return pattern.endsWith("+") ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }
 
-function addressType(text: string): string {
-  if (text === "192.0.2.1" || text === "2001:db8::1") return "LOCAL";
-  return text.startsWith("224.") || text.startsWith("ff02:") ? "MULTICAST" : "UNICAST";
+/** An IPv4 address has one type; an IPv6 one may be unicast and local at once (xt_addrtype.c). */
+function isOfType(family: 4 | 6, text: string, type: unknown): boolean {
+  const isLocal = text === "192.0.2.1" || text === "2001:db8::1";
+  const isMulticast = text.startsWith("224.") || text.startsWith("ff02:");
+  if (type === "LOCAL") return isLocal;
+  if (type === "MULTICAST") return isMulticast;
+  return type === "UNICAST" && !isMulticast && (family === 6 || !isLocal);
 }
 
 function setHolds(world: World, set: IpsetRepr | undefined, flags: readonly ("src" | "dst")[]): boolean {

@@ -2,15 +2,18 @@
  * All sets of one node by name, with the kernel's answers to operations (texts as ipset(8) prints them; errno names of
  * include/uapi/linux/netfilter/ipset/ip_set.h). Copy on write: `own()` replaces a shared set before it is changed.
  */
+
+import type { PacketBatch } from "../../packet/index.ts";
 import type { ApplyResult } from "../datapath.ts";
-import { LiveSet } from "./live.ts";
-import type { IpsetEntry, IpsetRepr, IpsetType } from "./repr.ts";
+import { LiveSet, type SetNode } from "./live.ts";
+import type { IpsetEntry, IpsetOptions, IpsetRepr, IpsetType } from "./repr.ts";
+import { shapeOf } from "./shape.ts";
 
 export const setNameMax = 31;
 
 /** One line of `ipset restore` input. */
 export type IpsetCommand =
-  | {
+  | (IpsetOptions & {
       readonly op: "create";
       readonly name: string;
       readonly type: IpsetType;
@@ -20,9 +23,10 @@ export type IpsetCommand =
       /** `--exist`: no error if the same set is there. */
       readonly exist: boolean;
       readonly title?: string;
-    }
+    })
   | { readonly op: "add" | "del"; readonly name: string; readonly entry: IpsetEntry; readonly exist: boolean }
-  | { readonly op: "flush" | "destroy"; readonly name: string }
+  /** Without a name: all sets. */
+  | { readonly op: "flush" | "destroy"; readonly name: string | undefined }
   | { readonly op: "swap" | "rename"; readonly name: string; readonly to: string };
 
 const sharedSets = new WeakMap<IpsetRepr, LiveSet>();
@@ -35,15 +39,19 @@ const hashsizeDefault = 1024;
 export class SetCollection {
   readonly #sets = new Map<string, LiveSet>();
   readonly #owned = new Set<LiveSet>();
+  readonly #nowNs: () => number;
   /** Counts changes of the name-to-set relation: linked rules resolve their sets again when it moves. */
   generation = 0;
 
-  constructor(reprs: Iterable<IpsetRepr>) {
+  /** Members' time-outs run from now. */
+  constructor(reprs: Iterable<IpsetRepr>, nowNs: () => number = () => 0) {
+    this.#nowNs = nowNs;
     for (const repr of reprs) {
       let set = sharedSets.get(repr);
       if (set === undefined) {
-        set = LiveSet.from(repr);
-        sharedSets.set(repr, set);
+        set = LiveSet.from(repr, nowNs());
+        if (set.isStateful) this.#owned.add(set);
+        else sharedSets.set(repr, set);
       }
       this.#sets.set(repr.name, set);
     }
@@ -59,7 +67,7 @@ export class SetCollection {
   }
 
   toReprs(): ReadonlyMap<string, IpsetRepr> {
-    return new Map([...this.#sets].map(([name, set]) => [name, set.toRepr()]));
+    return new Map([...this.#sets].map(([name, set]) => [name, set.toRepr(this.#nowNs())]));
   }
 
   /** `inUse` tells whether a rule refers to a set. */
@@ -70,28 +78,40 @@ export class SetCollection {
       case "add":
       case "del":
         return this.#change(command);
-      case "flush": {
-        if (!this.#sets.has(command.name)) return missing(command.name);
-        this.#own(command.name).flush();
-        this.#resolveLists();
-        return done;
-      }
-      case "destroy": {
-        if (!this.#sets.has(command.name)) return missing(command.name);
-        if (inUse(command.name) || this.#isMember(command.name))
-          return refuse("IPSET_ERR_BUSY", "Set cannot be destroyed: it is in use by a kernel component");
-        this.#sets.delete(command.name);
-        this.generation++;
-        return done;
-      }
+      case "flush":
+        return this.#flush(command.name);
+      case "destroy":
+        return this.#destroy(command.name, inUse);
       case "swap":
       case "rename":
-        return this.#exchange(command);
+        return this.#exchange(command, inUse);
+    }
+  }
+
+  /** What the SET target does with a packet's own entry; refusals change nothing, as in the kernel. */
+  changeByRow(
+    op: "add" | "del",
+    name: string,
+    batch: PacketBatch,
+    row: number,
+    dimensions: number,
+    node: SetNode,
+    options: { readonly exist: boolean; readonly timeout: number | undefined },
+  ): void {
+    const set = this.#sets.get(name);
+    const targets = set?.type === "list:set" ? set.memberSets : set === undefined ? [] : [set];
+    for (const target of targets) {
+      const entry = target.entryOfRow(batch, row, dimensions, node);
+      if (entry === undefined) continue;
+      const timed = options.timeout === undefined ? entry : { ...entry, timeout: options.timeout };
+      const result = this.#change({ op, name: target.name, entry: timed, exist: options.exist });
+      if (result.ok) return; // of a list, the first set that takes it
     }
   }
 
   #create(command: Extract<IpsetCommand, { op: "create" }>): ApplyResult {
-    const { name, type, family } = command;
+    const { op: _op, exist, hashsize, ...fields } = command;
+    const { name, type } = fields;
     if (name.length > setNameMax)
       return refuse(
         "ENAMETOOLONG",
@@ -100,20 +120,33 @@ export class SetCollection {
     const maxelem = command.maxelem ?? (type === "list:set" ? 8 : maxelemDefault);
     const present = this.#sets.get(name);
     if (present !== undefined) {
-      const same = present.type === type && present.family === family && present.maxelem === maxelem;
-      if (command.exist && same) return done;
+      const same = isSameSet(present, { ...fields, maxelem });
+      if (exist && same) return done;
       return refuse("EEXIST", "Set cannot be created: set with the same name already exists");
     }
-    const set = new LiveSet({
-      name,
-      type,
-      family,
-      hashsize: command.hashsize ?? hashsizeDefault,
-      maxelem,
-      ...(command.title === undefined ? {} : { title: command.title }),
-    });
+    if (shapeOf(type).isBitmap && fields.range === undefined)
+      return refuse("IPSET_ERR_PROTOCOL", "Kernel error received: ipset protocol error");
+    const set = new LiveSet({ ...fields, hashsize: roundHashsize(hashsize ?? hashsizeDefault), maxelem });
     this.#sets.set(name, set);
     this.#owned.add(set);
+    this.generation++;
+    return done;
+  }
+
+  #flush(name: string | undefined): ApplyResult {
+    if (name !== undefined && !this.#sets.has(name)) return missing();
+    for (const one of name === undefined ? [...this.#sets.keys()] : [name]) this.#own(one).flush();
+    this.#resolveLists();
+    return done;
+  }
+
+  #destroy(name: string | undefined, inUse: (name: string) => boolean): ApplyResult {
+    if (name !== undefined && !this.#sets.has(name)) return missing();
+    const isBusy = (one: string): boolean => inUse(one) || (name !== undefined && this.#isMember(one));
+    const names = name === undefined ? [...this.#sets.keys()] : [name];
+    if (names.some(isBusy))
+      return refuse("IPSET_ERR_BUSY", "Set cannot be destroyed: it is in use by a kernel component");
+    for (const one of names) this.#sets.delete(one);
     this.generation++;
     return done;
   }
@@ -121,25 +154,26 @@ export class SetCollection {
   #change(command: Extract<IpsetCommand, { op: "add" | "del" }>): ApplyResult {
     const { name, entry } = command;
     const present = this.#sets.get(name);
-    if (present === undefined) return missing(name);
+    if (present === undefined) return missing();
+    const problem = this.#problemOf(present, entry);
+    if (problem !== undefined) return problem;
     const isList = present.type === "list:set";
-    if (isList) {
-      const member = entry.set === undefined ? undefined : this.#sets.get(entry.set);
-      if (member === undefined)
-        return refuse("IPSET_ERR_NAME", "Set to be added/deleted/tested as element does not exist.");
-      if (member.type === "list:set")
-        return refuse("IPSET_ERR_LOOP", "Sets with list:set type cannot be added to the set.");
-    } else if (entry.net?.prefix === 0) {
-      return refuse("IPSET_ERR_INVALID_CIDR", "The value of the CIDR parameter of the IP address is invalid");
-    }
+    const nowNs = this.#nowNs();
+    const isThere = present.has(entry, nowNs);
     if (command.op === "add") {
-      if (present.has(entry) && !command.exist)
+      if (isThere && !command.exist)
         return refuse("EEXIST", "Element cannot be added to the set: it's already added");
-      if (!isList && present.size >= present.maxelem && !present.has(entry))
-        return refuse("IPSET_ERR_HASH_FULL", "Hash is full, cannot add more elements");
-      this.#own(name).add(entry);
+      if (!isList && !isThere && present.size >= present.maxelem && !present.shape.isBitmap) {
+        const own = this.#own(name);
+        own.expire(nowNs);
+        const victim = own.size < own.maxelem || !own.fields.forceadd ? undefined : own.anyEntry();
+        if (victim !== undefined) own.delete(victim);
+        if (own.size >= own.maxelem)
+          return refuse("IPSET_ERR_HASH_FULL", "Hash is full, cannot add more elements");
+      }
+      this.#own(name).add(entry, nowNs);
     } else {
-      if (!present.has(entry) && !command.exist)
+      if (!isThere && !command.exist)
         return refuse("ENOENT", "Element cannot be deleted from the set: it's not added");
       this.#own(name).delete(entry);
     }
@@ -147,17 +181,44 @@ export class SetCollection {
     return done;
   }
 
-  #exchange(command: Extract<IpsetCommand, { op: "swap" | "rename" }>): ApplyResult {
+  /** What the kernel refuses about an entry, whatever the set holds. */
+  #problemOf(set: LiveSet, entry: IpsetEntry): ApplyResult | undefined {
+    if (set.type === "list:set") {
+      const member = entry.set === undefined ? undefined : this.#sets.get(entry.set);
+      if (member === undefined)
+        return refuse("IPSET_ERR_NAME", "Set to be added/deleted/tested as element does not exist.");
+      if (member.type === "list:set")
+        return refuse("IPSET_ERR_LOOP", "Sets with list:set type cannot be added to the set.");
+      return undefined;
+    }
+    const { parts, isBitmap } = set.shape;
+    if (entry.net?.prefix === 0 || (entry.net2?.prefix === 0 && parts[2] !== "net"))
+      return refuse("IPSET_ERR_INVALID_CIDR", "The value of the CIDR parameter of the IP address is invalid");
+    if (set.type === "hash:ip" && entry.net?.words.every((word) => word === 0))
+      return refuse("IPSET_ERR_HASH_ELEM", "Element is out of the range of the set");
+    const [first, last] = set.fields.range ?? [0, 0];
+    const value = parts[0] === "port" ? (entry.port ?? 0) : (entry.net?.words[0] ?? 0);
+    if (isBitmap && (value < first || value > last))
+      return refuse("IPSET_ERR_BITMAP_RANGE", "Element is out of the range of the set");
+    return undefined;
+  }
+
+  #exchange(
+    command: Extract<IpsetCommand, { op: "swap" | "rename" }>,
+    inUse: (name: string) => boolean,
+  ): ApplyResult {
     const from = this.#sets.get(command.name);
     const to = this.#sets.get(command.to);
-    if (from === undefined) return missing(command.name);
+    if (from === undefined) return missing();
     if (command.op === "rename") {
       if (to !== undefined)
         return refuse("EEXIST", "Set cannot be renamed: a set with the new name already exists");
+      if (inUse(command.name) || this.#isMember(command.name))
+        return refuse("IPSET_ERR_REFERENCED", "Set cannot be renamed: it is in use by another system");
       this.#sets.delete(command.name);
       this.#place(from.clone(command.to));
     } else {
-      if (to === undefined) return missing(command.to);
+      if (to === undefined) return missing();
       if (to.type !== from.type || to.family !== from.family)
         return refuse("IPSET_ERR_TYPE_MISMATCH", "The sets cannot be swapped: their type does not match");
       this.#place(from.clone(command.to));
@@ -207,7 +268,22 @@ export class SetCollection {
   }
 }
 
-function missing(_name: string): ApplyResult {
+/** hashsize is a power of two, 64 at least (ip_set_hash_gen.h). */
+function roundHashsize(hashsize: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(64, hashsize)));
+}
+
+/** What `create --exist` compares (mtype_same_set): all but names and the size of the table. */
+function isSameSet(set: LiveSet, wanted: Omit<IpsetRepr, "entries" | "hashsize">): boolean {
+  const { fields } = set;
+  const keys = ["type", "family", "maxelem", "timeout", "netmask", "counters", "comment", "skbinfo"] as const;
+  const range = ({ range: span }: IpsetOptions): string => (span ?? []).join("-");
+  return (
+    keys.every((key) => (fields[key] ?? false) === (wanted[key] ?? false)) && range(fields) === range(wanted)
+  );
+}
+
+function missing(): ApplyResult {
   return refuse("ENOENT", "The set with the given name does not exist");
 }
 

@@ -2,224 +2,401 @@
  * Sets as tables look them up and operations change them. A live set made from a frozen `IpsetRepr` is cached by that
  * object's identity and shared by every node that carries it; the first change on a node makes a copy.
  * Governing sources: kernel net/netfilter/ipset/ip_set_hash_gen.h (most specific prefix first, `nomatch` decides),
- * ip_set_list_set.c.
+ * ip_set_bitmap_gen.h, ip_set_list_set.c, ip_set_core.c (ip_set_test).
  */
 import { maskWord } from "../../addr/index.ts";
 import { assert } from "../../base/index.ts";
-import type { PacketBatch } from "../../packet/index.ts";
-import { DecodeStatus } from "../../packet/index.ts";
-import { IpProtocol } from "../../wire/index.ts";
+import { type PacketBatch, packetEnd } from "../../packet/index.ts";
+import {
+  entryOfKey,
+  fillAddresses,
+  fillFixedParts,
+  fillFromEntry,
+  type InterfaceIds,
+  keyStride,
+  prefixesOf,
+  scratchKey,
+} from "./key.ts";
+import {
+  countAndCompare,
+  entryOfMember,
+  hasMembers,
+  type Lookup,
+  LookupFlag,
+  type Member,
+  memberOf,
+  plainLookup,
+} from "./member.ts";
 import type { IpsetEntry, IpsetRepr, IpsetType } from "./repr.ts";
+import { type SetShape, shapeOf } from "./shape.ts";
 import { SlotState, WordTable } from "./table.ts";
 
-/** Which address or port of the packet a dimension of a set looks at. */
-export const Dimension = { firstIsSrc: 1, secondIsSrc: 2, hasSecond: 4 } as const;
+/** What a lookup may ask of the node. */
+export interface SetNode {
+  nowNs(): number;
+  readonly interfaceIds: InterfaceIds;
+}
 
-const scratch = new Uint32Array(5);
-
-/** Prefix lengths of one set, most specific first, each with its own table. */
+/** Members of one pair of prefix lengths. */
 interface PrefixTable {
+  /** Of `prefixesOf`. */
+  readonly prefixes: number;
+  /** Length of the first address's prefix. */
   readonly prefix: number;
   readonly table: WordTable;
 }
 
+/** Everything of a set but its members. */
+export type SetFields = Omit<IpsetRepr, "entries">;
+
 export class LiveSet {
-  readonly name: string;
-  readonly type: IpsetType;
-  readonly family: 4 | 6;
-  readonly hashsize: number;
-  readonly maxelem: number;
-  readonly title: string | undefined;
+  readonly fields: SetFields;
+  readonly shape: SetShape;
   /** `list:set`: names in order, and the sets behind them (resolved by the collection). */
   readonly members: string[] = [];
   memberSets: readonly LiveSet[] = [];
-  readonly #prefixes: PrefixTable[] = [];
-  readonly #hasPort: boolean;
+  /** Members carry more than their key. */
+  readonly #isExtended: boolean;
+  /** By number of `WordTable.ref`, from 1; of a list, in the order of `members`. */
+  readonly #carried: (Member | undefined)[] = [undefined];
+  /** Most specific first. */
+  readonly #tables: PrefixTable[] = [];
+  /** IPv4 addresses alone, nothing carried: the case that lookups are fast for. */
+  readonly #isPlainV4: boolean;
 
-  constructor(fields: Omit<IpsetRepr, "entries">) {
-    this.name = fields.name;
-    this.type = fields.type;
-    this.family = fields.family;
-    this.hashsize = fields.hashsize;
-    this.maxelem = fields.maxelem;
-    this.title = fields.title;
-    this.#hasPort = fields.type.endsWith(",port");
+  constructor(fields: SetFields) {
+    this.fields = fields;
+    this.shape = shapeOf(fields.type);
+    this.#isExtended = hasMembers(fields);
+    const { parts, isBitmap } = this.shape;
+    this.#isPlainV4 =
+      fields.family === 4 && parts.length === 1 && parts[0] !== "port" && !isBitmap && !this.#isExtended;
   }
 
-  static from(repr: IpsetRepr): LiveSet {
-    const set = new LiveSet(repr);
-    for (const entry of repr.entries) set.add(entry);
+  static from(repr: IpsetRepr, nowNs = 0): LiveSet {
+    const { entries, ...fields } = repr;
+    const set = new LiveSet(fields);
+    for (const entry of entries) set.add(entry, nowNs);
     return set;
+  }
+
+  get name(): string {
+    return this.fields.name;
+  }
+
+  get type(): IpsetType {
+    return this.fields.type;
+  }
+
+  get family(): 4 | 6 {
+    return this.fields.family;
+  }
+
+  get maxelem(): number {
+    return this.fields.maxelem;
+  }
+
+  get title(): string | undefined {
+    return this.fields.title;
+  }
+
+  /** True if lookups change it or depend on the clock, so that no two nodes may share it. */
+  get isStateful(): boolean {
+    return this.fields.timeout !== undefined || this.fields.counters === true;
   }
 
   get size(): number {
     if (this.type === "list:set") return this.members.length;
-    return this.#prefixes.reduce((sum, { table }) => sum + table.count, 0);
+    return this.#tables.reduce((sum, { table }) => sum + table.count, 0);
   }
 
   get bytes(): number {
-    return this.#prefixes.reduce((sum, { table }) => sum + table.bytes, 64 + 32 * this.members.length);
+    const carried = 96 * (this.#carried.length - 1);
+    return this.#tables.reduce(
+      (sum, { table }) => sum + table.bytes,
+      64 + 32 * this.members.length + carried,
+    );
   }
 
   /** True if the entry was new or changed; false if the very same entry was there. */
-  add(entry: IpsetEntry): boolean {
-    if (this.type === "list:set") {
-      assert(entry.set !== undefined, "a list:set entry names a set");
-      if (this.members.includes(entry.set)) return false;
-      this.members.push(entry.set);
-      return true;
-    }
+  add(entry: IpsetEntry, nowNs = 0): boolean {
+    if (this.type === "list:set") return this.#addName(entry, nowNs);
     const state = entry.nomatch ? SlotState.nomatch : SlotState.match;
-    return this.#tableOf(entry).set(this.#key(entry), state) !== state;
+    const own = this.#canonical(entry);
+    const table = this.#tableOf(own);
+    fillFromEntry(this.shape, this.family, own);
+    if (!this.#isExtended) return table.set(scratchKey, state) !== state;
+    const ref = table.ref(scratchKey) || this.#carried.length;
+    this.#carried[ref] = memberOf(entry, this.fields, nowNs);
+    table.set(scratchKey, state, ref);
+    return true;
   }
 
-  /** True if the very same entry (`nomatch` apart) is there. */
-  has(entry: IpsetEntry): boolean {
-    if (this.type === "list:set") return entry.set !== undefined && this.members.includes(entry.set);
-    return this.#tableOf(entry).get(this.#key(entry)) !== SlotState.empty;
+  /** True if the very same entry (`nomatch` apart) is there and has not expired. */
+  has(entry: IpsetEntry, nowNs = 0): boolean {
+    if (this.type === "list:set") {
+      const at = entry.set === undefined ? -1 : this.members.indexOf(entry.set);
+      return at >= 0 && !this.#isExpired(at + 1, nowNs);
+    }
+    const own = this.#canonical(entry);
+    const found = this.#findTable(prefixesOf(own, this.family))?.table;
+    if (found === undefined) return false;
+    fillFromEntry(this.shape, this.family, own);
+    return found.get(scratchKey) !== SlotState.empty && !this.#isExpired(found.ref(scratchKey), nowNs);
   }
 
   delete(entry: IpsetEntry): boolean {
     if (this.type === "list:set") {
       const index = entry.set === undefined ? -1 : this.members.indexOf(entry.set);
-      if (index >= 0) this.members.splice(index, 1);
-      return index >= 0;
+      if (index < 0) return false;
+      this.members.splice(index, 1);
+      this.#carried.splice(index + 1, 1);
+      return true;
     }
-    return this.#tableOf(entry).delete(this.#key(entry));
+    const own = this.#canonical(entry);
+    const found = this.#findTable(prefixesOf(own, this.family))?.table;
+    if (found === undefined) return false;
+    fillFromEntry(this.shape, this.family, own);
+    return found.delete(scratchKey);
   }
 
   flush(): void {
     this.members.length = 0;
-    this.#prefixes.length = 0;
+    this.#carried.length = 1;
+    this.#tables.length = 0;
+  }
+
+  /** Forgets members whose time is over. */
+  expire(nowNs: number): void {
+    if (this.fields.timeout === undefined) return;
+    const gone: IpsetEntry[] = [];
+    this.#visit((entry, ref) => {
+      if (this.#isExpired(ref, nowNs)) gone.push(entry);
+    });
+    for (const entry of gone) this.delete(entry);
+  }
+
+  /** Any member, for a full set with `forceadd` that must make room. */
+  anyEntry(): IpsetEntry | undefined {
+    let first: IpsetEntry | undefined;
+    this.#visit((entry) => {
+      first ??= entry;
+    });
+    return first;
   }
 
   clone(name: string = this.name): LiveSet {
-    const copy = new LiveSet({
-      name,
-      type: this.type,
-      family: this.family,
-      hashsize: this.hashsize,
-      maxelem: this.maxelem,
-      ...(this.title === undefined ? {} : { title: this.title }),
-    });
+    const copy = new LiveSet({ ...this.fields, name });
     copy.members.push(...this.members);
     copy.memberSets = this.memberSets;
-    for (const { prefix, table } of this.#prefixes) copy.#prefixes.push({ prefix, table: table.clone() });
+    for (let i = 1; i < this.#carried.length; i++) {
+      const member = this.#carried[i];
+      copy.#carried.push(member === undefined ? undefined : { ...member });
+    }
+    for (const one of this.#tables) copy.#tables.push({ ...one, table: one.table.clone() });
     return copy;
   }
 
-  /** Frozen data, entries in address order. */
-  toRepr(): IpsetRepr {
-    const entries: IpsetEntry[] = this.members.map((set) => ({ set }));
-    const words = this.family === 4 ? 1 : 4;
-    for (const { prefix, table } of this.#prefixes) {
-      table.forEach((key, state) => {
-        const net = { family: this.family, words: [...key.subarray(0, words)], prefix };
-        const port = this.#hasPort ? { protocol: key[words]! >>> 16, port: key[words]! & 0xffff } : {};
-        entries.push({ net, ...port, ...(state === SlotState.nomatch ? { nomatch: true } : {}) });
-      });
-    }
+  /** Frozen data, entries in address order; what has expired is left out. */
+  toRepr(nowNs = 0): IpsetRepr {
+    const entries: IpsetEntry[] = [];
+    this.#visit((entry, ref) => {
+      if (this.#isExpired(ref, nowNs)) return;
+      const member = this.#carried[ref];
+      entries.push(member === undefined ? entry : { ...entry, ...entryOfMember(member, this.fields, nowNs) });
+    });
     if (this.type !== "list:set") entries.sort(compareEntries);
-    const { name, type, family, hashsize, maxelem, title } = this;
-    return { name, type, family, hashsize, maxelem, entries, ...(title === undefined ? {} : { title }) };
+    return { ...this.fields, entries };
   }
 
-  /** Judges a decoded row. `dimensions`: bits of `Dimension`. */
-  matches(batch: PacketBatch, row: number, dimensions: number): boolean {
-    if (this.type === "list:set") {
-      for (let i = 0; i < this.memberSets.length; i++)
-        if (this.memberSets[i]!.#matchesHash(batch, row, dimensions)) return true;
-      return false;
-    }
-    return this.#matchesHash(batch, row, dimensions);
-  }
-
-  #matchesHash(batch: PacketBatch, row: number, dimensions: number): boolean {
-    if (batch.family[row] !== this.family) return false;
-    const column = dimensions & Dimension.firstIsSrc ? batch.src : batch.dst;
-    const lane = row * 4;
-    const prefixes = this.#prefixes;
-    if (this.family === 4 && !this.#hasPort) {
-      const word = column[lane]!;
-      for (let i = 0; i < prefixes.length; i++) {
-        const { prefix, table } = prefixes[i]!;
+  /** Judges a decoded row. `dimensions`: of `dimensionBits`. */
+  matches(batch: PacketBatch, row: number, dimensions: number, node: SetNode): boolean {
+    if (this.#isPlainV4) {
+      if (batch.family[row] !== 4) return false;
+      const word = ((dimensions & 1) !== 0 ? batch.src : batch.dst)[row * 4]!;
+      const tables = this.#tables;
+      for (let i = 0; i < tables.length; i++) {
+        const { prefix, table } = tables[i]!;
         const state = table.get1(prefix === 32 ? word : (word & maskWord(prefix, 0)) >>> 0);
         if (state !== SlotState.empty) return state === SlotState.match;
       }
       return false;
     }
-    return this.#matchesWide(batch, row, dimensions, column, lane);
+    return this.lookup(batch, row, dimensions, node, plainLookup);
   }
 
-  #matchesWide(
+  /** As `matches`, with what the rule asks beside membership (ip_set_test). */
+  lookup(batch: PacketBatch, row: number, dimensions: number, node: SetNode, lookup: Lookup): boolean {
+    if (this.type === "list:set") return this.#inList(batch, row, dimensions, node, lookup);
+    const state = this.#find(batch, row, dimensions, node, lookup).state;
+    if (lookup.flags & LookupFlag.returnNomatch && this.shape.hasNet) return state === SlotState.nomatch;
+    return state === SlotState.match;
+  }
+
+  /** What the matching member carries for `SET --map-set`. */
+  carriedBy(batch: PacketBatch, row: number, dimensions: number, node: SetNode): Member | undefined {
+    if (this.type !== "list:set") {
+      const { state, ref } = this.#find(batch, row, dimensions, node, plainLookup);
+      return state === SlotState.match ? this.#carried[ref] : undefined;
+    }
+    for (const set of this.memberSets) {
+      const member = set.carriedBy(batch, row, dimensions, node);
+      if (member !== undefined) return member;
+    }
+    return undefined;
+  }
+
+  /** The entry that a packet stands for, as the SET target adds and deletes it; `undefined` where it has none. */
+  entryOfRow(batch: PacketBatch, row: number, dimensions: number, node: SetNode): IpsetEntry | undefined {
+    if (!this.#accepts(batch, row, dimensions)) return undefined;
+    const { shape, family } = this;
+    if (!fillFixedParts(shape, family, batch, row, dimensions, node.interfaceIds)) return undefined;
+    // A net dimension takes the most specific length in use (the kernel's first), or the whole address.
+    const host = family === 4 ? 32 : 128;
+    const [first] = this.#tables;
+    const prefixes = shape.hasNet && first !== undefined ? first.prefixes : this.#hostPrefix() * 256 + host;
+    fillAddresses(shape, family, batch, row, dimensions, prefixes);
+    return entryOfKey(shape, family, prefixes, scratchKey);
+  }
+
+  /** Result of the last `#find`. */
+  readonly #found: { state: number; ref: number } = { state: 0, ref: 0 };
+
+  #find(
     batch: PacketBatch,
     row: number,
     dimensions: number,
-    column: Uint32Array,
-    lane: number,
-  ): boolean {
-    const words = this.family === 4 ? 1 : 4;
-    if (this.#hasPort) {
-      if (!(dimensions & Dimension.hasSecond)) return false; // asked with fewer dimensions than it has (ip_set_test)
-      const protocol = batch.protocol[row]!;
-      const isReadable = batch.status[row] === DecodeStatus.ok;
-      if (!isReadable && (hasPortKey(protocol) || batch.status[row] !== DecodeStatus.laterFragment))
-        return false;
-      const isIcmp = protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
-      const isSrc = (dimensions & Dimension.secondIsSrc) !== 0 && !isIcmp;
-      scratch[words] = ((protocol << 16) | (isSrc ? batch.sport[row]! : batch.dport[row]!)) >>> 0;
+    node: SetNode,
+    lookup: Lookup,
+  ): { readonly state: number; readonly ref: number } {
+    const found = this.#found;
+    found.state = SlotState.empty;
+    found.ref = 0;
+    const { shape, family } = this;
+    if (!this.#accepts(batch, row, dimensions)) return found;
+    if (!fillFixedParts(shape, family, batch, row, dimensions, node.interfaceIds)) return found;
+    for (const { prefixes, table } of this.#tables) {
+      fillAddresses(shape, family, batch, row, dimensions, prefixes);
+      const state = table.get(scratchKey);
+      if (state === SlotState.empty) continue;
+      if (this.#isExtended) {
+        const ref = table.ref(scratchKey);
+        const member = this.#carried[ref];
+        if (this.#isExpired(ref, node.nowNs())) continue;
+        const size = packetEnd(batch, row) - batch.offset[row]!;
+        if (member !== undefined && !countAndCompare(member, this.fields, lookup, size)) continue;
+        found.ref = ref;
+      }
+      found.state = state;
+      return found;
     }
-    for (const { prefix, table } of this.#prefixes) {
-      for (let i = 0; i < words; i++) scratch[i] = (column[lane + i]! & maskWord(prefix, i)) >>> 0;
-      const state = table.get(scratch);
-      if (state !== SlotState.empty) return state === SlotState.match;
+    return found;
+  }
+
+  /** Family and number of dimensions (ip_set_test). */
+  #accepts(batch: PacketBatch, row: number, dimensions: number): boolean {
+    const { parts, addresses } = this.shape;
+    if (dimensions >>> 8 < parts.length) return false;
+    return addresses === 0 || batch.family[row] === this.family;
+  }
+
+  #inList(batch: PacketBatch, row: number, dimensions: number, node: SetNode, lookup: Lookup): boolean {
+    const { flags } = lookup;
+    const sub: Lookup =
+      flags === 0 && lookup.packets === undefined && lookup.bytes === undefined
+        ? plainLookup
+        : {
+            flags: flags | (flags & LookupFlag.keepSubcounters ? LookupFlag.keepCounters : 0),
+            packets: undefined,
+            bytes: undefined,
+          };
+    for (let i = 0; i < this.memberSets.length; i++) {
+      if (!this.memberSets[i]!.lookup(batch, row, dimensions, node, sub)) continue;
+      if (!this.#isExtended) return true;
+      if (this.#isExpired(i + 1, node.nowNs())) continue;
+      const member = this.#carried[i + 1];
+      const size = packetEnd(batch, row) - batch.offset[row]!;
+      if (member === undefined || countAndCompare(member, this.fields, lookup, size)) return true;
     }
     return false;
   }
 
+  #addName(entry: IpsetEntry, nowNs: number): boolean {
+    assert(entry.set !== undefined, "a list:set entry names a set");
+    const at = this.members.indexOf(entry.set);
+    const member = this.#isExtended ? memberOf(entry, this.fields, nowNs) : undefined;
+    if (at >= 0) {
+      this.#carried[at + 1] = member;
+      return member !== undefined;
+    }
+    this.members.push(entry.set);
+    this.#carried.push(member);
+    return true;
+  }
+
+  #isExpired(ref: number, nowNs: number): boolean {
+    const member = this.#carried[ref];
+    return member !== undefined && member.expiresNs <= nowNs;
+  }
+
+  #hostPrefix(): number {
+    return this.fields.netmask ?? (this.family === 4 ? 32 : 128);
+  }
+
+  /** Host addresses of a set with a netmask are kept as the network that they are in. */
+  #canonical(entry: IpsetEntry): IpsetEntry {
+    const { netmask } = this.fields;
+    if (netmask === undefined || entry.net === undefined) return entry;
+    const words = entry.net.words.map((word, i) => (word & maskWord(netmask, i)) >>> 0);
+    return { ...entry, net: { family: this.family, words, prefix: netmask } };
+  }
+
+  #findTable(prefixes: number): PrefixTable | undefined {
+    return this.#tables.find((candidate) => candidate.prefixes === prefixes);
+  }
+
   #tableOf(entry: IpsetEntry): WordTable {
-    assert(entry.net !== undefined, `an entry of ${this.type} has an address`);
-    const { prefix } = entry.net;
-    const at = this.#prefixes.findIndex((candidate) => candidate.prefix <= prefix);
-    const found = at < 0 ? undefined : this.#prefixes[at];
-    if (found?.prefix === prefix) return found.table;
-    const table = new WordTable((this.family === 4 ? 1 : 4) + (this.#hasPort ? 1 : 0));
-    this.#prefixes.splice(at < 0 ? this.#prefixes.length : at, 0, { prefix, table });
+    const prefixes = prefixesOf(entry, this.family);
+    const at = this.#tables.findIndex((candidate) => candidate.prefixes <= prefixes);
+    const found = at < 0 ? undefined : this.#tables[at];
+    if (found?.prefixes === prefixes) return found.table;
+    const table = new WordTable(keyStride(this.shape, this.family));
+    const made = { prefixes, prefix: prefixes >>> 8, table };
+    this.#tables.splice(at < 0 ? this.#tables.length : at, 0, made);
     return table;
   }
 
-  #key(entry: IpsetEntry): Uint32Array {
-    const net = entry.net;
-    assert(net !== undefined && net.family === this.family, "entry of another address family");
-    for (let i = 0; i < net.words.length; i++) scratch[i] = net.words[i]!;
-    if (this.#hasPort) {
-      assert(entry.protocol !== undefined && entry.port !== undefined, `an entry of ${this.type} has a port`);
-      scratch[net.words.length] = ((entry.protocol << 16) | entry.port) >>> 0;
-    }
-    return scratch;
+  /** Calls back for every member, expired ones too, with the number under which its carried part is kept. */
+  #visit(visit: (entry: IpsetEntry, ref: number) => void): void {
+    this.members.forEach((set, i) => {
+      visit({ set }, i + 1);
+    });
+    const host = this.family === 4 ? 32 : 128;
+    for (const { prefixes, table } of this.#tables)
+      table.forEach((key, state, ref) => {
+        const shown = this.fields.netmask === undefined ? prefixes : host * 256 + host;
+        const entry = entryOfKey(this.shape, this.family, shown, key);
+        visit(state === SlotState.nomatch ? { ...entry, nomatch: true } : entry, ref);
+      });
   }
 }
 
-/** Protocols whose packets have a "port" for a set (ip_set_get_ip4_port): ICMP's is type and code; others count as 0. */
-function hasPortKey(protocol: number): boolean {
+function compareEntries(a: IpsetEntry, b: IpsetEntry): number {
   return (
-    protocol === IpProtocol.tcp ||
-    protocol === IpProtocol.udp ||
-    protocol === IpProtocol.sctp ||
-    protocol === IpProtocol.icmp ||
-    protocol === IpProtocol.icmpv6
+    compareNets(a.net, b.net) ||
+    (a.protocol ?? 0) - (b.protocol ?? 0) ||
+    (a.port ?? 0) - (b.port ?? 0) ||
+    compareNets(a.net2, b.net2) ||
+    (a.mark ?? 0) - (b.mark ?? 0) ||
+    ((a.iface ?? "") < (b.iface ?? "") ? -1 : (a.iface ?? "") > (b.iface ?? "") ? 1 : 0)
   );
 }
 
-function compareEntries(a: IpsetEntry, b: IpsetEntry): number {
-  const [left, right] = [a.net?.words ?? [], b.net?.words ?? []];
+function compareNets(a: IpsetEntry["net"], b: IpsetEntry["net"]): number {
+  const [left, right] = [a?.words ?? [], b?.words ?? []];
   for (let i = 0; i < left.length; i++) {
     const difference = (left[i] ?? 0) - (right[i] ?? 0);
     if (difference !== 0) return difference;
   }
-  return (
-    (a.net?.prefix ?? 0) - (b.net?.prefix ?? 0) ||
-    (a.protocol ?? 0) - (b.protocol ?? 0) ||
-    (a.port ?? 0) - (b.port ?? 0)
-  );
+  return (a?.prefix ?? 0) - (b?.prefix ?? 0);
 }

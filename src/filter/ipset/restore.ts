@@ -1,17 +1,15 @@
 /**
- * `ipset save` and `ipset restore` text, read into commands or into sets. What the tables cannot hold (time-outs,
- * counters, other types) is refused by the option's name. Law: `restoreIpsets(saveIpsets(x)) = x`, titles apart, for
+ * `ipset save` and `ipset restore` text, read into commands or into sets; the short and old forms (`-N NAME nethash`, `-A`)
+ * that agents write too. What the tables cannot hold is refused by the option's name. Law: `restoreIpsets(saveIpsets(x)) = x`, titles apart, for
  * entries in the order of `LiveSet.toRepr`. Governing source: ipset(8).
  */
-import { cidrOf, parseCidr, parseIp } from "../../addr/index.ts";
+import { parseCidr, parseIp } from "../../addr/index.ts";
 import { InputError, type Issue } from "../../base/index.ts";
-import { IpProtocol, protocolNumber } from "../../wire/index.ts";
 import { parsePort, parseU32, type Word, WordReader } from "../words.ts";
 import { type IpsetCommand, SetCollection, setNameMax } from "./collection.ts";
+import { ElementFault, parseElement } from "./element.ts";
 import type { IpsetEntry, IpsetRepr, IpsetType } from "./repr.ts";
-import { icmpNames } from "./save.ts";
-
-const setTypes: readonly IpsetType[] = ["hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "list:set"];
+import { parseSetType, shapeOf } from "./shape.ts";
 
 /** A command and where its line begins. */
 export interface IpsetLine {
@@ -19,7 +17,10 @@ export interface IpsetLine {
   readonly line: number;
 }
 
-type SetShape = Pick<IpsetRepr, "type" | "family">;
+type SetKind = Pick<
+  IpsetRepr,
+  "type" | "family" | "netmask" | "timeout" | "counters" | "comment" | "skbinfo"
+>;
 
 /** Sets by name. @throws InputError with every fault's file, line and column. */
 export function restoreIpsets(text: string, file: string): Map<string, IpsetRepr> {
@@ -28,7 +29,7 @@ export function restoreIpsets(text: string, file: string): Map<string, IpsetRepr
   for (const { command, line } of parseIpsetCommands(text, file)) {
     const result = collection.apply(command, () => false);
     if (result.ok) continue;
-    const message = `${command.name}: ${result.message}`;
+    const message = `${command.name ?? command.op}: ${result.message}`;
     issues.push({ code: "refused", path: "", message, file, line, column: 1 });
   }
   if (issues.length > 0) throw new InputError(issues);
@@ -42,7 +43,7 @@ export function restoreIpsets(text: string, file: string): Map<string, IpsetRepr
 export function parseIpsetCommands(
   text: string,
   file: string,
-  known: ReadonlyMap<string, SetShape> = new Map(),
+  known: ReadonlyMap<string, SetKind> = new Map(),
 ): readonly IpsetLine[] {
   const shapes = new Map(known);
   const lines: IpsetLine[] = [];
@@ -51,9 +52,10 @@ export function parseIpsetCommands(
     const line = raw.replace(/\r$/, "");
     if (line.trim() === "" || line.startsWith("#") || line.trim() === "COMMIT") return;
     try {
-      const command = parseCommand(new WordReader(line, { file, line: i + 1 }), shapes);
-      noteShape(shapes, command);
-      lines.push({ command, line: i + 1 });
+      for (const command of parseCommand(new WordReader(line, { file, line: i + 1 }), shapes)) {
+        noteShape(shapes, command);
+        lines.push({ command, line: i + 1 });
+      }
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       issues.push(...error.issues);
@@ -63,39 +65,76 @@ export function parseIpsetCommands(
   return lines;
 }
 
-function noteShape(shapes: Map<string, SetShape>, command: IpsetCommand): void {
-  if (command.op === "create") shapes.set(command.name, { type: command.type, family: command.family });
-  const shape = shapes.get(command.name);
-  if (command.op === "destroy") shapes.delete(command.name);
-  if (command.op === "rename" && shape !== undefined) {
-    shapes.delete(command.name);
-    shapes.set(command.to, shape);
+function noteShape(shapes: Map<string, SetKind>, command: IpsetCommand): void {
+  if (command.op === "create") shapes.set(command.name, command);
+  if (command.op === "destroy") {
+    if (command.name === undefined) shapes.clear();
+    else shapes.delete(command.name);
   }
+  if (command.op !== "rename") return;
+  const shape = shapes.get(command.name);
+  shapes.delete(command.name);
+  if (shape !== undefined) shapes.set(command.to, shape);
 }
 
-function parseCommand(words: WordReader, shapes: ReadonlyMap<string, SetShape>): IpsetCommand {
-  const verb = words.next();
+/** Verbs in their long, short and old forms (ipset(8)). */
+const verbs: Readonly<Record<string, IpsetCommand["op"]>> = {
+  create: "create",
+  n: "create",
+  "-N": "create",
+  "--create": "create",
+  add: "add",
+  "-A": "add",
+  "--add": "add",
+  del: "del",
+  "-D": "del",
+  "--del": "del",
+  flush: "flush",
+  "-F": "flush",
+  "--flush": "flush",
+  destroy: "destroy",
+  x: "destroy",
+  "-X": "destroy",
+  "--destroy": "destroy",
+  swap: "swap",
+  "-W": "swap",
+  "--swap": "swap",
+  rename: "rename",
+  e: "rename",
+  "-E": "rename",
+  "--rename": "rename",
+};
+
+/** One line; an element that is a range is several commands. */
+function parseCommand(words: WordReader, shapes: ReadonlyMap<string, SetKind>): readonly IpsetCommand[] {
+  let exist = false;
+  let verb = words.next();
+  if (verb !== undefined && isExist(verb)) {
+    exist = true;
+    verb = words.next();
+  }
   if (verb === undefined) throw words.fail("syntax", verb, "a command was expected");
-  switch (verb.text) {
+  const op = Object.hasOwn(verbs, verb.text) ? verbs[verb.text] : undefined;
+  switch (op) {
     case "create":
-      return parseCreate(words, checkName(words, words.value(verb)), verb);
+      return [parseCreate(words, checkName(words, words.value(verb)), verb, exist)];
     case "add":
     case "del":
-      return parseChange(words, verb.text, words.value(verb), shapes, verb);
+      return parseChange(words, op, words.value(verb), shapes, verb, exist);
     case "flush":
     case "destroy": {
-      const name = words.value(verb).text;
+      const name = words.next()?.text;
       expectEnd(words);
-      return { op: verb.text, name };
+      return [{ op, name }];
     }
     case "swap":
     case "rename": {
       const name = words.value(verb);
       const to = checkName(words, words.value(name));
       expectEnd(words);
-      return { op: verb.text, name: name.text, to };
+      return [{ op, name: name.text, to }];
     }
-    default:
+    case undefined:
       throw words.fail("not-supported", verb, `command is not supported: ${verb.text}`);
   }
 }
@@ -111,110 +150,153 @@ function expectEnd(words: WordReader): void {
   if (word !== undefined) throw words.fail("not-supported", word, `option is not supported: ${word.text}`);
 }
 
-function parseCreate(words: WordReader, name: string, verb: Word): IpsetCommand {
-  const typeWord = words.value(verb);
-  const type = setTypes.find((candidate) => candidate === typeWord.text);
+type Draft = { -readonly [K in keyof IpsetRepr]?: IpsetRepr[K] };
+
+const flagOptions = ["counters", "comment", "skbinfo", "forceadd"] as const;
+
+function parseCreate(words: WordReader, name: string, verb: Word, existFirst: boolean): IpsetCommand {
+  const draft: Draft = {};
+  let exist = existFirst;
+  let typeWord = words.value(verb);
+  if (isExist(typeWord)) {
+    exist = true;
+    typeWord = words.value(verb);
+  }
+  const type = parseSetType(typeWord.text);
   if (type === undefined)
     throw words.fail("not-supported", typeWord, `set type is not supported: ${typeWord.text}`);
-  const isList = type === "list:set";
-  const numbers = isList ? ["size"] : ["hashsize", "maxelem", "bucketsize", "initval"];
-  const values = new Map<string, number>();
   let family: 4 | 6 = 4;
-  let exist = false;
   for (let option = words.next(); option !== undefined; option = words.next()) {
-    if (isExist(option)) {
-      exist = true;
-    } else if (option.text === "family" && !isList) {
+    const text = option.text.replace(/^--/, "");
+    if (isExist(option)) exist = true;
+    else if (text === "family" && type.startsWith("hash:")) {
       const word = words.value(option);
-      if (word.text !== "inet" && word.text !== "inet6")
+      if (!/^(inet6?|ipv[46])$/.test(word.text))
         throw words.fail("invalid", word, `family is inet or inet6, not ${word.text}`);
-      family = word.text === "inet" ? 4 : 6;
-    } else if (numbers.includes(option.text)) {
-      const word = words.value(option);
-      const value = parseU32(word.text);
-      if (value === undefined)
-        throw words.fail("invalid", word, `${option.text} takes a number: ${word.text}`);
-      values.set(option.text, value);
-    } else {
-      throw words.fail("not-supported", option, `option ${option.text} of ${type} is not supported`);
-    }
+      family = word.text.endsWith("6") ? 6 : 4;
+    } else readCreateOption(words, option, text, type, draft);
   }
-  const maxelem = values.get(isList ? "size" : "maxelem");
-  const hashsize = values.get("hashsize");
+  if (draft.netmask !== undefined && draft.netmask > (family === 4 ? 32 : 128))
+    throw words.fail("invalid", verb, `netmask ${draft.netmask} is longer than an address`);
+  const { maxelem, hashsize, ...options } = draft;
   return {
     op: "create",
     name,
     type,
     family,
     exist,
+    ...options,
     ...(maxelem === undefined ? {} : { maxelem }),
     ...(hashsize === undefined ? {} : { hashsize }),
   };
 }
 
+function readCreateOption(
+  words: WordReader,
+  option: Word,
+  text: string,
+  type: IpsetType,
+  draft: Draft,
+): void {
+  const number = (): number => {
+    const word = words.value(option);
+    const value = parseU32(word.text);
+    if (value === undefined) throw words.fail("invalid", word, `${text} takes a number: ${word.text}`);
+    return value;
+  };
+  const flag = flagOptions.find((candidate) => candidate === text);
+  const [isHash, isBitmap] = [type.startsWith("hash:"), type.startsWith("bitmap:")];
+  if (flag !== undefined && (flag !== "forceadd" || isHash)) draft[flag] = true;
+  else if (text === "timeout") draft.timeout = number();
+  else if (text === "size" && type === "list:set") draft.maxelem = number();
+  else if (text === "maxelem" && isHash) draft.maxelem = number();
+  else if (text === "hashsize" && isHash) draft.hashsize = number();
+  else if ((text === "bucketsize" || text === "initval") && isHash) number();
+  else if (text === "netmask" && (type === "hash:ip" || type === "bitmap:ip")) draft.netmask = number();
+  else if (text === "range" && isBitmap) draft.range = readRange(words, words.value(option), type);
+  else throw words.fail("not-supported", option, `option ${option.text} of ${type} is not supported`);
+}
+
+function readRange(words: WordReader, word: Word, type: IpsetType): readonly [number, number] {
+  const [low = "", high = low, ...rest] = word.text.split("-");
+  const value = (text: string): number | undefined =>
+    type === "bitmap:port" ? parsePort(text) : parseIp(text)?.words[0];
+  const net = type === "bitmap:ip" && word.text.includes("/") ? parseCidr(word.text) : undefined;
+  if (net?.family === 4) {
+    const first = net.words[0] ?? 0;
+    return [first, first + 2 ** (32 - net.prefix) - 1];
+  }
+  const [from, to] = [value(low), value(high)];
+  if (from === undefined || to === undefined || from > to || rest.length > 0)
+    throw words.fail("invalid", word, `not a range of ${type}: ${word.text}`);
+  return [from, to];
+}
+
 function isExist(word: Word): boolean {
-  return word.text === "-exist" || word.text === "-!";
+  return word.text === "-exist" || word.text === "--exist" || word.text === "-!";
 }
 
 function parseChange(
   words: WordReader,
   op: "add" | "del",
   name: Word,
-  shapes: ReadonlyMap<string, SetShape>,
+  shapes: ReadonlyMap<string, SetKind>,
   verb: Word,
-): IpsetCommand {
+  existFirst: boolean,
+): readonly IpsetCommand[] {
   const shape = shapes.get(name.text);
   if (shape === undefined) throw words.fail("unknown-name", name, `the set ${name.text} does not exist`);
-  let entry = parseElement(words, words.value(verb), shape);
-  let exist = false;
+  const word = words.value(verb);
+  const keys = shape.type === "list:set" ? [{ set: checkName(words, word) }] : parseElement(word.text, shape);
+  if (keys instanceof ElementFault) throw words.fail("invalid", word, keys.message);
+  let exist = existFirst;
+  const carried: { -readonly [K in keyof IpsetEntry]: IpsetEntry[K] } = {};
   for (let option = words.next(); option !== undefined; option = words.next()) {
     if (isExist(option)) exist = true;
-    else if (option.text === "nomatch" && shape.type.startsWith("hash:net"))
-      entry = { ...entry, nomatch: true };
-    else throw words.fail("not-supported", option, `option ${option.text} of ${shape.type} is not supported`);
+    else if (option.text === "nomatch" && shapeOf(shape.type).hasNet) carried.nomatch = true;
+    else readCarried(words, option, shape, carried);
   }
-  return { op, name: name.text, entry, exist };
+  return keys.map((key) => ({ op, name: name.text, entry: { ...key, ...carried }, exist }));
 }
 
-function parseElement(words: WordReader, word: Word, { type, family }: SetShape): IpsetEntry {
-  if (type === "list:set") return { set: checkName(words, word) };
-  const comma = word.text.indexOf(",");
-  const hasPort = type.endsWith(",port");
-  if (comma >= 0 !== hasPort)
-    throw words.fail("invalid", word, `an element of ${type} has ${hasPort ? "a" : "no"} port: ${word.text}`);
-  const addressText = hasPort ? word.text.slice(0, comma) : word.text;
-  const host = parseIp(addressText);
-  const net = host === undefined ? parseCidr(addressText) : cidrOf(host, host.family === 4 ? 32 : 128);
-  const takesPrefix = type.startsWith("hash:net");
-  if (net === undefined || net.family !== family) {
-    const wanted = `IPv${family} address${takesPrefix ? " or prefix" : ""}`;
-    throw words.fail("not-supported", word, `not one ${wanted}: ${addressText}`);
-  }
-  if (!takesPrefix && net.prefix !== (family === 4 ? 32 : 128))
-    throw words.fail("not-supported", word, `${type} takes one address here, not a prefix: ${addressText}`);
-  return hasPort ? { net, ...parsePortPart(words, word, word.text.slice(comma + 1)) } : { net };
-}
-
-/** `tcp:80`, `80` (TCP), `icmp:8/0`, `icmp:echo-request`. */
-function parsePortPart(
+/** Options of an element that its set has room for. */
+function readCarried(
   words: WordReader,
-  word: Word,
-  text: string,
-): { readonly protocol: number; readonly port: number } {
-  const colon = text.indexOf(":");
-  const protocol = colon < 0 ? IpProtocol.tcp : protocolNumber(text.slice(0, colon));
-  const value = colon < 0 ? text : text.slice(colon + 1);
-  if (protocol === undefined || protocol === 0)
-    throw words.fail("not-supported", word, `protocol is not known: ${text.slice(0, Math.max(0, colon))}`);
-  const names = icmpNames[protocol];
-  const port = names === undefined ? parsePort(value) : icmpPort(names, value);
-  if (port === undefined) throw words.fail("not-supported", word, `not one port: ${value}`);
-  return { protocol, port };
+  option: Word,
+  shape: SetKind,
+  carried: { -readonly [K in keyof IpsetEntry]: IpsetEntry[K] },
+): void {
+  const read = <T>(parse: (text: string) => T | undefined, what: string): T => {
+    const word = words.value(option);
+    const value = parse(word.text);
+    if (value === undefined) throw words.fail("invalid", word, `${option.text} takes ${what}: ${word.text}`);
+    return value;
+  };
+  const count = (text: string): number | undefined => (/^[0-9]{1,15}$/.test(text) ? Number(text) : undefined);
+  if (option.text === "timeout" && shape.timeout !== undefined) carried.timeout = read(parseU32, "seconds");
+  else if (option.text === "packets" && shape.counters) carried.packets = read(count, "a number");
+  else if (option.text === "bytes" && shape.counters) carried.bytes = read(count, "a number");
+  else if (option.text === "comment" && shape.comment) carried.comment = words.value(option).text;
+  else if (option.text === "skbmark" && shape.skbinfo)
+    carried.skbmark = read(parseMark, "a mark or mark/mask");
+  else if (option.text === "skbprio" && shape.skbinfo) carried.skbprio = read(parsePriority, "MAJOR:MINOR");
+  else if (option.text === "skbqueue" && shape.skbinfo) carried.skbqueue = read(parsePort, "a queue number");
+  else
+    throw words.fail(
+      "not-supported",
+      option,
+      `option ${option.text} of an element of ${shape.type} is not supported, or its set was made without it`,
+    );
 }
 
-function icmpPort(names: Readonly<Record<string, number>>, value: string): number | undefined {
-  if (Object.hasOwn(names, value)) return names[value];
-  const parts = /^([0-9]{1,3})\/([0-9]{1,3})$/.exec(value);
-  const [type, code] = [Number(parts?.[1]), Number(parts?.[2])];
-  return parts !== null && type < 256 && code < 256 ? type * 256 + code : undefined;
+function parseMark(text: string): readonly [number, number] | undefined {
+  const [valueText = "", maskText = "0xffffffff"] = text.split("/");
+  const [value, mask] = [parseU32(valueText), parseU32(maskText)];
+  return value === undefined || mask === undefined ? undefined : [value, mask];
+}
+
+function parsePriority(text: string): readonly [number, number] | undefined {
+  const parts = /^([0-9a-fA-F]{1,4}):([0-9a-fA-F]{1,4})$/.exec(text);
+  if (parts === null) return undefined;
+  return [Number.parseInt(parts[1] ?? "", 16), Number.parseInt(parts[2] ?? "", 16)];
 }

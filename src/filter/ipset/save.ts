@@ -2,10 +2,10 @@
  * `ipset save` text of sets: what ipset 7 prints, without `bucketsize` and `initval`, which no verdict depends on.
  * Lists stand after all other sets, so that the text can be restored. Governing source: ipset(8).
  */
-import { formatWords } from "../../addr/index.ts";
-import { assert } from "../../base/index.ts";
-import { IpProtocol, protocolName } from "../../wire/index.ts";
+import { formatIpv4 } from "../../addr/index.ts";
+import { elementText } from "./element.ts";
 import type { IpsetEntry, IpsetRepr } from "./repr.ts";
+import { shapeOf } from "./shape.ts";
 
 /** Titles are no part of the text. */
 export function saveIpsets(sets: Iterable<IpsetRepr>): string {
@@ -23,31 +23,39 @@ export function saveIpsets(sets: Iterable<IpsetRepr>): string {
 }
 
 function createText(set: IpsetRepr): string {
-  if (set.type === "list:set") return `create ${set.name} list:set size ${set.maxelem}`;
+  const options = [
+    set.netmask === undefined ? "" : ` netmask ${set.netmask}`,
+    set.timeout === undefined ? "" : ` timeout ${set.timeout}`,
+    set.counters ? " counters" : "",
+    set.comment ? " comment" : "",
+    set.skbinfo ? " skbinfo" : "",
+    set.forceadd ? " forceadd" : "",
+  ].join("");
+  if (set.type === "list:set") return `create ${set.name} list:set size ${set.maxelem}${options}`;
+  if (shapeOf(set.type).isBitmap) return `create ${set.name} ${set.type} range ${rangeText(set)}${options}`;
   const family = set.family === 4 ? "inet" : "inet6";
-  return `create ${set.name} ${set.type} family ${family} hashsize ${set.hashsize} maxelem ${set.maxelem}`;
+  return `create ${set.name} ${set.type} family ${family} hashsize ${set.hashsize} maxelem ${set.maxelem}${options}`;
 }
 
-/** One element as ipset(8) writes it: `10.0.0.0/8 nomatch`, `10.0.0.1,tcp:80`, a set's name. */
+function rangeText({ type, range = [0, 0] }: IpsetRepr): string {
+  return range.map((value) => (type === "bitmap:port" ? String(value) : formatIpv4(value))).join("-");
+}
+
+/** One element with what it carries: `10.0.0.0/8 nomatch`, `10.0.0.1,tcp:80 timeout 5 packets 1 bytes 60`. */
 export function entryText(entry: IpsetEntry): string {
-  if (entry.set !== undefined) return entry.set;
-  const nomatch = entry.nomatch ? " nomatch" : "";
-  const { net } = entry;
-  assert(net !== undefined, "an entry has an address or names a set");
-  const address = formatWords(net.family, net.words);
-  const host = net.prefix === (net.family === 4 ? 32 : 128) ? address : `${address}/${net.prefix}`;
-  if (entry.protocol === undefined || entry.port === undefined) return `${host}${nomatch}`;
-  return `${host},${protocolName(entry.protocol)}:${portText(entry.protocol, entry.port)}${nomatch}`;
+  const hex = (value: number): string => `0x${value.toString(16)}`;
+  return [
+    elementText(entry),
+    entry.timeout === undefined ? "" : ` timeout ${entry.timeout}`,
+    entry.nomatch ? " nomatch" : "",
+    entry.packets === undefined ? "" : ` packets ${entry.packets} bytes ${entry.bytes ?? 0}`,
+    entry.comment === undefined ? "" : ` comment "${entry.comment}"`,
+    entry.skbmark === undefined ? "" : ` skbmark ${markText(entry.skbmark, hex)}`,
+    entry.skbprio === undefined ? "" : ` skbprio ${entry.skbprio.map((part) => part.toString(16)).join(":")}`,
+    entry.skbqueue === undefined ? "" : ` skbqueue ${entry.skbqueue}`,
+  ].join("");
 }
 
-/** Types of echo in the "port" (type * 256 + code) of an ICMP element, as ipset prints them. */
-export const icmpNames: Readonly<Record<number, Readonly<Record<string, number>>>> = {
-  [IpProtocol.icmp]: { "echo-request": 0x0800, "echo-reply": 0x0000 },
-  [IpProtocol.icmpv6]: { "echo-request": 0x8000, "echo-reply": 0x8100 },
-};
-
-function portText(protocol: number, port: number): string {
-  const names = icmpNames[protocol];
-  if (names === undefined) return String(port);
-  return Object.keys(names).find((name) => names[name] === port) ?? `${port >>> 8}/${port & 0xff}`;
+function markText([value, mask]: readonly [number, number], hex: (value: number) => string): string {
+  return mask === 0xffffffff ? hex(value) : `${hex(value)}/${hex(mask)}`;
 }

@@ -1,12 +1,15 @@
 /**
  * Open addressing over packed 32-bit words: the storage of hash sets. A key is `stride` words; each slot has a state
- * byte. Nothing is ever moved by a lookup, and lookups allocate nothing.
+ * byte, and a reference where the set keeps more of a member than its key. Nothing is ever moved by a lookup, and lookups
+ * allocate nothing.
  */
 import { assert } from "../../base/index.ts";
 
 export const SlotState = { empty: 0, match: 1, nomatch: 2, deleted: 3 } as const;
 
 const initialCapacity = 8;
+/** Two IPv6 addresses and two more parts. */
+export const strideMax = 10;
 
 export class WordTable {
   readonly stride: number;
@@ -14,11 +17,13 @@ export class WordTable {
   #used = 0; // live and deleted slots
   #keys: Uint32Array;
   #states: Uint8Array;
+  /** By slot; made when the first reference is stored. */
+  #refs: Uint32Array | undefined;
   #mask: number;
 
-  /** `stride` is 1..5; `expected` entries are held without growing. */
+  /** `stride` is 1..`strideMax`; `expected` entries are held without growing. */
   constructor(stride: number, expected = 0) {
-    assert(stride >= 1 && stride <= 5, `stride out of range: ${stride}`);
+    assert(stride >= 1 && stride <= strideMax, `stride out of range: ${stride}`);
     this.stride = stride;
     let capacity = initialCapacity;
     while (capacity < expected * 2) capacity *= 2;
@@ -47,12 +52,20 @@ export class WordTable {
     return slot < 0 ? SlotState.empty : this.#states[slot]!;
   }
 
-  /** Sets the state of a key; returns the state it had. */
-  set(key: Uint32Array, state: number): number {
+  /** Reference stored with a key; 0 when there is none. */
+  ref(key: Uint32Array): number {
+    const slot = this.#find(key);
+    return slot < 0 ? 0 : (this.#refs?.[slot] ?? 0);
+  }
+
+  /** Sets the state (and reference) of a key; returns the state it had. */
+  set(key: Uint32Array, state: number, ref = 0): number {
+    if (ref !== 0) this.#refs ??= new Uint32Array(this.#mask + 1);
     const found = this.#find(key);
     if (found >= 0) {
       const before = this.#states[found]!;
       this.#states[found] = state;
+      if (this.#refs !== undefined) this.#refs[found] = ref;
       return before;
     }
     if ((this.#used + 1) * 2 > this.#mask + 1) this.#grow();
@@ -62,6 +75,7 @@ export class WordTable {
     if (this.#states[slot] === SlotState.empty) this.#used++;
     for (let i = 0; i < this.stride; i++) this.#keys[slot * this.stride + i] = key[i]!;
     this.#states[slot] = state;
+    if (this.#refs !== undefined) this.#refs[slot] = ref;
     this.count++;
     return SlotState.empty;
   }
@@ -77,25 +91,25 @@ export class WordTable {
 
   clone(): WordTable {
     const copy = new WordTable(this.stride, this.count);
-    this.forEach((key, state) => {
-      copy.set(key, state);
+    this.forEach((key, state, ref) => {
+      copy.set(key, state, ref);
     });
     return copy;
   }
 
   /** Calls back for every key in storage order; the array is reused between calls. */
-  forEach(visit: (key: Uint32Array, state: number) => void): void {
-    const key = new Uint32Array(5);
+  forEach(visit: (key: Uint32Array, state: number, ref: number) => void): void {
+    const key = new Uint32Array(strideMax);
     for (let slot = 0; slot <= this.#mask; slot++) {
       const state = this.#states[slot]!;
       if (state !== SlotState.match && state !== SlotState.nomatch) continue;
       for (let i = 0; i < this.stride; i++) key[i] = this.#keys[slot * this.stride + i]!;
-      visit(key, state);
+      visit(key, state, this.#refs?.[slot] ?? 0);
     }
   }
 
   get bytes(): number {
-    return this.#keys.byteLength + this.#states.byteLength;
+    return this.#keys.byteLength + this.#states.byteLength + (this.#refs?.byteLength ?? 0);
   }
 
   #find(key: Uint32Array): number {
@@ -116,11 +130,12 @@ export class WordTable {
   #grow(): void {
     const old = this.clone();
     const bigger = new WordTable(this.stride, Math.max(initialCapacity, old.count * 2));
-    old.forEach((key, state) => {
-      bigger.set(key, state);
+    old.forEach((key, state, ref) => {
+      bigger.set(key, state, ref);
     });
     this.#keys = bigger.#keys;
     this.#states = bigger.#states;
+    this.#refs = bigger.#refs;
     this.#mask = bigger.#mask;
     this.#used = bigger.#used;
   }

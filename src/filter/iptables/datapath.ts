@@ -3,13 +3,13 @@
  * tracking between raw and mangle. Rules are shared by identity; connection entries, live sets and the mapping of
  * interface names belong to the node. Governing source: include/uapi/linux/netfilter_ipv4.h (hook priorities).
  */
-import { formatIp } from "../../addr/index.ts";
 import { append, CtState, type PacketBatch, rowAddress } from "../../packet/index.ts";
 import {
   type ApplyResult,
   type Datapath,
   type FilterObserver,
   Hook,
+  type HookEvent,
   type HookResults,
   type LinkContext,
   type RuleDescription,
@@ -31,13 +31,14 @@ import {
 } from "../netfilter/index.ts";
 import { Verdict } from "../verdict.ts";
 import { applyRules } from "./apply.ts";
-import { ctStateBits, type Decision, evaluateChain, type NodeTablesAtRun, RuleVerdict } from "./evaluate.ts";
+import { type Decision, evaluateChain, type NodeTablesAtRun, RuleVerdict } from "./evaluate.ts";
 import { explainMatch } from "./explain.ts";
-import { addrTypes, entryKey, type LinkedRuleset, linkRuleset } from "./link.ts";
+import { entryKey, type LinkedRuleset, linkRuleset } from "./link.ts";
 import { natChoice } from "./nat-target.ts";
+import { bindNode, RuleMemory } from "./node-binding.ts";
 import type { IptablesOp } from "./ops.ts";
 import { rejectPacket } from "./reject.ts";
-import { CtStateBit, type IptablesTables, type Ruleset, type TableName } from "./ruleset.ts";
+import type { IptablesTables, Ruleset, TableName } from "./ruleset.ts";
 import { ruleText } from "./save.ts";
 import { answeringAddress } from "./source-address.ts";
 
@@ -103,23 +104,20 @@ export class IptablesDatapath implements Datapath {
   readonly conntrack: Conntrack;
   readonly #context: LinkContext;
   readonly #sets: SetCollection;
-  readonly #locals: ReadonlySet<string>;
-  readonly #localWords: ReadonlySet<number>;
   readonly #choosePort: PortChooser;
+  readonly #memory = new RuleMemory();
+  /** Of the run that is on. */
+  #events: HookEvent[] = [];
   readonly #decision: Decision = { verdict: 0, rule: -1, detail: 0 };
   #rulesets: { 4: Ruleset; 6: Ruleset };
   #families: { 4: FamilyState | undefined; 6: FamilyState | undefined } = { 4: undefined, 6: undefined };
 
   constructor(tables: IptablesTables, context: LinkContext, conntrack?: Partial<ConntrackOptions>) {
     this.#context = context;
-    this.#sets = new SetCollection(tables.sets.values());
+    this.#sets = new SetCollection(tables.sets.values(), () => context.nowNs());
     this.#rulesets = { 4: tables.v4, 6: tables.v6 };
     this.conntrack = new Conntrack(() => context.nowNs(), conntrack);
     this.#choosePort = conntrack?.choosePort ?? ((question) => drawPort(question, context.random));
-    this.#locals = new Set(context.facts.localAddresses.map(formatIp));
-    this.#localWords = new Set(
-      context.facts.localAddresses.flatMap((ip) => (ip.family === 4 ? [ip.words[0] ?? 0] : [])),
-    );
     this.#family(4);
     this.#family(6);
   }
@@ -138,6 +136,7 @@ export class IptablesDatapath implements Datapath {
     observer?: FilterObserver,
   ): void {
     const sequence = stages[hook];
+    this.#events = out.events;
     for (let row = first; row < last; row++) {
       out.verdict[row] = Verdict.accept;
       out.rule[row] = -1;
@@ -179,7 +178,13 @@ export class IptablesDatapath implements Datapath {
   describeRule(index: number): RuleDescription {
     const { linked, local } = this.#linkedRule(index);
     const { table: name, chain, number, rule } = linked.rules[local]!;
-    return { table: name, chain, number, text: ruleText(chain, rule), origin: rule.origin };
+    return {
+      table: name,
+      chain,
+      number,
+      text: ruleText(chain, rule, linked.ruleset.family),
+      origin: rule.origin,
+    };
   }
 
   explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string {
@@ -227,31 +232,18 @@ export class IptablesDatapath implements Datapath {
     const made: FamilyState = {
       linked,
       chains,
-      atRun: this.#atRun(linked),
+      atRun: bindNode(linked, {
+        context: this.#context,
+        sets: this.#sets,
+        conntrack: this.conntrack,
+        memory: this.#memory,
+        report: (rule, row) => this.#events.push({ row, rule: rule + (family === 6 ? familyStride : 0) }),
+      }),
       setGeneration: this.#sets.generation,
       nodeGeneration: this.#context.facts.generation,
     };
     this.#families[family] = made;
     return made;
-  }
-
-  #atRun(linked: LinkedRuleset): NodeTablesAtRun {
-    const { interfaces } = this.#context.facts;
-    const count = interfaces.reduce((max, { index }) => Math.max(max, index), 0) + 1;
-    const fits = new Uint8Array(linked.interfacePatterns.length * count);
-    linked.interfacePatterns.forEach((pattern, p) => {
-      const prefix = pattern.endsWith("+") ? pattern.slice(0, -1) : undefined;
-      for (const { index, name } of interfaces)
-        if (prefix === undefined ? name === pattern : name.startsWith(prefix)) fits[p * count + index] = 1;
-    });
-    return {
-      interfaceFits: fits,
-      interfaceCount: count,
-      sets: linked.setNames.map((name) => this.#sets.get(name)),
-      random: this.#context.random,
-      addressType: (batch, row, isDst) => this.#addressType(batch, row, isDst),
-      ctBits: (batch, row) => this.#ctBits(batch, row),
-    };
   }
 
   #track(hook: number, batch: PacketBatch, row: number, out: HookResults): void {
@@ -332,7 +324,7 @@ export class IptablesDatapath implements Datapath {
 
   #natChoice(
     family: FamilyState,
-    stage: Stage,
+    stage: Extract<Stage, { kind: "nat" }>,
     batch: PacketBatch,
     row: number,
     out: HookResults,
@@ -347,28 +339,7 @@ export class IptablesDatapath implements Datapath {
     const target = family.linked.natTargets[decision.detail]!;
     const entry = this.conntrack.entryOf(batch, row);
     if (target.kind === "MASQUERADE" && entry !== undefined) entry.masqueradeOif = batch.state.oif[row]!;
-    return natChoice(target, this.#context.facts, batch, row);
-  }
-
-  #ctBits(batch: PacketBatch, row: number): number {
-    let bits = ctStateBits[batch.state.ctState[row]!]!;
-    const status = this.conntrack.entryOf(batch, row)?.status ?? 0;
-    if (status & CtStatus.srcNat) bits |= CtStateBit.SNAT;
-    if (status & CtStatus.dstNat) bits |= CtStateBit.DNAT;
-    return bits;
-  }
-
-  #addressType(batch: PacketBatch, row: number, isDst: boolean): number {
-    const column = isDst ? batch.dst : batch.src;
-    const word = column[row * 4]!;
-    if (batch.family[row] === 4) {
-      if (this.#localWords.has(word) || word >>> 24 === 127) return addrTypes.indexOf("LOCAL");
-      if (word >>> 28 === 14) return addrTypes.indexOf("MULTICAST");
-      return addrTypes.indexOf(word === 0xffffffff ? "BROADCAST" : "UNICAST");
-    }
-    if (this.#locals.has(formatIp(rowAddress(batch, row, isDst ? "dst" : "src"))))
-      return addrTypes.indexOf("LOCAL");
-    return addrTypes.indexOf(word >>> 24 === 0xff ? "MULTICAST" : "UNICAST");
+    return natChoice(target, stage.manip, this.#context.facts, batch, row);
   }
 
   #isReferenced(set: string): boolean {

@@ -3,13 +3,13 @@
  * this evaluator observed; there is no second matcher. Governing source: kernel net/ipv4/netfilter/ip_tables.c
  * (ipt_do_table) and the xt_* matches named in link.ts.
  */
-import type { Prng } from "../../base/index.ts";
 import { CtState, DecodeStatus, type PacketBatch } from "../../packet/index.ts";
-import { IpProtocol } from "../../wire/index.ts";
+import { IpProtocol, readU16 } from "../../wire/index.ts";
 import type { FilterObserver } from "../datapath.ts";
-import type { LiveSet } from "../ipset/index.ts";
+import type { LiveSet, SetNode } from "../ipset/index.ts";
+import { fragmentOffset, transportStart, transportWith } from "./headers.ts";
 import { jumpDepthMax, type LinkedRuleset, Op, opNot, TargetOp, targetBase } from "./link.ts";
-import { CtStateBit } from "./ruleset.ts";
+import { Answer, type RowTest } from "./matches/index.ts";
 
 /** What a chain decided. */
 export const RuleVerdict = { accept: 0, drop: 1, reject: 2, nat: 3 } as const;
@@ -20,10 +20,16 @@ export interface NodeTablesAtRun {
   readonly interfaceFits: Uint8Array;
   readonly interfaceCount: number;
   readonly sets: readonly (LiveSet | undefined)[];
-  addressType(batch: PacketBatch, row: number, isDst: boolean): number;
+  readonly setNode: SetNode;
+  /** iptables-nft: a few malformed packets are not dropped where iptables-legacy drops them. */
+  readonly isNft: boolean;
   /** Bits of `CtStateBit` for a row. */
   ctBits(batch: PacketBatch, row: number): number;
-  readonly random: Prng;
+  /** By test number of the linked rules, and by action number. */
+  readonly tests: readonly RowTest[];
+  readonly actions: readonly ((batch: PacketBatch, row: number) => void)[];
+  /** Rule `rule` (an index of the linked rules) reports the row. */
+  report(rule: number, row: number): void;
 }
 
 /** Result registers of the last evaluation: read at once, they are reused. */
@@ -37,16 +43,6 @@ export interface Decision {
 
 const returnStack = new Int32Array(jumpDepthMax + 1);
 const chainStack = new Int32Array(jumpDepthMax + 1);
-
-/** Bits by `CtState`. */
-export const ctStateBits: readonly number[] = [
-  CtStateBit.INVALID,
-  CtStateBit.NEW,
-  CtStateBit.ESTABLISHED,
-  CtStateBit.RELATED,
-  CtStateBit.INVALID,
-  CtStateBit.UNTRACKED,
-];
 
 /** Runs the row through built-in chain `chain` (a chain number); writes `out`. */
 export function evaluateChain(
@@ -77,14 +73,27 @@ export function evaluateChain(
     const rule = code[pc + 1]!;
     const at = matchRule(code, pc + 2, node, batch, row);
     if (at < 0) {
-      if (observer !== undefined) observer.rule(rule, -2 - at);
+      const isDropped = at <= hotdropBase;
+      if (observer !== undefined) observer.rule(rule, isDropped ? hotdropBase - at : -2 - at);
+      if (isDropped) {
+        out.verdict = RuleVerdict.drop;
+        out.rule = rule;
+        return;
+      }
       pc = next;
       continue;
     }
     if (observer !== undefined) observer.rule(rule, -1);
     switch (code[at]) {
       case TargetOp.none:
-      case TargetOp.log:
+        pc = next;
+        break;
+      case TargetOp.event:
+        node.report(rule, row);
+        pc = next;
+        break;
+      case TargetOp.action:
+        node.actions[code[at + 1]!]!(batch, row);
         pc = next;
         break;
       case TargetOp.accept:
@@ -135,7 +144,10 @@ export function evaluateChain(
   out.rule = -1;
 }
 
-/** Address of the target if every match holds; otherwise -2 - (number of the match that failed). */
+/** From here down: the match whose number is the distance found a packet that it cannot judge (the kernel's hotdrop). */
+const hotdropBase = -0x1_0000;
+
+/** Address of the target if every match holds; otherwise -2 - (number of the match that failed), or see `hotdropBase`. */
 function matchRule(
   code: Int32Array,
   start: number,
@@ -178,38 +190,54 @@ function matchRule(
         holds = node.interfaceFits[code[at + 1]! * node.interfaceCount + batch.state.oif[row]!] === 1;
         at += 2;
         break;
-      case Op.sport:
-        if (!hasPorts(batch, row)) return missed(word);
-        holds = inRange(batch.sport[row]!, code, at + 1);
+      case Op.sport: {
+        const port = batch.status[row] === DecodeStatus.ok ? batch.sport[row]! : cutField(batch, row, 0);
+        if (port < 0) return missed(word);
+        holds = inRange(port, code, at + 1);
         at += 3;
         break;
-      case Op.dport:
-        if (!hasPorts(batch, row)) return missed(word);
-        holds = inRange(batch.dport[row]!, code, at + 1);
+      }
+      case Op.dport: {
+        const port = batch.status[row] === DecodeStatus.ok ? batch.dport[row]! : cutField(batch, row, 2);
+        if (port < 0) return missed(word);
+        holds = inRange(port, code, at + 1);
         at += 3;
         break;
+      }
       case Op.multiport:
-        if (!hasPorts(batch, row)) return missed(word);
-        holds = matchesPorts(code, at + 1, batch, row);
+        if (batch.status[row] === DecodeStatus.ok)
+          holds = matchesPorts(code, at + 1, batch.sport[row]!, batch.dport[row]!);
+        else if (transportStart(batch, row) < 0) return missed(word);
+        else if (transportWith(batch, row, 4) < 0) return dropped(word);
+        else holds = matchesPorts(code, at + 1, cutField(batch, row, 0), cutField(batch, row, 2));
         at += 3 + 2 * code[at + 2]!;
         break;
       case Op.transport:
-        holds = batch.status[row] === DecodeStatus.ok && batch.protocol[row] === code[at + 1];
-        at += 2;
-        break;
-      case Op.tcpFlags:
-        if (!isWhole(batch, row, IpProtocol.tcp)) return missed(word);
-        holds = (batch.tcpFlags[row]! & code[at + 1]!) === code[at + 2];
+        if (batch.status[row] !== DecodeStatus.ok && !(node.isNft && code[at + 2] === 1)) {
+          const isFragment = batch.status[row] === DecodeStatus.laterFragment;
+          if (!isFragment || (code[at + 1] === IpProtocol.tcp && fragmentOffset(batch, row) === 8))
+            return dropped(word); // a fragment that begins inside the TCP header is an attack on its flags
+          return missed(word);
+        }
+        holds = true;
         at += 3;
         break;
+      case Op.tcpFlags: {
+        const flags = batch.status[row] === DecodeStatus.ok ? batch.tcpFlags[row]! : cutFlags(batch, row);
+        if (flags < 0) return missed(word);
+        holds = (flags & code[at + 1]!) === code[at + 2];
+        at += 3;
+        break;
+      }
       case Op.icmpType:
-        if (!hasIcmpHeader(batch, row)) return missed(word);
+        if (batch.status[row] !== DecodeStatus.ok)
+          return batch.status[row] === DecodeStatus.laterFragment ? missed(word) : dropped(word);
         holds = matchesIcmp(batch, row, code[at + 1]!, code[at + 2]!);
         at += 3;
         break;
       case Op.set: {
         const set = node.sets[code[at + 1]!];
-        holds = set?.matches(batch, row, code[at + 2]!) === true;
+        holds = set?.matches(batch, row, code[at + 2]!, node.setNode) === true;
         at += 3;
         break;
       }
@@ -221,17 +249,16 @@ function matchRule(
         holds = (node.ctBits(batch, row) & code[at + 1]!) !== 0;
         at += 2;
         break;
-      case Op.addrtype:
-        holds = node.addressType(batch, row, code[at + 1] === 1) === code[at + 2] || code[at + 2] === 0;
-        at += 3;
-        break;
-      case Op.statistic:
-        holds = node.random.chance(code[at + 1]! >>> 0, 0x8000_0000);
-        at += 2;
-        break;
-      default:
-        holds = false;
+      case Op.fragment:
+        holds = batch.status[row] === DecodeStatus.laterFragment;
         at += 1;
+        break;
+      default: {
+        const answer = node.tests[code[at + 1]!]!(batch, row);
+        if (answer === Answer.drop) return dropped(word);
+        holds = answer === Answer.yes;
+        at += 2;
+      }
     }
     if (holds === ((word & opNot) !== 0)) return missed(word);
   }
@@ -240,6 +267,10 @@ function matchRule(
 /** What `matchRule` answers for a match that failed. Where a header is missing, a negated match fails too. */
 function missed(word: number): number {
   return -2 - (word >>> 16);
+}
+
+function dropped(word: number): number {
+  return hotdropBase - (word >>> 16);
 }
 
 function matches6(column: Uint32Array, lane: number, code: Int32Array, at: number): boolean {
@@ -251,27 +282,25 @@ function inRange(port: number, code: Int32Array, at: number): boolean {
   return port >= code[at]! && port <= code[at + 1]!;
 }
 
-function hasPorts(batch: PacketBatch, row: number): boolean {
-  const protocol = batch.protocol[row];
-  return batch.status[row] === DecodeStatus.ok && (protocol === 6 || protocol === 17 || protocol === 132);
+/** A header that is cut short, read as far as it goes: the 16 bits at `offset`, or -1. */
+function cutField(batch: PacketBatch, row: number, offset: number): number {
+  const at = transportWith(batch, row, offset + 2);
+  return at < 0 ? -1 : readU16(batch.bytes, at + offset);
 }
 
-function isWhole(batch: PacketBatch, row: number, protocol: number): boolean {
-  return batch.status[row] === DecodeStatus.ok && batch.protocol[row] === protocol;
+function cutFlags(batch: PacketBatch, row: number): number {
+  const at = transportWith(batch, row, 14);
+  return at < 0 ? -1 : batch.bytes[at + 13]!;
 }
 
-function matchesPorts(code: Int32Array, at: number, batch: PacketBatch, row: number): boolean {
+function matchesPorts(code: Int32Array, at: number, sport: number, dport: number): boolean {
   const field = code[at]!;
   const end = at + 2 + 2 * code[at + 1]!;
   for (let i = at + 2; i < end; i += 2) {
-    if (field & 1 && inRange(batch.sport[row]!, code, i)) return true;
-    if (field & 2 && inRange(batch.dport[row]!, code, i)) return true;
+    if (field & 1 && inRange(sport, code, i)) return true;
+    if (field & 2 && inRange(dport, code, i)) return true;
   }
   return false;
-}
-
-function hasIcmpHeader(batch: PacketBatch, row: number): boolean {
-  return isWhole(batch, row, IpProtocol.icmp) || isWhole(batch, row, IpProtocol.icmpv6);
 }
 
 function matchesIcmp(batch: PacketBatch, row: number, type: number, code: number): boolean {

@@ -8,16 +8,11 @@
  */
 import { maskWord } from "../../addr/index.ts";
 import { InputError, unreachable } from "../../base/index.ts";
-import { Dimension } from "../ipset/index.ts";
-import {
-  type AddrType,
-  builtinChains,
-  type Match,
-  type Rule,
-  type Ruleset,
-  type TableName,
-  type Target,
-} from "./ruleset.ts";
+import { dimensionBits } from "../ipset/index.ts";
+import type { Match } from "./match.ts";
+import { isPlainSet } from "./matches/index.ts";
+import { builtinChains, type Rule, type Ruleset, type TableName } from "./ruleset.ts";
+import type { NatTarget, Target } from "./target.ts";
 
 /** Match operations; arguments follow in the code. */
 export const Op = {
@@ -31,15 +26,14 @@ export const Op = {
   sport: 8, // min, max
   dport: 9,
   multiport: 10, // field (1 sports, 2 dports, 3 ports), count, min, max, ...
-  transport: 11, // protocol
+  transport: 11, // protocol, 1 where iptables-nft reads single fields instead of asking for the header
   tcpFlags: 12, // mask, value
   icmpType: 13, // type, code or -1
   set: 14, // set slot, dimensions
   mark: 15, // value, mask
   ctstate: 16, // bits
-  addrtype: 17, // side (0 src, 1 dst), type
-  statistic: 18, // probability in units of 2^-31
-  never: 19, // a match that needs what no packet here has (a socket's owner)
+  fragment: 17,
+  test: 18, // test number: a function of the node
 } as const;
 export const opNot = 0x100;
 /** Targets are operations from here on. */
@@ -53,12 +47,14 @@ export const TargetOp = {
   jump: 69, // chain number
   goto: 70,
   mark: 71, // keep mask, xor value
-  log: 72, // log number
+  event: 72, // the rule reports the packet (LOG, NFLOG, TRACE) and goes on
   nat: 73, // nat number
   notrack: 74,
+  action: 75, // action number: a function of the node
 } as const;
 
-export const addrTypes: readonly AddrType[] = ["UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "MULTICAST"];
+/** Targets that change something and let the rules go on; run through a function of the node. */
+export type ActionTarget = Extract<Target, { kind: "CONNMARK" | "CT" | "SET" | "TTL" | "TOS" | "DSCP" }>;
 
 export interface LinkedRule {
   readonly table: TableName;
@@ -84,9 +80,12 @@ export interface LinkedRuleset {
   readonly entry: ReadonlyMap<string, number>;
   readonly rules: readonly LinkedRule[];
   readonly interfacePatterns: readonly string[];
+  /** Of every set that a rule names; the first are the slots of `Op.set`. */
   readonly setNames: readonly string[];
-  readonly natTargets: readonly Extract<Target, { kind: "DNAT" | "SNAT" | "MASQUERADE" }>[];
-  readonly logTargets: readonly Extract<Target, { kind: "LOG" }>[];
+  readonly natTargets: readonly NatTarget[];
+  /** Matches that each node turns into functions (`Op.test`). */
+  readonly tests: readonly Match[];
+  readonly actions: readonly ActionTarget[];
   /** Deepest nesting of jumps below a built-in chain. */
   readonly depth: number;
 }
@@ -115,8 +114,9 @@ class Linker {
   readonly #rules: LinkedRule[] = [];
   readonly #patterns: string[] = [];
   readonly #sets: string[] = [];
-  readonly #nats: Extract<Target, { kind: "DNAT" | "SNAT" | "MASQUERADE" }>[] = [];
-  readonly #logs: Extract<Target, { kind: "LOG" }>[] = [];
+  readonly #nats: NatTarget[] = [];
+  readonly #tests: Match[] = [];
+  readonly #actions: ActionTarget[] = [];
   readonly #numbers = new Map<string, number>();
 
   constructor(ruleset: Ruleset) {
@@ -155,7 +155,8 @@ class Linker {
       interfacePatterns: this.#patterns,
       setNames: this.#sets,
       natTargets: this.#nats,
-      logTargets: this.#logs,
+      tests: this.#tests,
+      actions: this.#actions,
       depth: measureDepth(this.#ruleset),
     };
   }
@@ -165,14 +166,17 @@ class Linker {
     const start = code.length;
     code.push(0, this.#rules.length);
     this.#rules.push(linked);
-    linked.rule.matches.forEach((match, number) => {
-      this.#emitMatch(match, number);
+    const { matches, target } = linked.rule;
+    matches.forEach((match, number) => {
+      this.#emitMatch(match, number, matches);
+      if (match.kind === "set") numberOf(this.#sets, match.set);
     });
+    if (target?.kind === "SET") numberOf(this.#sets, target.set);
     this.#emitTarget(linked);
     code[start] = isLast ? 0 : code.length;
   }
 
-  #emitMatch(match: Match, number: number): void {
+  #emitMatch(match: Match, number: number, matches: readonly Match[]): void {
     const code = this.#code;
     const head = (op: number, not?: boolean): void => {
       code.push(op | (not ? opNot : 0) | (number << 16));
@@ -214,7 +218,10 @@ class Linker {
         return;
       case "transport":
         head(Op.transport);
-        code.push({ tcp: 6, udp: 17, sctp: 132 }[match.protocol]);
+        code.push(
+          { tcp: 6, udp: 17, sctp: 132 }[match.protocol],
+          readsFields(match.protocol, matches) ? 1 : 0,
+        );
         return;
       case "tcp-flags":
         head(Op.tcpFlags, match.not);
@@ -224,16 +231,11 @@ class Linker {
         head(Op.icmpType, match.not);
         code.push(match.type, match.code ?? -1);
         return;
-      case "set": {
+      case "set":
+        if (!isPlainSet(match)) break;
         head(Op.set, match.not);
-        const [first, second] = match.flags;
-        const dimensions =
-          (first === "src" ? Dimension.firstIsSrc : 0) |
-          (second === "src" ? Dimension.secondIsSrc : 0) |
-          (second === undefined ? 0 : Dimension.hasSecond);
-        code.push(numberOf(this.#sets, match.set), dimensions);
+        code.push(numberOf(this.#sets, match.set), dimensionBits(match.flags));
         return;
-      }
       case "mark":
         head(Op.mark, match.not);
         code.push(match.value | 0, match.mask | 0);
@@ -242,26 +244,16 @@ class Linker {
         head(Op.ctstate, match.not);
         code.push(match.states);
         return;
-      case "addrtype":
-        for (const side of ["src", "dst"] as const) {
-          const wanted = match[side];
-          if (wanted === undefined) continue;
-          head(Op.addrtype, wanted.not);
-          code.push(side === "src" ? 0 : 1, addrTypes.indexOf(wanted.type));
-        }
-        return;
-      case "statistic":
-        head(Op.statistic, match.not);
-        code.push(Math.round(match.probability * 0x80000000) | 0);
-        return;
-      case "owner":
-        head(Op.never, match.not); // xt_owner without a socket: only a negated owner holds
+      case "fragment":
+        head(Op.fragment, match.not);
         return;
       case "comment":
         return;
       default:
-        unreachable(match);
+        break;
     }
+    head(Op.test);
+    code.push(this.#tests.push(match) - 1);
   }
 
   #emitTarget({ table, chain, number, rule }: LinkedRule): void {
@@ -295,11 +287,32 @@ class Linker {
         code.push(TargetOp.mark, ~target.mask | 0, target.value | 0);
         return;
       case "LOG":
-        code.push(TargetOp.log, this.#logs.push(target) - 1);
+      case "NFLOG":
+      case "TRACE":
+        code.push(TargetOp.event);
+        return;
+      case "NFQUEUE": // nobody listens to the queue
+        code.push(target.bypass ? TargetOp.accept : TargetOp.drop);
+        return;
+      case "AUDIT":
+      case "CLASSIFY":
+      case "CHECKSUM":
+      case "TCPMSS": // touch nothing that a verdict depends on
+        code.push(TargetOp.none);
+        return;
+      case "CONNMARK":
+      case "CT":
+      case "SET":
+      case "TTL":
+      case "TOS":
+      case "DSCP":
+        code.push(TargetOp.action, this.#actions.push(target) - 1);
         return;
       case "DNAT":
       case "SNAT":
       case "MASQUERADE":
+      case "REDIRECT":
+      case "NETMAP":
         code.push(TargetOp.nat, this.#nats.push(target) - 1);
         return;
       case "NOTRACK":
@@ -309,6 +322,15 @@ class Linker {
         unreachable(target);
     }
   }
+}
+
+/**
+ * iptables-nft 1.8 turns ports and flags into loads of single fields, which fail to match where the field is cut off; alone,
+ * or beside `--tcp-option`, the whole extension runs as in iptables-legacy and drops a packet without its header.
+ */
+function readsFields(protocol: "tcp" | "udp" | "sctp", matches: readonly Match[]): boolean {
+  if (protocol === "sctp" || matches.some(({ kind }) => kind === "tcp-option")) return false;
+  return matches.some(({ kind }) => kind === "sport" || kind === "dport" || kind === "tcp-flags");
 }
 
 function numberOf(names: string[], name: string): number {

@@ -1,17 +1,26 @@
-/** One rule line (`-A CHAIN ...`) of iptables-save text. Governing sources: iptables(8), iptables-extensions(8). */
-import { type Cidr, cidrOf, parseCidr, parseIp } from "../../addr/index.ts";
-import { protocolNumber } from "../../wire/index.ts";
-import { parseU32, type Word, type WordReader } from "../words.ts";
-import { checkMatches, type RuleDraft, readMatchOption, readModule } from "./restore-match.ts";
-import { readTarget } from "./restore-target.ts";
-import type { Match, Rule, TableName, Target } from "./ruleset.ts";
+/**
+ * One rule (`-A CHAIN ...`, without its command) of iptables text, as the tool reads it: options in any order belong to the
+ * extension loaded last that has them. Every option is known by name or refused by name; none is passed over. The result is
+ * in the order that iptables-save prints. Governing sources: iptables(8), iptables-extensions(8).
+ */
+import type { Cidr } from "../../addr/index.ts";
+import { parseProtocol } from "../protocols.ts";
+import type { Word, WordReader } from "../words.ts";
+import type { Match } from "./match.ts";
+import {
+  impliedReader,
+  matchReader,
+  type OptionShape,
+  OptionValues,
+  type RuleContext,
+  readersWith,
+} from "./matches/index.ts";
+import { parseNet } from "./net.ts";
+import type { Rule, TableName } from "./ruleset.ts";
+import type { Target } from "./target.ts";
+import { targetReader } from "./targets/index.ts";
 
 const interfaceNameMax = 15;
-
-export interface RuleLine {
-  readonly chain: string;
-  readonly rule: Rule;
-}
 
 /** What a rule may refer to. */
 export interface RuleScope {
@@ -20,107 +29,162 @@ export interface RuleScope {
   isChain(name: string): boolean;
 }
 
-/** Reads a whole rule line; `[n:m]` counters in front are allowed. @throws InputError with the place of the fault. */
-export function readRule(words: WordReader, scope: RuleScope): RuleLine {
-  let counters = readCounters(words);
-  const command = words.next();
-  if (command?.text !== "-A" && command?.text !== "--append")
-    throw words.fail("not-supported", command, `a rule begins with -A, not ${command?.text ?? "nothing"}`);
-  const chain = words.value(command);
-  if (!scope.isChain(chain.text)) throw words.fail("unknown-name", chain, `no such chain: ${chain.text}`);
+/** One `-m` or `-j` with the options given to it so far. */
+interface Use {
+  readonly name: string;
+  readonly shapes: Readonly<Record<string, OptionShape>>;
+  readonly values: OptionValues;
+}
+
+interface TargetUse extends Use {
+  /** A chain to jump or go to. */
+  readonly chain: Extract<Target, { kind: "jump" | "goto" }> | undefined;
+}
+
+interface Negation {
+  readonly not?: true;
+}
+
+interface RuleDraft {
+  readonly scope: RuleScope;
+  readonly chain: string;
+  readonly words: WordReader;
+  /** `-s` and `-d` take lists: one rule for each pair. */
+  sources: readonly Match[];
+  destinations: readonly Match[];
+  in: Match | undefined;
+  out: Match | undefined;
+  protocol: { readonly value: number; readonly not: Negation } | undefined;
+  fragment: Match | undefined;
+  readonly uses: Use[];
+  target: TargetUse | undefined;
+  counters: readonly [number, number] | undefined;
+}
+
+/** Reads the rest of a line after its chain. @throws InputError with the place of the fault. */
+export function readRules(
+  words: WordReader,
+  scope: RuleScope,
+  chain: string,
+  counters: readonly [number, number] | undefined,
+): readonly Rule[] {
   const draft: RuleDraft = {
-    family: scope.family,
-    table: scope.table,
-    chain: chain.text,
-    matches: [],
-    modules: [],
+    scope,
+    chain,
+    words,
+    sources: [],
+    destinations: [],
+    in: undefined,
+    out: undefined,
     protocol: undefined,
+    fragment: undefined,
+    uses: [],
+    target: undefined,
+    counters,
   };
-  let target: Target | undefined;
   for (let option = words.next(); option !== undefined; option = words.next()) {
     const bang = option.text === "!" && !option.isQuoted ? option : undefined;
     if (bang !== undefined) option = words.value(bang);
     if (option.isQuoted || !option.text.startsWith("-"))
       throw words.fail("syntax", option, `an option was expected, not ${option.text}`);
-    if (isOption(option, "-j", "--jump") || isOption(option, "-g", "--goto")) {
-      if (bang !== undefined) throw words.fail("invalid", bang, `${option.text} cannot be negated`);
-      if (target !== undefined) throw words.fail("duplicate", option, "a rule has one target");
-      target = readTarget(draft, words, option, (name) => scope.isChain(name));
-    } else if (isOption(option, "-c", "--set-counters")) {
-      if (bang !== undefined) throw words.fail("invalid", bang, `${option.text} cannot be negated`);
-      counters = [readCount(words, words.value(option)), readCount(words, words.value(option))];
-    } else {
-      readCondition(draft, words, option, bang);
-    }
+    readOption(draft, option, bang);
   }
-  checkMatches(draft, words);
-  const rule: Rule = { matches: draft.matches, target, ...(counters === undefined ? {} : { counters }) };
-  return { chain: chain.text, rule };
+  return finish(draft);
 }
 
-function isOption(word: Word, short: string, long: string): boolean {
-  return word.text === short || word.text === long;
-}
-
-function readCondition(draft: RuleDraft, words: WordReader, option: Word, bang: Word | undefined): void {
-  const not: { readonly not?: true } = bang === undefined ? {} : { not: true };
+function readOption(draft: RuleDraft, option: Word, bang: Word | undefined): void {
+  const { words, scope } = draft;
+  const not: Negation = bang === undefined ? {} : { not: true };
+  const plain = (): void => {
+    if (bang !== undefined) throw words.fail("invalid", bang, `${option.text} cannot be negated`);
+  };
   switch (option.text) {
     case "-m":
     case "--match":
-      if (bang !== undefined) throw words.fail("invalid", bang, "-m cannot be negated");
-      readModule(draft, words, option);
+      plain();
+      readModule(draft, words.value(option));
+      return;
+    case "-j":
+    case "--jump":
+    case "-g":
+    case "--goto":
+      plain();
+      readJump(draft, option);
+      return;
+    case "-c":
+    case "--set-counters":
+      plain();
+      draft.counters = [readCount(words, words.value(option)), readCount(words, words.value(option))];
       return;
     case "-p":
-    case "--protocol": {
-      const word = words.value(option);
-      const protocol = word.text === "all" ? 0 : protocolNumber(word.text);
-      if (protocol === undefined)
-        throw words.fail("not-supported", word, `protocol is not known: ${word.text}`);
-      if (draft.matches.some(({ kind }) => kind === "protocol"))
-        throw words.fail("duplicate", option, "a rule has one -p");
-      draft.matches.push({ kind: "protocol", protocol, ...not });
-      if (bang === undefined) draft.protocol = protocol;
+    case "--protocol":
+    case "--proto":
+      readProtocol(draft, option, not);
       return;
-    }
     case "-s":
     case "--source":
     case "--src":
-      once(draft, words, option, "source");
-      draft.matches.push({ kind: "source", net: readNet(words, words.value(option), draft.family), ...not });
+      once(words, option, draft.sources.length > 0);
+      draft.sources = readNets(words, words.value(option), scope.family).map((net) => ({
+        kind: "source",
+        net,
+        ...not,
+      }));
       return;
     case "-d":
     case "--destination":
     case "--dst":
-      once(draft, words, option, "destination");
-      draft.matches.push({
+      once(words, option, draft.destinations.length > 0);
+      draft.destinations = readNets(words, words.value(option), scope.family).map((net) => ({
         kind: "destination",
-        net: readNet(words, words.value(option), draft.family),
+        net,
         ...not,
-      });
+      }));
       return;
     case "-i":
     case "--in-interface":
-      readInterface(draft, words, option, "in-interface", not);
+      once(words, option, draft.in !== undefined);
+      draft.in = readInterface(draft, option, "in-interface", not);
       return;
     case "-o":
     case "--out-interface":
-      readInterface(draft, words, option, "out-interface", not);
+      once(words, option, draft.out !== undefined);
+      draft.out = readInterface(draft, option, "out-interface", not);
+      return;
+    case "-f":
+    case "--fragment":
+      once(words, option, draft.fragment !== undefined);
+      if (scope.family === 6) throw words.fail("invalid", option, `${option.text} is an option of IPv4`);
+      draft.fragment = { kind: "fragment", ...not };
       return;
     default:
-      if (!readMatchOption(draft, words, option, bang !== undefined))
-        throw unknownOption(draft, words, option);
+      readExtensionOption(draft, option, bang !== undefined);
   }
 }
 
-function once(draft: RuleDraft, words: WordReader, option: Word, kind: Match["kind"]): void {
-  if (draft.matches.some((match) => match.kind === kind))
-    throw words.fail("duplicate", option, `a rule has one ${option.text}`);
+function once(words: WordReader, option: Word, isThere: boolean): void {
+  if (isThere) throw words.fail("duplicate", option, `a rule has one ${option.text}`);
 }
 
-function unknownOption(draft: RuleDraft, words: WordReader, option: Word): Error {
-  const last = draft.modules.at(-1);
-  const where = last === undefined ? "" : ` (after -m ${last.name})`;
-  return words.fail("not-supported", option, `option ${option.text} is not supported${where}`);
+function readProtocol(draft: RuleDraft, option: Word, not: Negation): void {
+  const { words } = draft;
+  once(words, option, draft.protocol !== undefined);
+  const word = words.value(option);
+  const value = parseProtocol(word.text);
+  if (value === undefined) throw words.fail("not-supported", word, `protocol is not known: ${word.text}`);
+  if (value === 0 && not.not)
+    throw words.fail("invalid", word, "a rule that excludes every protocol never matches");
+  draft.protocol = { value, not };
+}
+
+/** Addresses, `address/prefix` or `address/mask`, joined by commas. */
+function readNets(words: WordReader, word: Word, family: 4 | 6): readonly Cidr[] {
+  return word.text.split(",").map((text) => {
+    const net = parseNet(text, family);
+    if (net === undefined)
+      throw words.fail("invalid", word, `not an IPv${family} address or prefix: ${text}`);
+    return net;
+  });
 }
 
 /** Chains in which a packet has no interface of that direction (iptables(8), -i and -o). */
@@ -131,12 +195,11 @@ const withoutInterface: Readonly<Record<"in-interface" | "out-interface", readon
 
 function readInterface(
   draft: RuleDraft,
-  words: WordReader,
   option: Word,
   kind: "in-interface" | "out-interface",
-  not: { readonly not?: true },
-): void {
-  once(draft, words, option, kind);
+  not: Negation,
+): Match {
+  const { words } = draft;
   const word = words.value(option);
   if (word.text === "" || word.text.length > interfaceNameMax)
     throw words.fail(
@@ -146,35 +209,164 @@ function readInterface(
     );
   if (withoutInterface[kind].includes(draft.chain))
     throw words.fail("invalid", option, `${option.text} cannot be used in ${draft.chain}`);
-  draft.matches.push({ kind, name: word.text, ...not });
+  if (word.text === "+" && not.not)
+    throw words.fail("invalid", word, "a rule that excludes every interface never matches");
+  return { kind, name: word.text, ...not };
 }
 
-/** Address, address/prefix or address/mask of the rule's family. */
-function readNet(words: WordReader, word: Word, family: 4 | 6): Cidr {
-  const net = parseNet(word.text, family);
-  if (net?.family === family) return net;
-  if (word.text.includes(",")) throw words.fail("not-supported", word, "one address or prefix, not a list");
-  throw words.fail("invalid", word, `not an IPv${family} address or prefix: ${word.text}`);
+function readModule(draft: RuleDraft, word: Word): void {
+  const reader = matchReader(word.text);
+  const { words, scope } = draft;
+  if (reader === undefined) throw words.fail("not-supported", word, `match -m ${word.text} is not supported`);
+  if (reader.tables !== undefined && !reader.tables.includes(scope.table))
+    throw words.fail(
+      "invalid",
+      word,
+      `-m ${word.text} is allowed in table ${reader.tables.join(" or ")} only`,
+    );
+  if (reader.families !== undefined && !reader.families.includes(scope.family))
+    throw words.fail("invalid", word, `-m ${word.text} is a match of IPv${scope.family === 4 ? 6 : 4}`);
+  const values = new OptionValues(words, word);
+  draft.uses.push({ name: word.text, shapes: reader.options, values });
 }
 
-function parseNet(text: string, family: 4 | 6): Cidr | undefined {
-  const slash = text.indexOf("/");
-  const ip = parseIp(slash < 0 ? text : text.slice(0, slash));
-  if (ip === undefined) return undefined;
-  if (slash < 0) return cidrOf(ip, family === 4 ? 32 : 128);
-  const mask = parseIp(text.slice(slash + 1));
-  if (mask === undefined) return parseCidr(text);
-  const bits = mask.words.map((word) => word.toString(2).padStart(32, "0")).join("");
-  return /^1*0*$/.test(bits) && mask.family === ip.family ? cidrOf(ip, bits.lastIndexOf("1") + 1) : undefined;
+function readJump(draft: RuleDraft, option: Word): void {
+  const { words, scope } = draft;
+  once(words, option, draft.target !== undefined);
+  const name = words.value(option);
+  const isGoto = option.text === "-g" || option.text === "--goto";
+  const reader = isGoto ? undefined : targetReader(name.text);
+  const values = new OptionValues(words, name);
+  if (reader === undefined) {
+    if (!scope.isChain(name.text)) {
+      const what = isGoto
+        ? "no such chain in this table"
+        : "neither a supported target nor a chain of this table";
+      throw words.fail("unknown-name", name, `${what}: ${name.text}`);
+    }
+    const chain = { kind: isGoto ? "goto" : "jump", chain: name.text } as const;
+    draft.target = { name: name.text, shapes: {}, values, chain };
+    return;
+  }
+  if (reader.tables !== undefined && !reader.tables.includes(scope.table))
+    throw words.fail(
+      "invalid",
+      name,
+      `target ${name.text} is allowed in table ${reader.tables.join(", ")} only`,
+    );
+  if (reader.families !== undefined && !reader.families.includes(scope.family))
+    throw words.fail("invalid", name, `target ${name.text} is one of IPv${scope.family === 4 ? 6 : 4}`);
+  const isBuiltin =
+    /^[A-Z]+$/.test(draft.chain) &&
+    ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].includes(draft.chain);
+  if (reader.chains !== undefined && isBuiltin && !reader.chains.includes(draft.chain))
+    throw words.fail("invalid", name, `target ${name.text} cannot be used in ${draft.chain}`);
+  draft.target = { name: name.text, shapes: reader.options, values, chain: undefined };
 }
 
-/** `[packets:bytes]` at the front of the line. */
-function readCounters(words: WordReader): readonly [number, number] | undefined {
-  const word = words.peek();
-  if (word === undefined || !word.text.startsWith("[")) return undefined;
-  words.next();
-  return parseCounters(words, word);
+/** An option of a match or of the target; `--name=value` is `--name value`. */
+function readExtensionOption(draft: RuleDraft, option: Word, isNegated: boolean): void {
+  const { words } = draft;
+  const equals = option.text.startsWith("--") ? option.text.indexOf("=") : -1;
+  const text = equals < 0 ? option.text : option.text.slice(0, equals);
+  const use = useWith(draft, text, option);
+  const shape = use.shapes[text] as OptionShape;
+  if (isNegated && !shape.not) throw words.fail("invalid", option, `${text} cannot be negated`);
+  const values: Word[] =
+    equals < 0
+      ? []
+      : [{ ...option, text: option.text.slice(equals + 1), column: option.column + equals + 1 }];
+  if (values.length > shape.values) throw words.fail("invalid", option, `${text} takes no value`);
+  while (values.length < shape.values) values.push(words.value(option));
+  use.values.add(shape.as ?? text, { option, isNegated, values });
 }
+
+function useWith(draft: RuleDraft, text: string, option: Word): Use {
+  const loaded = [...draft.uses, ...(draft.target === undefined ? [] : [draft.target])];
+  const found = loaded.findLast(({ shapes }) => Object.hasOwn(shapes, text));
+  if (found !== undefined) return found;
+  const { protocol, words } = draft;
+  const implied =
+    protocol === undefined || protocol.not.not ? undefined : impliedReader(protocol.value, text);
+  if (implied !== undefined && !draft.uses.some(({ name }) => name === implied.name)) {
+    const use: Use = {
+      name: implied.name,
+      shapes: implied.reader.options,
+      values: new OptionValues(words, option),
+    };
+    draft.uses.push(use);
+    return use;
+  }
+  const homes = readersWith(text);
+  if (homes.length > 0)
+    throw words.fail(
+      "invalid",
+      option,
+      `${text} needs ${homes.map((name) => `-m ${name}`).join(" or ")} before it`,
+    );
+  const last = draft.uses.at(-1);
+  const where = last === undefined ? "" : ` (after -m ${last.name})`;
+  throw words.fail("not-supported", option, `option ${text} is not supported${where}`);
+}
+
+function finish(draft: RuleDraft): readonly Rule[] {
+  const { scope, words } = draft;
+  const protocol = draft.protocol?.not.not ? undefined : draft.protocol?.value;
+  const context: RuleContext = { family: scope.family, table: scope.table, chain: draft.chain, protocol };
+  const matches = draft.uses.flatMap(({ name, values }): readonly Match[] => {
+    const reader = matchReader(name);
+    if (reader === undefined) return [];
+    needProtocol(words, values.place, `-m ${name}`, reader.protocols, protocol);
+    return reader.read(values, context);
+  });
+  const target = finishTarget(draft, context);
+  const head = [draft.in, draft.out].filter((match) => match !== undefined && !isAnyInterface(match));
+  const rest: Match[] = [];
+  if (draft.protocol !== undefined && draft.protocol.value !== 0)
+    rest.push({ kind: "protocol", protocol: draft.protocol.value, ...draft.protocol.not });
+  if (draft.fragment !== undefined) rest.push(draft.fragment);
+  const { counters } = draft;
+  return pairs(draft).map((addresses) => ({
+    matches: [...addresses, ...(head as Match[]), ...rest, ...matches],
+    target,
+    ...(counters === undefined ? {} : { counters }),
+  }));
+}
+
+function finishTarget({ target, words }: RuleDraft, context: RuleContext): Target | undefined {
+  if (target === undefined) return undefined;
+  if (target.chain !== undefined) return target.chain;
+  const reader = targetReader(target.name);
+  if (reader === undefined) return undefined;
+  needProtocol(words, target.values.place, `target ${target.name}`, reader.protocols, context.protocol);
+  return reader.read(target.values, context);
+}
+
+function needProtocol(
+  words: WordReader,
+  place: Word,
+  who: string,
+  wanted: readonly number[] | undefined,
+  protocol: number | undefined,
+): void {
+  if (wanted !== undefined && (protocol === undefined || !wanted.includes(protocol)))
+    throw words.fail("invalid", place, `${who} needs -p with its protocol`);
+}
+
+const isAnyInterface = (match: Match): boolean =>
+  (match.kind === "in-interface" || match.kind === "out-interface") && match.name === "+";
+
+/** Every source with every destination; an address that leaves nothing out is no condition. */
+function pairs({ sources, destinations }: RuleDraft): readonly (readonly Match[])[] {
+  const some = (list: readonly Match[]): readonly (readonly Match[])[] =>
+    list.length === 0 ? [[]] : list.map((match) => (isEverywhere(match) ? [] : [match]));
+  return some(sources).flatMap((source) =>
+    some(destinations).map((destination) => [...source, ...destination]),
+  );
+}
+
+const isEverywhere = (match: Match): boolean =>
+  (match.kind === "source" || match.kind === "destination") && match.net.prefix === 0 && !match.not;
 
 /** `[packets:bytes]`. */
 export function parseCounters(words: WordReader, word: Word): readonly [number, number] {
@@ -186,7 +378,7 @@ export function parseCounters(words: WordReader, word: Word): readonly [number, 
 }
 
 function readCount(words: WordReader, word: Word): number {
-  const value = parseU32(word.text);
-  if (value === undefined) throw words.fail("invalid", word, `not a counter: ${word.text}`);
+  const value = /^[0-9]{1,16}$/.test(word.text) ? Number(word.text) : Number.NaN;
+  if (!Number.isSafeInteger(value)) throw words.fail("invalid", word, `not a counter: ${word.text}`);
   return value;
 }

@@ -1,20 +1,26 @@
 /**
- * iptables-save text back into a rule set. The whole text is read and every faulty line reported; nothing in it is
- * ignored but comments, and what the Repr cannot hold is refused by name. Law: `restoreRuleset(saveRuleset(x)) = x`.
+ * iptables-restore text into a rule set: what iptables-save prints, and what agents write by hand (-A, -I, -D, -R, -N, -P, -F,
+ * -X, -E, -Z). The whole text is read and every faulty line reported; nothing in it is ignored but comments, and what the
+ * data cannot hold is refused by name. Law: `restoreRuleset(saveRuleset(x)) = x`.
  * Governing sources: iptables-save(8), iptables-restore(8) (iptables/iptables-restore.c).
  */
 import { InputError, type Issue } from "../../base/index.ts";
-import { WordReader } from "../words.ts";
-import { parseCounters, readRule } from "./restore-rule.ts";
-import { builtinChains, type Chain, type Rule, type Ruleset, type Table, type TableName } from "./ruleset.ts";
+import { parseU32, type Word, WordReader } from "../words.ts";
+import { emptyTable, TableDraft } from "./apply.ts";
+import type { RuleCommand } from "./ops.ts";
+import { parseCounters, readRules } from "./restore-rule.ts";
+import { builtinChains, type Ruleset, type Table, type TableName } from "./ruleset.ts";
 
 /** XT_EXTENSION_MAXNAMELEN (29) with its closing zero. */
 const chainNameMax = 28;
 
-/** Rule set of one address family. @throws InputError with every fault's file, line and column. */
-export function restoreRuleset(text: string, file: string, family: 4 | 6 = 4): Ruleset {
+/**
+ * Rule set of one address family. `base`: the tables that are there already and are kept, as with `--noflush`; without
+ * it each table of the text begins empty. @throws InputError with every fault's file, line and column.
+ */
+export function restoreRuleset(text: string, file: string, family: 4 | 6 = 4, base?: Ruleset): Ruleset {
   const issues: Issue[] = [];
-  const reader = new RulesetReader(family, declaredChains(text));
+  const reader = new RulesetReader(family, declaredChains(text), base);
   text.split("\n").forEach((raw, i) => {
     const line = raw.replace(/\r$/, "");
     if (line.trim() === "" || line.startsWith("#")) return;
@@ -44,6 +50,9 @@ function declaredChains(text: string): ReadonlyMap<string, ReadonlySet<string>> 
       chains.set(name, current);
     } else if (line.startsWith(":")) {
       current.add(line.slice(1).trim().split(/\s/)[0] ?? "");
+    } else {
+      const made = /^(?:-N|--new-chain|(?:-E|--rename-chain)\s+\S+)\s+(\S+)/.exec(line);
+      if (made?.[1] !== undefined) current.add(made[1]);
     }
   }
   return chains;
@@ -53,26 +62,24 @@ function isTableName(name: string): name is TableName {
   return Object.hasOwn(builtinChains, name);
 }
 
-interface OpenChain {
-  readonly name: string;
-  policy?: "ACCEPT" | "DROP";
-  readonly rules: Rule[];
-  counters?: readonly [number, number];
-}
-
 class RulesetReader {
-  readonly tables: { [T in TableName]?: Table } = {};
+  readonly tables: { [T in TableName]?: Table };
   readonly #family: 4 | 6;
   readonly #declared: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly #base: Ruleset | undefined;
   #table: TableName | undefined;
+  #draft = new TableDraft(emptyTable("filter"));
+  #chains = new Set<string>();
+  readonly #declaredHere = new Set<string>();
   /** Inside a table whose name was refused: its lines are not reported again. */
   #isSkipping = false;
-  #chains = new Map<string, OpenChain>();
   readonly #seen = new Set<string>();
 
-  constructor(family: 4 | 6, declared: ReadonlyMap<string, ReadonlySet<string>>) {
+  constructor(family: 4 | 6, declared: ReadonlyMap<string, ReadonlySet<string>>, base: Ruleset | undefined) {
     this.#family = family;
     this.#declared = declared;
+    this.#base = base;
+    this.tables = { ...base?.tables };
   }
 
   get openTable(): TableName | undefined {
@@ -87,7 +94,7 @@ class RulesetReader {
     else if (this.#table === undefined)
       throw words.fail("syntax", first, "a table (*filter, say) was expected");
     else if (first?.text.startsWith(":")) this.#declare(words);
-    else this.#append(words, this.#table);
+    else this.#command(words, this.#table);
   }
 
   #openTable(words: WordReader): void {
@@ -102,9 +109,10 @@ class RulesetReader {
     this.#seen.add(name);
     this.#isSkipping = false;
     this.#table = name;
-    this.#chains = new Map(
-      builtinChains[name].map((chain) => [chain, { name: chain, policy: "ACCEPT", rules: [] }]),
-    );
+    const before = this.#base?.tables[name] ?? emptyTable(name);
+    this.#draft = new TableDraft(before);
+    this.#chains = new Set(before.chains.map((chain) => chain.name));
+    this.#declaredHere.clear();
     expectEnd(words);
   }
 
@@ -116,8 +124,7 @@ class RulesetReader {
       this.#isSkipping = false;
       return;
     }
-    const chains: Chain[] = [...this.#chains.values()];
-    this.tables[name] = { name, chains };
+    this.tables[name] = this.#draft.table();
     this.#table = undefined;
     expectEnd(words);
   }
@@ -126,42 +133,175 @@ class RulesetReader {
   #declare(words: WordReader): void {
     const word = words.next();
     const name = word?.text.slice(1) ?? "";
-    if (name === "" || name.length > chainNameMax)
-      throw words.fail("invalid", word, `a chain name has 1 to ${chainNameMax} characters: ${name}`);
+    checkChainName(words, word, name);
     const policy = words.next();
     if (policy === undefined) throw words.fail("syntax", undefined, `chain ${name} needs a policy, or -`);
-    const present = this.#chains.get(name);
-    const isBuiltin = present?.policy !== undefined;
-    if (present !== undefined && !isBuiltin)
+    const isBuiltin = this.#table !== undefined && builtinChains[this.#table].includes(name);
+    if (this.#declaredHere.has(name) && !isBuiltin)
       throw words.fail("duplicate", word, `chain ${name} stands twice`);
-    const chain: OpenChain = present ?? { name, rules: [] };
-    if (isBuiltin && (policy.text === "ACCEPT" || policy.text === "DROP")) chain.policy = policy.text;
-    else if (policy.text !== "-")
-      throw words.fail(
-        "invalid",
-        policy,
-        `${isBuiltin ? "policy" : "user chains have no policy; this one"} is ${policy.text}`,
-      );
-    const counters = words.next();
-    if (counters !== undefined) {
-      const [packets, bytes] = parseCounters(words, counters);
-      if (packets > 0 || bytes > 0) chain.counters = [packets, bytes]; // [0:0] is also what stands for none
+    this.#declaredHere.add(name);
+    if (!isBuiltin) this.#apply(words, word, { op: "chain", chain: name });
+    if (policy.text !== "-") {
+      if (!isBuiltin || (policy.text !== "ACCEPT" && policy.text !== "DROP")) {
+        const what = isBuiltin ? "policy" : "user chains have no policy; this one";
+        throw words.fail("invalid", policy, `${what} is ${policy.text}`);
+      }
+      this.#apply(words, policy, { op: "policy", chain: name, policy: policy.text });
     }
-    this.#chains.set(name, chain);
+    const counters = words.next();
+    if (counters !== undefined && counters.text !== "-") {
+      const [packets, bytes] = parseCounters(words, counters);
+      if (packets > 0 || bytes > 0)
+        // [0:0] is also what stands for none
+        this.#apply(words, counters, { op: "counters", chain: name, counters: [packets, bytes] });
+    }
     expectEnd(words);
   }
 
-  #append(words: WordReader, table: TableName): void {
-    const declared = this.#declared.get(table);
-    const { chain, rule } = readRule(words, {
-      family: this.#family,
-      table,
-      isChain: (name) => declared?.has(name) === true,
-    });
-    const open = this.#chains.get(chain);
-    if (open === undefined) throw words.fail("invalid", undefined, `chain ${chain} is declared further down`);
-    open.rules.push(rule);
+  #command(words: WordReader, table: TableName): void {
+    const counters = readCounters(words);
+    const command = words.next();
+    switch (command?.text) {
+      case "-A":
+      case "--append":
+        this.#rules(words, table, words.value(command), counters, "append", 0);
+        return;
+      case "-I":
+      case "--insert": {
+        const chain = words.value(command);
+        this.#rules(words, table, chain, counters, "insert", readNumber(words) ?? 1);
+        return;
+      }
+      case "-R":
+      case "--replace": {
+        const chain = words.value(command);
+        const number = readNumber(words);
+        if (number === undefined) throw words.fail("syntax", words.peek(), "-R needs a rule number");
+        this.#rules(words, table, chain, counters, "replace", number);
+        return;
+      }
+      case "-D":
+      case "--delete": {
+        const chain = words.value(command);
+        const number = readNumber(words);
+        if (number === undefined) this.#rules(words, table, chain, counters, "delete", 0);
+        else this.#simple(words, chain, { op: "delete-number", chain: chain.text, number });
+        return;
+      }
+      default:
+        this.#chainCommand(words, command);
+    }
   }
+
+  /** Commands that take no rule. */
+  #chainCommand(words: WordReader, command: Word | undefined): void {
+    switch (command?.text) {
+      case "-N":
+      case "--new-chain": {
+        const chain = words.value(command);
+        checkChainName(words, chain, chain.text);
+        this.#simple(words, chain, { op: "new-chain", chain: chain.text });
+        return;
+      }
+      case "-P":
+      case "--policy": {
+        const chain = words.value(command);
+        const policy = words.value(chain);
+        if (policy.text !== "ACCEPT" && policy.text !== "DROP")
+          throw words.fail("invalid", policy, `a policy is ACCEPT or DROP, not ${policy.text}`);
+        if (this.#table !== undefined && !builtinChains[this.#table].includes(chain.text))
+          throw words.fail("invalid", chain, `only built-in chains have a policy: ${chain.text}`);
+        this.#simple(words, chain, { op: "policy", chain: chain.text, policy: policy.text });
+        return;
+      }
+      case "-F":
+      case "--flush":
+        this.#each(words, (chain) => ({ op: "flush", chain }));
+        return;
+      case "-X":
+      case "--delete-chain":
+        this.#each(words, (chain) => ({ op: "delete-chain", chain }), true);
+        return;
+      case "-Z":
+      case "--zero":
+        this.#each(words, (chain) => ({ op: "counters", chain, counters: [0, 0] }));
+        return;
+      case "-E":
+      case "--rename-chain": {
+        const chain = words.value(command);
+        const to = words.value(chain);
+        checkChainName(words, to, to.text);
+        this.#simple(words, chain, { op: "rename-chain", chain: chain.text, to: to.text });
+        return;
+      }
+      default:
+        throw words.fail("not-supported", command, `no such command: ${command?.text ?? ""}`);
+    }
+  }
+
+  #rules(
+    words: WordReader,
+    table: TableName,
+    chain: Word,
+    counters: readonly [number, number] | undefined,
+    op: "append" | "insert" | "replace" | "delete",
+    number: number,
+  ): void {
+    const declared = this.#declared.get(table);
+    const isChain = (name: string): boolean => this.#chains.has(name) || declared?.has(name) === true;
+    if (!isChain(chain.text)) throw words.fail("unknown-name", chain, `no such chain: ${chain.text}`);
+    const scope = { family: this.#family, table, isChain };
+    const rules = readRules(words, scope, chain.text, counters);
+    if (op === "replace" && rules.length > 1)
+      throw words.fail("invalid", chain, "a rule is replaced by one rule, not by a list");
+    rules.forEach((rule, i) => {
+      if (op === "insert" || op === "replace")
+        this.#apply(words, chain, { op, chain: chain.text, number: number + i, rule });
+      else this.#apply(words, chain, { op, chain: chain.text, rule });
+    });
+  }
+
+  #simple(words: WordReader, place: Word, command: RuleCommand): void {
+    expectEnd(words);
+    this.#apply(words, place, command);
+  }
+
+  /** One chain, or all of the table (of its user chains). */
+  #each(words: WordReader, make: (chain: string) => RuleCommand, isUserOnly = false): void {
+    const word = words.next();
+    expectEnd(words);
+    const builtins = this.#table === undefined ? [] : builtinChains[this.#table];
+    const all = [...this.#chains].filter((chain) => !isUserOnly || !builtins.includes(chain));
+    for (const chain of word === undefined ? all : [word.text]) this.#apply(words, word, make(chain));
+  }
+
+  #apply(words: WordReader, place: Word | undefined, command: RuleCommand): void {
+    const problem = this.#draft.apply(command);
+    if (problem !== undefined) throw words.fail("refused", place, problem[1]);
+    if (command.op === "chain" || command.op === "new-chain") this.#chains.add(command.chain);
+    if (command.op === "delete-chain" || command.op === "rename-chain") this.#chains.delete(command.chain);
+    if (command.op === "rename-chain") this.#chains.add(command.to);
+  }
+}
+
+function checkChainName(words: WordReader, word: Word | undefined, name: string): void {
+  if (name === "" || name.length > chainNameMax || name.startsWith("-") || name.startsWith("!"))
+    throw words.fail("invalid", word, `a chain name has 1 to ${chainNameMax} characters: ${name}`);
+}
+
+/** `[packets:bytes]` at the front of the line. */
+function readCounters(words: WordReader): readonly [number, number] | undefined {
+  const word = words.peek();
+  if (word === undefined || !word.text.startsWith("[")) return undefined;
+  words.next();
+  return parseCounters(words, word);
+}
+
+function readNumber(words: WordReader): number | undefined {
+  const word = words.peek();
+  if (word === undefined || !/^[0-9]+$/.test(word.text)) return undefined;
+  words.next();
+  return parseU32(word.text);
 }
 
 function expectEnd(words: WordReader): void {

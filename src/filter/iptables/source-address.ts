@@ -1,5 +1,5 @@
 /** Which of its own addresses a node sends from (kernel net/ipv4/devinet.c, inet_select_addr, and fib_semantics.c). */
-import { cidrContains, formatIp, type Ip } from "../../addr/index.ts";
+import { cidrContains, cidrOf, formatIp, type Ip } from "../../addr/index.ts";
 import type { NodeFacts } from "../datapath.ts";
 
 /**
@@ -11,7 +11,7 @@ export function addressOf(facts: NodeFacts, oif: number, towards: Ip): Ip | unde
   const own = (facts.interfaces.find(({ index }) => index === oif)?.addresses ?? []).filter(
     (address) => address.family === family,
   );
-  const near = own.find((address) => cidrContains(address, towards));
+  const near = own.find((address) => cidrContains(cidrOf(address, address.prefix), towards));
   if (near !== undefined || own[0] !== undefined) return near ?? own[0];
   for (const { addresses, isLoopback } of facts.interfaces)
     for (const address of addresses) if (address.family === family && !isLoopback) return address;

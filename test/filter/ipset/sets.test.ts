@@ -206,17 +206,23 @@ describe("ipset save text", () => {
   });
 
   it.each([
-    ["create a hash:ip timeout 5", "t:1:18: option timeout of hash:ip is not supported"],
-    ["create a bitmap:ip range 10.0.0.0/24", "t:1:10: set type is not supported: bitmap:ip"],
-    ["create a hash:ip\nadd a 10.0.0.1 comment x", "t:2:16: option comment of hash:ip is not supported"],
-    ["create a hash:ip\nadd a 10.0.0.1 nomatch", "t:2:16: option nomatch of hash:ip is not supported"],
+    ["create a hash:mac", "t:1:10: set type is not supported: hash:mac"],
+    ["create a hash:net netmask 24", "t:1:19: option netmask of hash:net is not supported"],
+    ["create a bitmap:ip range 10.0.0.9-10.0.0.1", "t:1:26: not a range of bitmap:ip: 10.0.0.9-10.0.0.1"],
+    ["create a hash:ip\nadd a 10.0.0.1 comment x", "t:2:16: option comment of an element of hash:ip"],
+    ["create a hash:ip\nadd a 10.0.0.1 timeout 5", "t:2:16: option timeout of an element of hash:ip"],
+    ["create a hash:ip\nadd a 10.0.0.1 nomatch", "t:2:16: option nomatch of an element of hash:ip"],
+    ["create a hash:ip\nadd a 10.0.0.0/8", "t:2:7: the range holds more than 1048576 addresses: 10.0.0.0/8"],
+    ["create a hash:ip family inet6\nadd a fd00::/64", "t:2:7: one IPv6 address, not a range: fd00::/64"],
+    ["create a hash:ip\nadd a fd00::1", "t:2:7: not an IPv4 address: fd00::1"],
+    ["create a hash:ip,port\nadd a 10.0.0.1,tcp:x", "t:2:7: not a port or range of ports: x"],
+    ["create a hash:ip,port\nadd a 10.0.0.1", "t:2:7: an element of hash:ip,port has 2 parts: 10.0.0.1"],
     [
-      "create a hash:ip\nadd a 10.0.0.0/24",
-      "t:2:7: hash:ip takes one address here, not a prefix: 10.0.0.0/24",
+      "create a hash:net,iface\nadd a 10.0.0.0/8,physdev:e",
+      "t:2:7: bridge ports are not supported: physdev:e",
     ],
-    ["create a hash:ip\nadd a fd00::1", "t:2:7: not one IPv4 address: fd00::1"],
-    ["create a hash:ip,port\nadd a 10.0.0.1,tcp:80-82", "t:2:7: not one port: 80-82"],
-    ["create a hash:ip,port\nadd a 10.0.0.1", "t:2:7: an element of hash:ip,port has a port: 10.0.0.1"],
+    ["create a bitmap:port range 5-9\nadd a 10", "t:2:1: a: Element is out of the range of the set"],
+    ["create a hash:net\nadd a 0.0.0.0/0", "t:2:1: a: The value of the CIDR parameter"],
     ["add a 10.0.0.1", "t:1:5: the set a does not exist"],
     ["list a", "t:1:1: command is not supported: list"],
     [`create ${"x".repeat(32)} hash:ip`, `t:1:8: a set name has 1 to 31 characters: ${"x".repeat(32)}`],
@@ -227,5 +233,52 @@ describe("ipset save text", () => {
   ])("refuses %j with its place", (text, message) => {
     expect(() => restoreIpsets(text, "t")).toThrow(InputError);
     expect(() => restoreIpsets(text, "t")).toThrow(message);
+  });
+
+  const saved = (...lines: string[]): readonly string[] =>
+    saveIpsets(restoreIpsets(lines.join("\n"), "t").values())
+      .trimEnd()
+      .split("\n")
+      .slice(1)
+      .map((line) => line.replace(/^add a /, ""));
+
+  it.each([
+    ["hash:ip", "10.0.0.1-10.0.0.3", ["10.0.0.1", "10.0.0.2", "10.0.0.3"]],
+    ["hash:ip", "10.0.0.0/31", ["10.0.0.0", "10.0.0.1"]],
+    ["hash:ip netmask 24", "10.0.0.5-10.0.2.9", ["10.0.0.0", "10.0.1.0", "10.0.2.0"]],
+    ["hash:net", "192.168.0.0-192.168.1.5", ["192.168.0.0/24", "192.168.1.0/30", "192.168.1.4/31"]],
+    ["hash:ip,port", "10.0.0.1,tcp:80-82", ["10.0.0.1,tcp:80", "10.0.0.1,tcp:81", "10.0.0.1,tcp:82"]],
+    ["hash:ip,port", "10.0.0.1,53", ["10.0.0.1,tcp:53"]],
+    ["hash:ip,port", "10.0.0.1,icmp:3/1", ["10.0.0.1,icmp:host-unreachable"]],
+    ["hash:ip,port", "10.0.0.1,47:0", ["10.0.0.1,gre:0"]],
+    ["hash:ip,port,ip", "10.0.0.1,80,10.0.0.2", ["10.0.0.1,tcp:80,10.0.0.2"]],
+    ["hash:ip,port,net", "10.0.0.1,udp:53,10.0.0.0/8", ["10.0.0.1,udp:53,10.0.0.0/8"]],
+    ["hash:net,iface", "10.0.0.0/8,eth0", ["10.0.0.0/8,eth0"]],
+    ["hash:net,net", "10.0.0.0/8,11.0.0.0/8", ["10.0.0.0/8,11.0.0.0/8"]],
+    ["hash:ip,mark", "10.0.0.1,5", ["10.0.0.1,0x00000005"]],
+    ["bitmap:port range 100-200", "150-151", ["150", "151"]],
+    ["bitmap:ip range 10.0.0.0/24", "10.0.0.128/31", ["10.0.0.128", "10.0.0.129"]],
+  ])("expands an element of %s as the tool does: %s", (type, element, members) => {
+    expect(saved(`create a ${type}`, `add a ${element}`)).toEqual(members);
+  });
+
+  it("keeps what members carry, in the order of the tool", () => {
+    expect(
+      saved(
+        "create a hash:net timeout 100 counters comment skbinfo",
+        'add a 10.0.0.0/8 skbqueue 7 skbprio 1:2 skbmark 0x11/0xff comment "a b" bytes 44 packets 3 timeout 55',
+        "add a 10.1.0.0/16 nomatch timeout 0",
+        "add a 10.2.0.0/16",
+      ),
+    ).toEqual([
+      '10.0.0.0/8 timeout 55 packets 3 bytes 44 comment "a b" skbmark 0x11/0xff skbprio 1:2 skbqueue 7',
+      "10.1.0.0/16 timeout 0 nomatch packets 0 bytes 0",
+      "10.2.0.0/16 timeout 100 packets 0 bytes 0",
+    ]);
+  });
+
+  it("reads the old and short forms that agents write", () => {
+    const text = "-N a --exist nethash\n-A a 10.0.0.0/8\n-! add a 10.0.0.0/8\n-D a 10.0.0.0/8\n-X a\n";
+    expect(restoreIpsets(text, "t").size).toBe(0);
   });
 });

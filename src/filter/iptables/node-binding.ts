@@ -1,0 +1,143 @@
+/**
+ * The part of linked rules that belongs to one node: interface patterns against its interfaces, its sets, the functions that
+ * its matches and targets become. Made again when rules, sets or interfaces change; what matches remember is kept.
+ */
+import { assert, InputError } from "../../base/index.ts";
+import { CtState, type PacketBatch, setTos, setTtl } from "../../packet/index.ts";
+import type { LinkContext } from "../datapath.ts";
+import { dimensionBits, internInterface, type SetCollection } from "../ipset/index.ts";
+import type { Conntrack } from "../netfilter/index.ts";
+import type { NodeTablesAtRun } from "./evaluate.ts";
+import type { ActionTarget, LinkedRuleset } from "./link.ts";
+import { ctStateBits } from "./matches/connection.ts";
+import { kindOf, type MatchNode } from "./matches/index.ts";
+import { tosOf, ttlOf } from "./matches/packet-header.ts";
+
+/** What rules remember from packet to packet, by match or by a name that rules share. */
+export class RuleMemory {
+  readonly #byMatch = new WeakMap<object, object>();
+  readonly #byName = new Map<string, object>();
+
+  get<T extends object>(key: object | string, make: () => T): T {
+    const known = typeof key === "string" ? this.#byName.get(key) : this.#byMatch.get(key);
+    if (known !== undefined) return known as T; // one key is always used with one maker
+    const made = make();
+    if (typeof key === "string") this.#byName.set(key, made);
+    else this.#byMatch.set(key, made);
+    return made;
+  }
+}
+
+export interface NodeParts {
+  readonly context: LinkContext;
+  readonly sets: SetCollection;
+  readonly conntrack: Conntrack;
+  readonly memory: RuleMemory;
+  /** Rule `rule` (an index of the linked rules) reports a row. */
+  report(rule: number, row: number): void;
+}
+
+export function bindNode(linked: LinkedRuleset, parts: NodeParts): NodeTablesAtRun {
+  const { context, sets, conntrack, memory } = parts;
+  const { facts } = context;
+  const { interfaces } = facts;
+  const count = interfaces.reduce((max, { index }) => Math.max(max, index), 0) + 1;
+  const fits = new Uint8Array(linked.interfacePatterns.length * count);
+  linked.interfacePatterns.forEach((pattern, p) => {
+    const prefix = pattern.endsWith("+") ? pattern.slice(0, -1) : undefined;
+    for (const { index, name } of interfaces)
+      if (prefix === undefined ? name === pattern : name.startsWith(prefix)) fits[p * count + index] = 1;
+  });
+  const interfaceIds = new Uint32Array(count);
+  for (const { index, name } of interfaces) interfaceIds[index] = internInterface(name);
+  const backend = context.iptablesBackend ?? "nft";
+  const node: MatchNode = {
+    facts,
+    backend,
+    nowNs: () => context.nowNs(),
+    epochS: context.epochS ?? 0,
+    random: context.random,
+    conntrack,
+    interfaceIds,
+    set: (name) => sets.get(name),
+    compileProgram: (program) => {
+      if (context.compileClassic !== undefined) return context.compileClassic(program);
+      const message = "-m bpf needs an interpreter of classic BPF, and none was given";
+      throw new InputError([{ code: "not-supported", path: "", message }]);
+    },
+    memory: (key, make) => memory.get(key, make),
+  };
+  return {
+    interfaceFits: fits,
+    interfaceCount: count,
+    isNft: backend === "nft",
+    sets: linked.setNames.map((name) => sets.get(name)),
+    setNode: node,
+    tests: linked.tests.map((match) => {
+      const { bind } = kindOf(match);
+      assert(bind !== undefined, `a match of kind ${match.kind} has no test`);
+      return bind(match, node);
+    }),
+    actions: linked.actions.map((target) => bindAction(target, node, parts)),
+    ctBits: (batch, row) => ctStateBits(batch, row, conntrack.entryOf(batch, row)),
+    report: (rule, row) => parts.report(rule, row),
+  };
+}
+
+type RowAction = (batch: PacketBatch, row: number) => void;
+
+function bindAction(target: ActionTarget, node: MatchNode, { sets, conntrack }: NodeParts): RowAction {
+  switch (target.kind) {
+    case "CONNMARK":
+      return bindConnmark(target, conntrack);
+    case "CT": {
+      const { zone } = target;
+      return (batch, row) => {
+        const { ctState, ctZone, mark } = batch.state;
+        if (ctState[row] !== CtState.none || zone === undefined) return; // seen already: the target leaves it alone
+        ctZone[row] = zone === "mark" ? mark[row]! & 0xffff : zone;
+      };
+    }
+    case "SET": {
+      const dimensions = dimensionBits(target.flags);
+      const { action, set, exist = false, timeout } = target;
+      if (action !== "map")
+        return (batch, row) =>
+          sets.changeByRow(action, set, batch, row, dimensions, node, { exist, timeout });
+      return (batch, row) => {
+        const member = sets.get(set)?.carriedBy(batch, row, dimensions, node);
+        if (!target.mapMark || member === undefined) return; // priority and queue change no verdict
+        const [value, mask] = member.skbmark ?? [0, 0];
+        batch.state.mark[row] = (batch.state.mark[row]! & ~mask) ^ value;
+      };
+    }
+    case "TTL":
+      return (batch, row) => {
+        const ttl = ttlOf(batch, row);
+        const changed =
+          target.action === "set"
+            ? target.value
+            : target.action === "inc"
+              ? Math.min(255, ttl + target.value)
+              : Math.max(0, ttl - target.value);
+        setTtl(batch, row, changed);
+      };
+    case "TOS":
+      return (batch, row) => setTos(batch, row, (tosOf(batch, row) & ~target.mask & 0xff) ^ target.value);
+    case "DSCP":
+      return (batch, row) => setTos(batch, row, (tosOf(batch, row) & 3) | (target.value << 2));
+  }
+}
+
+/** Source: kernel net/netfilter/xt_connmark.c (connmark_tg_shift without shift). */
+function bindConnmark(target: Extract<ActionTarget, { kind: "CONNMARK" }>, conntrack: Conntrack): RowAction {
+  return (batch, row) => {
+    const entry = conntrack.entryOf(batch, row);
+    if (entry === undefined) return;
+    const { mark } = batch.state;
+    if (target.action === "set") entry.mark = ((entry.mark & ~target.mask) ^ target.value) >>> 0;
+    else if (target.action === "save")
+      entry.mark = ((entry.mark & ~target.ctMask) ^ (mark[row]! & target.nfMask)) >>> 0;
+    else mark[row] = (mark[row]! & ~target.nfMask) ^ (entry.mark & target.ctMask);
+  };
+}
