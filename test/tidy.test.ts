@@ -87,7 +87,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "scenario",
   ],
   report: ["harness"],
-  cli: ["base", "addr", "k8s", "packet", "capture", "scenario", "harness", "report"],
+  cli: ["base", "addr", "k8s", "filter/bpf", "packet", "capture", "scenario", "harness", "report"],
   index: [
     "base",
     "addr",

@@ -1,6 +1,7 @@
 /** The command line: one file per command, put together here. */
 import { Command } from "commander";
 import { addBenchCommand } from "./commands/bench.ts";
+import { addBpfCommands } from "./commands/bpf.ts";
 import { addCaptureCommand } from "./commands/capture.ts";
 import { addConnectionCommands } from "./commands/connection.ts";
 import { addDemoCommand } from "./commands/demo.ts";
@@ -32,6 +33,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
   addFileCommands(program, finish);
   addCaptureCommand(program, finish);
   addBenchCommand(program, finish);
+  addBpfCommands(program, finish);
   addDemoCommand(program, finish);
   addInfoCommands(program, finish);
   for (const command of program.commands)

@@ -8,6 +8,15 @@ export {
   type WalkMeasure,
   walkRows,
 } from "./bench.ts";
+export {
+  type BpfFile,
+  type BpfFileProgram,
+  checkInstructions,
+  mapShapes,
+  pickProgram,
+  programTypeWords,
+  readBpfFile,
+} from "./bpf-file.ts";
 export { type CapturedRun, captureScenario } from "./capture.ts";
 export { type ComposeOptions, compileCluster, type EmulatedCluster, emulate } from "./compose.ts";
 export { computeDiff, divergencesOf, unexplained } from "./diff.ts";

@@ -10,6 +10,7 @@ export {
 export { type ContextField, contextLayout, ProgramType } from "./context.ts";
 export { disassemble, insnText } from "./disasm.ts";
 export type { OutputEvent, Redirect } from "./helpers/index.ts";
+export { type HelperEnvironment, helpersFor } from "./helpers/index.ts";
 export { decodeInstructions, encodeInstructions, type Instruction, insnBytes } from "./insn.ts";
 export {
   type BpfMap,

@@ -53,11 +53,12 @@ export function readObject(bytes: Uint8Array, file: string): BpfObject {
   const btf = elf.sections.find(({ name }) => name === ".BTF");
   const maps = readMaps(elf, btf === undefined ? undefined : parseBtf(btf.data));
   const license = elf.sections.find(({ name }) => name === "license")?.data.bytes ?? new Uint8Array();
-  const programs = elf.sections
-    .filter((section) => isCode(section) && section.name !== ".text")
-    .flatMap((section) =>
-      functionsIn(elf, section).map((symbol) => new ProgramLinker(elf, maps).link(section, symbol)),
-    );
+  const code = elf.sections.filter((section) => isCode(section) && section.size > 0);
+  // functions in .text are what programs call; where there is nothing else, they are the programs
+  const named = code.filter(({ name }) => name !== ".text");
+  const programs = (named.length > 0 ? named : code).flatMap((section) =>
+    functionsIn(elf, section).map((symbol) => new ProgramLinker(elf, maps).link(section, symbol)),
+  );
   return { file, programs, maps, license: new TextDecoder().decode(license).replace(/\0.*$/s, "") };
 }
 

@@ -62,7 +62,7 @@ export const signatures: ReadonlyMap<number, Signature> = new Map<number, Signat
   [2, { ...number("map_update_elem", "map", "key", "value", "any"), maps: valued }],
   [3, { ...number("map_delete_elem", "map", "key"), maps: [...valued, MapType.hashOfMaps] }],
   [5, number("ktime_get_ns")],
-  [6, number("trace_printk", "read", "size+", "any", "any", "any")],
+  [6, number("trace_printk", "read", "size+")],
   [7, number("get_prandom_u32")],
   [8, number("get_smp_processor_id")],
   [9, { ...number("skb_store_bytes", "context", "any", "read", "size+", "any"), changesPacket: true }],
