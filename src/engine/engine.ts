@@ -36,9 +36,11 @@ export interface Divergence {
   /**
    * The engine's verdict where this divergence makes it differ from what the API says, else `null`. Written from the
    * source's statement over API objects, never from tables. Must be `null` where the verdicts agree anyway.
-   * `expected` is the oracle's verdict of the same cell.
+   * `expected` is the oracle's verdict of the same cell; where the API leaves it open, a divergence may still say what
+   * the engine does, so that two engines can be told apart. Services' addresses are translated before anyone asks:
+   * `cell.via` says how.
    */
-  when(state: ClusterState, cell: Cell, expected: "allow" | "deny"): "allow" | "deny" | null;
+  when(state: ClusterState, cell: Cell, expected: "allow" | "deny" | "undefined"): "allow" | "deny" | null;
 }
 
 export type FeatureSupport = "yes" | "no" | "partial";

@@ -66,9 +66,13 @@ export function prepareBench(selection: ProductSelection, options: BenchOptions)
   const network = new Network({
     nodes: [spec],
     endpoints: topology.endpoints.filter(({ node }) => node === spec.name),
+    frontends: [],
   });
   const linkStarted = nowMs();
-  const datapath = linkTables(tables, linkContext(network.node(spec.name), network.loop, seed))?.datapath;
+  const datapath = linkTables(
+    tables,
+    linkContext(network.node(spec.name), network.loop, createPrng(seed)),
+  )?.datapath;
   if (datapath === undefined) throw new RangeError("the node has no tables");
   const linkedAt = nowMs();
   const chains = Object.values(tables.iptables?.v4.tables ?? {}).flatMap((table) => table.chains);

@@ -2,12 +2,13 @@
  * Where cluster, engine and network meet: the platform's base tables and on top of them what the engine makes, linked
  * and put on every node of a running network.
  */
-import { createPrng } from "../base/index.ts";
+import { createPrng, type Prng } from "../base/index.ts";
 import type { CompiledNode, Diagnostic, NodeTables } from "../engine/index.ts";
 import { platformTables } from "../engine/platform/index.ts";
 import type { Datapath, LinkContext } from "../filter/index.ts";
 import type { ClusterState, Node } from "../k8s/index.ts";
 import { type EventLoop, Network, type NetworkOptions, type NodeStack } from "../sim/index.ts";
+import { outsideEndpoints } from "./frontends.ts";
 import { linkTables } from "./kinds.ts";
 import { engineFor, type ProductSelection } from "./selection.ts";
 import { createTopology, type Topology } from "./topology.ts";
@@ -24,6 +25,8 @@ export interface EmulatedCluster {
 
 export interface ComposeOptions {
   readonly seed: number;
+  /** What nodes and load balancers draw from; default: seeded, each on its own. */
+  readonly random?: Prng;
   readonly network?: NetworkOptions;
 }
 
@@ -52,7 +55,9 @@ export function emulate(
   options: ComposeOptions,
 ): EmulatedCluster {
   const topology = createTopology(state);
-  const network = new Network(topology.spec, options.network);
+  const random = options.random ?? createPrng(options.seed);
+  const network = new Network(topology.spec, { random: random.fork("load balancers"), ...options.network });
+  for (const ip of outsideEndpoints(state)) network.addExternal(ip);
   const datapaths = new Map<string, Datapath>();
   const diagnostics = new Map<string, Diagnostic>();
   const compiled = compileCluster(state, selection);
@@ -61,7 +66,7 @@ export function emulate(
     if (node === undefined) continue;
     for (const diagnostic of node.diagnostics)
       diagnostics.set(`${diagnostic.code} ${diagnostic.policy ?? ""} ${diagnostic.message}`, diagnostic);
-    const linked = linkTables(node.tables, linkContext(network.node(spec.name), network.loop, options.seed));
+    const linked = linkTables(node.tables, linkContext(network.node(spec.name), network.loop, random));
     network.setDatapath(spec.name, linked?.datapath);
     if (linked !== undefined) datapaths.set(spec.name, linked.datapath);
   }
@@ -69,10 +74,10 @@ export function emulate(
 }
 
 /** The node's own stack is what its tables ask for interfaces, addresses and routes, as they are at that time. */
-export function linkContext(node: NodeStack, loop: EventLoop, seed: number): LinkContext {
+export function linkContext(node: NodeStack, loop: EventLoop, random: Prng): LinkContext {
   return {
     facts: node,
     nowNs: () => loop.nowNs(),
-    random: createPrng(seed).fork(`node ${node.name}`),
+    random: random.fork(`node ${node.name}`),
   };
 }

@@ -4,8 +4,8 @@
  * that does not differ is a false alarm, and as much of an error.
  */
 import type { Divergence } from "../engine/index.ts";
-import type { Cell, ClusterState } from "../k8s/index.ts";
-import { createOracle, defaultReadings } from "../oracle/index.ts";
+import type { Cell, ClusterState, Connection } from "../k8s/index.ts";
+import { createOracle, defaultReadings, isToService, type Oracle, serviceRoutes } from "../oracle/index.ts";
 import type { CellVerdict, DiffDocument, DiffGroup } from "./documents.ts";
 import {
   cellDocument,
@@ -19,14 +19,60 @@ import type { Selection } from "./selection.ts";
 
 export const unexplained = "unexplained";
 
-/** Divergences that say so of one cell, with the verdict that they predict. */
+export interface PredictedDivergence {
+  readonly divergence: Divergence;
+  readonly verdict: CellVerdict;
+}
+
+/**
+ * Divergences that say so of one connection, with the verdict that they predict. A connection to a Service is asked
+ * about backend by backend; what is predicted is what comes out over all of them.
+ */
 export function divergencesOf(
   selection: Selection,
   state: ClusterState,
-  cell: Cell,
-  expected: "allow" | "deny",
-): readonly { readonly divergence: Divergence; readonly verdict: "allow" | "deny" }[] {
+  connection: Connection,
+  expected: CellVerdict,
+): readonly PredictedDivergence[] {
   if (selection.kind === "oracle") return [];
+  if (!isToService(connection)) {
+    const open = expected === "some" ? "undefined" : expected;
+    return cellDivergences(selection, state, connection as Cell, open);
+  }
+  const routes = serviceRoutes(state, connection);
+  if (routes.kind !== "backends") return [];
+  const oracle = oracleOf(state);
+  const found = new Map<string, Divergence>();
+  const verdicts = new Set<CellVerdict>();
+  for (const cell of routes.cells) {
+    const { verdict } = oracle.judge(cell);
+    const named = cellDivergences(selection, state, cell, verdict === "some" ? "undefined" : verdict);
+    for (const { divergence } of named) found.set(divergence.id, divergence);
+    verdicts.add(named[0]?.verdict ?? verdict);
+  }
+  const [only = "undefined"] = verdicts;
+  const predicted = verdicts.has("undefined") ? "undefined" : verdicts.size > 1 ? "some" : only;
+  if (predicted === "undefined" || predicted === expected) return [];
+  return [...found.values()].map((divergence) => ({ divergence, verdict: predicted }));
+}
+
+const oracles = new WeakMap<ClusterState, Oracle>();
+
+function oracleOf(state: ClusterState): Oracle {
+  let oracle = oracles.get(state);
+  if (oracle === undefined) {
+    oracle = createOracle(state, defaultReadings);
+    oracles.set(state, oracle);
+  }
+  return oracle;
+}
+
+function cellDivergences(
+  selection: Extract<Selection, { kind: "product" }>,
+  state: ClusterState,
+  cell: Cell,
+  expected: "allow" | "deny" | "undefined",
+): readonly { readonly divergence: Divergence; readonly verdict: "allow" | "deny" }[] {
   const found: { readonly divergence: Divergence; readonly verdict: "allow" | "deny" }[] = [];
   const seen = new Set<string>();
   for (const engine of [selection.engines.linux, selection.engines.windows]) {
@@ -104,7 +150,6 @@ function explain(
   verdicts: readonly [CellVerdict, CellVerdict],
   expected: CellVerdict,
 ): Divergence | undefined {
-  if (expected !== "allow" && expected !== "deny") return undefined;
   const sides = [
     { cluster: a, verdict: verdicts[0] },
     { cluster: b, verdict: verdicts[1] },

@@ -21,10 +21,13 @@ export interface DiagnosticDocument {
   readonly line?: number;
 }
 
-/** One end of the truth table. `id` is an end as the command line takes it (`x/a`, `node:n1`, `ip:10.0.0.0/8`). */
+/**
+ * One end of the truth table. `id` is an end as the command line takes it (`x/a`, `node:n1`, `svc:x/web`, `lb:x/web`,
+ * `ip:10.0.0.0/8`).
+ */
 export interface EndpointDocument {
   readonly id: string;
-  readonly kind: "pod" | "node" | "external";
+  readonly kind: "pod" | "node" | "service" | "external";
   readonly node?: string;
   readonly addresses: readonly string[];
   /** `Deployment/frontend`: the workload a pod belongs to. */

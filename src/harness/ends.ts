@@ -1,5 +1,5 @@
 /**
- * The ends of a truth table: pods, nodes and the address ranges outside the cluster that policies tell apart.
+ * The ends of a truth table: pods, nodes, Services and the address ranges outside the cluster that policies tell apart.
  * An external range is represented by one address of it that no narrower range, pod, node or Service owns; policies
  * can only distinguish addresses by the prefixes they name, so one address stands for its whole region.
  */
@@ -14,6 +14,7 @@ import {
   ipAdd,
   parseCidr,
 } from "../addr/index.ts";
+import { unreachable } from "../base/index.ts";
 import {
   type Cell,
   type CellEnd,
@@ -21,13 +22,22 @@ import {
   isEnded,
   type NetworkPolicy,
   type Pod,
+  type ServiceEnd,
 } from "../k8s/index.ts";
 import type { EndpointDocument } from "./documents.ts";
+import { serviceEnds } from "./service-ends.ts";
 
-export interface TableEnd {
-  /** `x/a`, `node:n1`, `ip:10.0.0.0/8`, `ip:other`. */
+export interface TableEnd<E extends CellEnd | ServiceEnd = CellEnd | ServiceEnd> {
+  /** `x/a`, `node:n1`, `svc:x/web`, `lb:x/web`, `nodeport:n1:30080`, `ip:10.0.0.0/8`, `ip:other`. */
   readonly id: string;
-  readonly end: CellEnd;
+  readonly end: E;
+}
+
+/** An end that opens connections. */
+export type SourceEnd = TableEnd<CellEnd>;
+
+export function isSource(table: TableEnd): table is SourceEnd {
+  return table.end.kind !== "service" && table.end.kind !== "node-port";
 }
 
 export interface EndOptions {
@@ -38,9 +48,9 @@ export interface EndOptions {
   readonly podsOnly: boolean;
 }
 
-/** Ends in the order pods, nodes, externals; each group in name order. */
+/** Ends in the order pods, nodes, Services, externals; each group in name order. */
 export function tableEnds(state: ClusterState, options: EndOptions): readonly TableEnd[] {
-  const pods: TableEnd[] = [];
+  const pods: SourceEnd[] = [];
   for (const [id, pod] of state.pods) {
     if (
       pod.ips.length === 0 ||
@@ -53,9 +63,9 @@ export function tableEnds(state: ClusterState, options: EndOptions): readonly Ta
   pods.sort(byId);
   if (options.podsOnly) return pods;
   const nodes = [...state.nodes.values()].map(
-    (node): TableEnd => ({ id: `node:${node.name}`, end: { kind: "node", node } }),
+    (node): SourceEnd => ({ id: `node:${node.name}`, end: { kind: "node", node } }),
   );
-  return [...pods, ...nodes.sort(byId), ...externalEnds(state)];
+  return [...pods, ...nodes.sort(byId), ...serviceEnds(state), ...externalEnds(state)];
 }
 
 function byId(a: TableEnd, b: TableEnd): number {
@@ -63,9 +73,9 @@ function byId(a: TableEnd, b: TableEnd): number {
 }
 
 /** The regions between the prefixes that policies name, widest first, `ip:other` last; one list a family. */
-export function externalEnds(state: ClusterState): readonly TableEnd[] {
+export function externalEnds(state: ClusterState): readonly SourceEnd[] {
   const owned = ownedAddresses(state);
-  const ends: TableEnd[] = [];
+  const ends: SourceEnd[] = [];
   for (const family of state.options.ipFamilies) {
     const prefixes = policyPrefixes(state.networkPolicies.values(), family);
     for (const prefix of prefixes) {
@@ -118,6 +128,8 @@ function ownedAddresses(state: ClusterState): Owned {
   const hosts = new Set<string>();
   for (const pod of state.pods.values()) for (const ip of pod.ips) hosts.add(formatIp(ip));
   for (const node of state.nodes.values()) for (const ip of node.addresses) hosts.add(formatIp(ip));
+  for (const service of state.services.values())
+    for (const ip of [...service.loadBalancerIPs, ...service.externalIPs]) hosts.add(formatIp(ip));
   return { hosts, ranges: [...state.options.serviceCidrs] };
 }
 
@@ -183,6 +195,12 @@ export function describeEnd(table: TableEnd): EndpointDocument {
       return { id, kind: "node", node: end.node.name, addresses: end.node.addresses.map(formatIp) };
     case "external":
       return { id, kind: "external", addresses: [formatIp(end.ip)] };
+    case "service":
+      return { id, kind: "service", addresses: end.ips.map(formatIp) };
+    case "node-port":
+      return { id, kind: "service", node: end.node.name, addresses: end.node.addresses.map(formatIp) };
+    default:
+      return unreachable(end);
   }
 }
 
@@ -212,20 +230,25 @@ export function tablePorts(state: ClusterState): readonly TablePort[] {
   );
 }
 
-/** The end's address of a family; `undefined` when it has none. */
-export function endAddress(end: CellEnd, family: Family): Ip | undefined {
+/** The end's address of a family, of a headless Service its first endpoint's; `undefined` when it has none. */
+export function endAddress(end: CellEnd | ServiceEnd, family: Family): Ip | undefined {
   switch (end.kind) {
     case "pod":
       return end.pod.ips.find((ip) => ip.family === family);
     case "node":
+    case "node-port":
       return end.node.addresses.find((ip) => ip.family === family);
     case "external":
       return end.ip.family === family ? end.ip : undefined;
+    case "service":
+      return end.ips.find((ip) => ip.family === family);
+    default:
+      return unreachable(end);
   }
 }
 
 /** True if the ends are the same pod or node. */
-export function sameEnd(a: CellEnd, b: CellEnd): boolean {
+export function sameEnd(a: CellEnd, b: CellEnd | ServiceEnd): boolean {
   if (a.kind === "pod" && b.kind === "pod") return podId(a.pod) === podId(b.pod);
   if (a.kind === "node" && b.kind === "node") return a.node.name === b.node.name;
   return false;

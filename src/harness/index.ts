@@ -1,3 +1,4 @@
+export { commonFamily } from "./attempt.ts";
 export {
   type BenchCase,
   type BenchOptions,
@@ -22,7 +23,15 @@ export { type ComposeOptions, compileCluster, type EmulatedCluster, emulate } fr
 export { computeDiff, divergencesOf, unexplained } from "./diff.ts";
 export { documentJsonSchemas, documentNames } from "./document-schemas.ts";
 export type * from "./documents.ts";
-export { endAddress, type TableEnd, type TablePort, tableEnds, tablePorts } from "./ends.ts";
+export {
+  endAddress,
+  isSource,
+  type SourceEnd,
+  type TableEnd,
+  type TablePort,
+  tableEnds,
+  tablePorts,
+} from "./ends.ts";
 export { describeEngines } from "./engines.ts";
 export { type ClusterArbitraryOptions, clusterObjects, clusterOf } from "./fuzz/arbitraries.ts";
 export { type ClusterSize, generateCluster, type Profile, profileOf, profiles } from "./generate.ts";
@@ -42,7 +51,7 @@ export {
 export { type NodeFiles, nodeFiles } from "./node-files.ts";
 export { createOriginPlacer, type OriginPlacer } from "./places.ts";
 export { probeConnection } from "./probe.ts";
-export { resolveEnd } from "./resolve-end.ts";
+export { resolveEnd, resolveSource } from "./resolve-end.ts";
 export { interleavedRounds, quantile, type RoundsMeasure, type RoundsOptions } from "./rounds.ts";
 export { type RunOptions, runScenario } from "./run.ts";
 export {

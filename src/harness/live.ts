@@ -4,11 +4,12 @@
  */
 import { assert, createPrng } from "../base/index.ts";
 import type { Agent, Diagnostic } from "../engine/index.ts";
-import { platformTables } from "../engine/platform/index.ts";
+import { platformTables, platformUpdate } from "../engine/platform/index.ts";
 import type { Datapath } from "../filter/index.ts";
 import { type BuiltCluster, type ClusterState, type Node, type Pod, stateChanges } from "../k8s/index.ts";
 import { Hosts, Network, type NetworkOptions } from "../sim/index.ts";
 import { linkContext } from "./compose.ts";
+import { frontendsOf, outsideEndpoints } from "./frontends.ts";
 import { linkTables } from "./kinds.ts";
 import { listenOnNodes } from "./probe.ts";
 import { engineFor, type ProductSelection } from "./selection.ts";
@@ -36,14 +37,19 @@ export class LiveCluster {
     this.selection = selection;
     this.#seed = options.seed;
     this.#topology = createTopology(state);
-    this.network = new Network(this.#topology.spec, options.network);
+    const random = createPrng(options.seed);
+    this.network = new Network(this.#topology.spec, {
+      random: random.fork("load balancers"),
+      ...options.network,
+    });
+    for (const ip of outsideEndpoints(state)) this.network.addExternal(ip);
     this.hosts = new Hosts(this.network);
     for (const spec of this.#topology.spec.nodes) {
       const node = state.nodes.get(spec.name);
       assert(node !== undefined, "the topology was made from this state");
       const linked = linkTables(
         platformTables(state, node),
-        linkContext(this.network.node(spec.name), this.network.loop, options.seed),
+        linkContext(this.network.node(spec.name), this.network.loop, random),
       );
       this.network.setDatapath(spec.name, linked?.datapath);
       if (linked === undefined) continue;
@@ -85,7 +91,25 @@ export class LiveCluster {
       if (object.kind === "Pod") this.#plug(type, object, old?.kind === "Pod" ? old : undefined);
       for (const agent of this.#agents.values()) agent.event({ type, object, old, state: after });
     }
+    this.#updatePlatform(before);
     listenOnNodes(this.state, this.hosts);
+  }
+
+  /** kube-proxy and the load balancers follow Services and their endpoints. */
+  #updatePlatform(before: ClusterState): void {
+    const { services, endpointSlices, nodes } = this.state;
+    if (services === before.services && endpointSlices === before.endpointSlices && nodes === before.nodes)
+      return;
+    for (const [name, datapath] of this.datapaths) {
+      const [old, now] = [before.nodes.get(name), this.state.nodes.get(name)];
+      if (old === undefined || now === undefined) continue;
+      for (const op of platformUpdate(platformTables(before, old), platformTables(this.state, now))) {
+        const result = datapath.apply(op);
+        assert(result.ok, `kube-proxy's own rules were refused: ${result.ok ? "" : result.message}`);
+      }
+    }
+    this.network.setFrontends(frontendsOf(this.state));
+    for (const ip of outsideEndpoints(this.state)) this.network.addExternal(ip);
   }
 
   /** Restarts the engine on a node, or on all: what the agent knew is gone, the tables are as it left them. */

@@ -3,10 +3,12 @@
  * reply through every hook of the emulated cluster, or by asking the oracle.
  */
 import type { Family } from "../addr/index.ts";
+import { createExplorer, type Explorer, type ExplorerOptions } from "../base/index.ts";
 import type { Diagnostic } from "../engine/index.ts";
-import type { Cell, ClusterState } from "../k8s/index.ts";
+import type { ClusterState, Connection } from "../k8s/index.ts";
 import { createOracle, type Oracle } from "../oracle/index.ts";
 import { judgeConnection } from "../sim/index.ts";
+import { connectionAttempt, connectionBetween } from "./attempt.ts";
 import { type EmulatedCluster, emulate } from "./compose.ts";
 import type {
   CellDocument,
@@ -18,6 +20,8 @@ import type {
 import {
   describeEnd,
   endAddress,
+  isSource,
+  type SourceEnd,
   sameEnd,
   type TableEnd,
   type TablePort,
@@ -25,7 +29,7 @@ import {
   tablePorts,
 } from "./ends.ts";
 import type { Selection } from "./selection.ts";
-import { stationOf } from "./topology.ts";
+import { servicePortsOf } from "./service-ends.ts";
 
 export interface MatrixOptions {
   readonly seed: number;
@@ -46,9 +50,9 @@ export interface SelectedCluster {
 
 /** A cell with the ids of its ends. */
 export interface TableCell {
-  readonly from: TableEnd;
+  readonly from: SourceEnd;
   readonly to: TableEnd;
-  readonly cell: Cell;
+  readonly cell: Connection;
   readonly isSelf: boolean;
 }
 
@@ -65,7 +69,10 @@ export interface CellTable {
   readonly cells: readonly TableCell[];
 }
 
-/** Cells of every ordered pair with a pod at one end at least, in the order from, to, port, family. */
+/**
+ * Cells of every ordered pair with a pod or a Service at one end at least, in the order from, to, port, family. Cluster
+ * addresses are for pods and nodes; load balancers for hosts outside too. A Service is asked on its own ports.
+ */
 export function tableCells(
   state: ClusterState,
   selections: readonly Selection[],
@@ -77,21 +84,31 @@ export function tableCells(
   const endedPods = selections.every((one) => one.kind === "oracle");
   const ends = tableEnds(state, { hostNetworkPods, endedPods, podsOnly: options.podsOnly ?? false });
   const ports = options.ports ?? tablePorts(state);
+  const portsOf = new Map(
+    ends.map(({ id, end }) => [
+      id,
+      options.ports === undefined && end.kind === "service" ? servicePortsOf(state, end) : ports,
+    ]),
+  );
   const cells: TableCell[] = [];
-  for (const from of ends) {
+  for (const from of ends.filter(isSource))
     for (const to of ends) {
-      if (from.end.kind !== "pod" && to.end.kind !== "pod") continue;
+      if (!isAsked(from, to)) continue;
       const isSelf = sameEnd(from.end, to.end);
-      for (const { protocol, port } of ports) {
+      for (const { protocol, port } of portsOf.get(to.id) ?? [])
         for (const family of state.options.ipFamilies) {
           if (endAddress(from.end, family) === undefined || endAddress(to.end, family) === undefined)
             continue;
-          cells.push({ from, to, isSelf, cell: { from: from.end, to: to.end, protocol, port, family } });
+          cells.push({ from, to, isSelf, cell: connectionBetween(from, to, { protocol, port, family }) });
         }
-      }
     }
-  }
   return { ends, ports, cells };
+}
+
+function isAsked(from: SourceEnd, { end }: TableEnd): boolean {
+  if (from.end.kind === "pod" || end.kind === "pod") return true;
+  if (end.kind !== "service") return false;
+  return from.end.kind === "node" || end.access === "load-balancer";
 }
 
 /** Endpoints and ports are those of the first cluster: the clusters hold the same objects. */
@@ -146,8 +163,9 @@ export interface Judge {
 export function createJudge(state: ClusterState, selection: Selection, seed: number): Judge {
   if (selection.kind === "oracle")
     return { judge: oracleJudge(createOracle(state, selection.readings)), diagnostics: [] };
-  const cluster = emulate(state, selection, { seed });
-  return { judge: walkJudge(cluster), diagnostics: cluster.diagnostics };
+  const explorer = createExplorer(seed, explorerLimits);
+  const cluster = emulate(state, selection, { seed, random: explorer.random });
+  return { judge: walkJudge(cluster, explorer), diagnostics: cluster.diagnostics };
 }
 
 export function oracleJudge(oracle: Oracle): CellJudge {
@@ -157,40 +175,57 @@ export function oracleJudge(oracle: Oracle): CellJudge {
   };
 }
 
+/** Any node of the largest cluster, times any endpoint of a large Service. */
+const explorerLimits: ExplorerOptions = { branchesMax: 5000, runsMax: 20_000 };
+
 /** Forget connections before the kernel's default table (262,144 entries) fills up. */
 const judgementsPerFlush = 100_000;
 
-export function walkJudge(cluster: EmulatedCluster): CellJudge {
+/**
+ * Every way that chance may take the connection is tried (which node a load balancer picks, which endpoint a Service's
+ * rules draw), until two of them differ.
+ */
+export function walkJudge(cluster: EmulatedCluster, explorer: Explorer): CellJudge {
+  const isSticky = [...cluster.state.services.values()].some(
+    (one) => one.sessionAffinitySeconds !== undefined,
+  );
+  const forget = (): void => {
+    for (const datapath of cluster.datapaths.values()) datapath.forgetFlows();
+  };
   let count = 0;
-  return ({ cell }) => {
-    if (count > 0 && count % judgementsPerFlush === 0)
-      for (const datapath of cluster.datapaths.values()) datapath.forgetFlows();
-    const attempt = connectionAttempt(cluster, cell, 1024 + (count++ % 64_000));
+  const judgeOnce = (cell: Connection): CellAnswer => {
+    if (count > 0 && count % judgementsPerFlush === 0) forget();
+    const attempt = connectionAttempt(cluster.network, cell, 1024 + (count++ % 64_000), explorer.random);
     if (attempt === undefined) return { verdict: "deny", by: undefined };
     const { isAllowed, request, reply } = judgeConnection(cluster.network, attempt);
     if (isAllowed) return { verdict: "allow", by: undefined };
     const stopped = request.disposition === "delivered" ? reply : request;
     return { verdict: "deny", by: directionOf(stopped?.disposition) };
   };
+  return ({ cell }) => {
+    const isToService = cell.to.kind === "service" || cell.to.kind === "node-port";
+    const { outcomes } = explorer.explore(
+      () => {
+        if (isToService) cluster.network.forgetBalancing();
+        if (isToService && isSticky) forget(); // a client that comes for the first time
+        return judgeOnce(cell);
+      },
+      (seen) => new Set(seen.map(({ value }) => value.verdict)).size > 1,
+    );
+    return combineAnswers(outcomes.map(({ value }) => value));
+  };
+}
+
+function combineAnswers(answers: readonly CellAnswer[]): CellAnswer {
+  const [first] = answers;
+  if (first === undefined) return { verdict: "deny", by: undefined };
+  if (answers.some(({ verdict }) => verdict !== first.verdict)) return { verdict: "some", by: undefined };
+  return answers.every(({ by }) => by === first.by) ? first : { verdict: first.verdict, by: "both" };
 }
 
 function directionOf(disposition: string | undefined): "egress" | "ingress" | undefined {
   if (disposition === "denied-egress") return "egress";
   return disposition === "denied-ingress" ? "ingress" : undefined;
-}
-
-/** The connection that a cell stands for; external addresses come to exist in the network on the way. */
-export function connectionAttempt(
-  cluster: EmulatedCluster,
-  cell: Cell,
-  sourcePort: number,
-): Parameters<typeof judgeConnection>[1] | undefined {
-  const src = endAddress(cell.from, cell.family);
-  const dst = endAddress(cell.to, cell.family);
-  if (src === undefined || dst === undefined) return undefined;
-  const from = cell.from.kind === "external" ? cluster.network.addExternal(src) : stationOf(cell.from);
-  if (cell.to.kind === "external") cluster.network.addExternal(dst);
-  return { from, src, dst, protocol: cell.protocol, port: cell.port, sourcePort };
 }
 
 export function cellDocument(

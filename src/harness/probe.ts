@@ -1,7 +1,8 @@
 /** One connection attempt as an application makes it, with every hook that its packets pass. */
 
+import { assert, createPrng, type Prng } from "../base/index.ts";
 import { type HookResults, hookName, verdictName } from "../filter/index.ts";
-import type { Cell, ClusterState } from "../k8s/index.ts";
+import type { ClusterState, Connection } from "../k8s/index.ts";
 import { type PacketBatch, rowBytes } from "../packet/index.ts";
 import {
   createEventLoop,
@@ -12,14 +13,14 @@ import {
   type Network,
 } from "../sim/index.ts";
 import { printPacket } from "../wire/index.ts";
+import { type ConnectionWords, connectionBetween, sendingOf } from "./attempt.ts";
 import { emulate } from "./compose.ts";
 import type { ProbeDocument, ProbePacketDocument } from "./documents.ts";
-import { endAddress, type TableEnd } from "./ends.ts";
+import type { SourceEnd, TableEnd } from "./ends.ts";
 import type { ProductSelection } from "./selection.ts";
-import { stationOf } from "./topology.ts";
 
-export interface ProbeWords extends Pick<Cell, "protocol" | "port" | "family"> {
-  readonly from: TableEnd;
+export interface ProbeWords extends ConnectionWords {
+  readonly from: SourceEnd;
   readonly to: TableEnd;
   readonly timeoutNs: number;
 }
@@ -37,7 +38,8 @@ export function probeConnection(
   const cluster = emulate(state, selection, { seed, network: { loop, watcher: log } });
   const hosts = new Hosts(cluster.network);
   listenOnNodes(state, hosts);
-  const flow = hosts.connect(flowRequest(cluster.network, words.from, words.to, words), words.timeoutNs);
+  const connection = connectionBetween(words.from, words.to, words);
+  const flow = hosts.connect(flowRequest(cluster.network, connection, createPrng(seed)), words.timeoutNs);
   return {
     schema: "podwire/probe/v1",
     version,
@@ -54,18 +56,11 @@ export function probeConnection(
 }
 
 /** The flow between two ends; hosts outside the cluster come to exist on the way. Both ends have the family. */
-export function flowRequest(
-  network: Network,
-  from: TableEnd,
-  to: TableEnd,
-  { protocol, port, family }: Pick<Cell, "protocol" | "port" | "family">,
-): FlowRequest {
-  const [src, dst] = [endAddress(from.end, family), endAddress(to.end, family)];
-  if (src === undefined || dst === undefined)
-    throw new RangeError(`${from.id} or ${to.id} has no IPv${family} address`);
-  if (to.end.kind === "external") network.addExternal(dst);
-  const station = from.end.kind === "external" ? network.addExternal(src) : stationOf(from.end);
-  return { from: station, src, dst, protocol, port };
+export function flowRequest(network: Network, connection: Connection, random: Prng): FlowRequest {
+  const sending = sendingOf(network, connection, random);
+  assert(sending !== undefined, `the ends have addresses of IPv${connection.family}`);
+  const { protocol, port } = connection;
+  return { ...sending, protocol, port };
 }
 
 /** A node answers on the ports of its hostNetwork pods. */

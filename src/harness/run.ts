@@ -1,11 +1,12 @@
 /** Runs a scenario on an engine (or asks the oracle), step by step, and holds what happened against what is expected. */
-import { assert, InputError, unreachable } from "../base/index.ts";
+import { assert, createPrng, InputError, type Prng, unreachable } from "../base/index.ts";
 import {
   applyObjects,
   type BuiltCluster,
   buildCluster,
   type Cell,
   type ClusterState,
+  type Connection,
   deleteObject,
   loadManifests,
   setLabels,
@@ -22,14 +23,13 @@ import {
   type Step,
 } from "../scenario/index.ts";
 import { type Flow, judgeConnection, type NetworkOptions } from "../sim/index.ts";
+import { commonFamily, connectionAttempt, connectionBetween } from "./attempt.ts";
 import type { CellVerdict, DiagnosticDocument, RunResultDocument, StepResult } from "./documents.ts";
-import { endAddress, type TableEnd } from "./ends.ts";
 import { LiveCluster } from "./live.ts";
 import { diagnosticDocument } from "./matrix.ts";
 import { flowRequest } from "./probe.ts";
-import { resolveEnd } from "./resolve-end.ts";
+import { resolveEnd, resolveSource } from "./resolve-end.ts";
 import type { Selection } from "./selection.ts";
-import { stationOf } from "./topology.ts";
 
 export interface RunOptions {
   readonly seed: number;
@@ -88,9 +88,9 @@ interface Runner {
   readonly selection: Selection;
   readonly state: ClusterState;
   edit(built: BuiltCluster): void;
-  verdict(cell: Cell): CellVerdict;
-  probe(from: TableEnd, to: TableEnd, cell: Cell, timeoutNs: number): Answer;
-  connect(name: string, from: TableEnd, to: TableEnd, cell: Cell): Answer;
+  verdict(connection: Connection): CellVerdict;
+  probe(connection: Connection, timeoutNs: number): Answer;
+  connect(name: string, connection: Connection): Answer;
   send(name: string, side: "client" | "server"): string | undefined;
   close(name: string): void;
   advance(durationNs: number): void;
@@ -134,16 +134,16 @@ function performStep(runner: Runner, step: Step): StepOutcome {
       runner.edit(setLabels(state, step.kind, step.namespace ?? "", step.name, step.labels));
       return fine;
     case "probe": {
-      const { from, to, cell } = attemptCell(state, step);
-      return compare(runner, step, attemptText(step), runner.probe(from, to, cell, step.timeoutNs));
+      const connection = attemptedConnection(state, step);
+      return compare(runner, step, attemptText(step), runner.probe(connection, step.timeoutNs));
     }
     case "connect": {
-      const { from, to, cell } = attemptCell(state, step);
+      const connection = attemptedConnection(state, step);
       return compare(
         runner,
         step,
         `${step.flow}: ${attemptText(step)}`,
-        runner.connect(step.flow, from, to, cell),
+        runner.connect(step.flow, connection),
       );
     }
     case "send": {
@@ -173,22 +173,14 @@ function attemptText({ from, to, port }: Attempt): string {
   return `${formatEnd(from)} -> ${formatEnd(to)} ${formatPort(port)}`;
 }
 
-function attemptCell(
-  state: ClusterState,
-  attempt: Attempt,
-): { readonly from: TableEnd; readonly to: TableEnd; readonly cell: Cell } {
-  const [from, to] = [resolveEnd(state, attempt.from), resolveEnd(state, attempt.to)];
-  const families = attempt.family === undefined ? ([4, 6] as const) : [attempt.family];
-  const primary = to.end.kind === "pod" ? to.end.pod.ips[0]?.family : undefined;
-  const common = families.filter(
-    (family) => endAddress(from.end, family) !== undefined && endAddress(to.end, family) !== undefined,
-  );
-  const family = common.find((one) => one === primary) ?? common[0];
+function attemptedConnection(state: ClusterState, attempt: Attempt): Connection {
+  const [from, to] = [resolveSource(state, attempt.from), resolveEnd(state, attempt.to)];
+  const family = commonFamily(from, to, attempt.family === undefined ? undefined : [attempt.family]);
   if (family === undefined)
     throw new InputError([
       { code: "invalid", path: "", message: `${from.id} and ${to.id} have no addresses of one family` },
     ]);
-  return { from, to, cell: { from: from.end, to: to.end, ...attempt.port, family } };
+  return connectionBetween(from, to, { ...attempt.port, family });
 }
 
 function expectedFor(runner: Runner, step: Extract<Step, { action: "probe" | "connect" | "send" }>): string {
@@ -274,11 +266,11 @@ class OracleRunner implements Runner {
   edit(built: BuiltCluster): void {
     this.state = built.state;
   }
-  verdict(cell: Cell): CellVerdict {
-    return createOracle(this.state, this.selection.readings).judge(cell).verdict;
+  verdict(connection: Connection): CellVerdict {
+    return createOracle(this.state, this.selection.readings).judge(connection).verdict;
   }
-  probe(_from: TableEnd, _to: TableEnd, cell: Cell): Answer {
-    const verdict = this.verdict(cell);
+  probe(connection: Connection): Answer {
+    const verdict = this.verdict(connection);
     // whether anybody listens is not the API's business: a refusal, too, means that packets pass
     const satisfies = {
       allow: ["connected", "refused"],
@@ -288,8 +280,8 @@ class OracleRunner implements Runner {
     }[verdict];
     return { said: verdict, satisfies };
   }
-  connect(_name: string, from: TableEnd, to: TableEnd, cell: Cell): Answer {
-    return this.probe(from, to, cell);
+  connect(_name: string, connection: Connection): Answer {
+    return this.probe(connection);
   }
   send(): undefined {
     return undefined;
@@ -317,9 +309,11 @@ class EngineRunner implements Runner {
   readonly #cluster: LiveCluster;
   readonly #flows = new Map<string, Flow>();
   #judged = 0;
+  readonly #random: Prng;
 
   constructor(state: ClusterState, selection: Extract<Selection, { kind: "product" }>, options: RunOptions) {
     this.selection = selection;
+    this.#random = createPrng(options.seed).fork("clients");
     this.#cluster = new LiveCluster(state, selection, {
       seed: options.seed,
       ...(options.network ? { network: options.network } : {}),
@@ -331,34 +325,25 @@ class EngineRunner implements Runner {
   edit(built: BuiltCluster): void {
     this.#cluster.edit(built);
   }
-  verdict(cell: Cell): CellVerdict {
+  verdict(connection: Connection): CellVerdict {
     const { network } = this.#cluster;
-    const [src, dst] = [endAddress(cell.from, cell.family), endAddress(cell.to, cell.family)];
-    if (src === undefined || dst === undefined || cell.from.kind === "external") return "deny";
     const sourcePort = firstJudgePort + (this.#judged++ % judgePorts);
-    const attempt = {
-      from: stationOf(cell.from),
-      src,
-      dst,
-      protocol: cell.protocol,
-      port: cell.port,
-      sourcePort,
-    };
-    return judgeConnection(network, attempt).isAllowed ? "allow" : "deny";
+    const attempt = connectionAttempt(network, connection, sourcePort, this.#random);
+    return attempt !== undefined && judgeConnection(network, attempt).isAllowed ? "allow" : "deny";
   }
-  probe(from: TableEnd, to: TableEnd, cell: Cell, timeoutNs: number): Answer {
-    const flow = this.#open(from, to, cell, timeoutNs);
+  probe(connection: Connection, timeoutNs: number): Answer {
+    const flow = this.#open(connection, timeoutNs);
     this.#cluster.hosts.close(flow);
     return { said: flow.outcome, satisfies: [flow.outcome] };
   }
-  connect(name: string, from: TableEnd, to: TableEnd, cell: Cell): Answer {
-    const flow = this.#open(from, to, cell, 3e9);
+  connect(name: string, connection: Connection): Answer {
+    const flow = this.#open(connection, 3e9);
     this.#flows.set(name, flow);
     return { said: flow.outcome, satisfies: [flow.outcome] };
   }
-  #open(from: TableEnd, to: TableEnd, cell: Cell, timeoutNs: number): Flow {
+  #open(connection: Connection, timeoutNs: number): Flow {
     const { network, hosts } = this.#cluster;
-    return hosts.connect(flowRequest(network, from, to, cell), timeoutNs);
+    return hosts.connect(flowRequest(network, connection, this.#random), timeoutNs);
   }
   send(name: string, side: "client" | "server"): string {
     const flow = this.#flows.get(name);

@@ -15,6 +15,7 @@ import {
   podInterfaceName,
 } from "../k8s/index.ts";
 import type { EndpointSpec, InterfaceSpec, NetworkSpec, NodeSpec } from "../sim/index.ts";
+import { frontendsOf } from "./frontends.ts";
 
 const loopbackIndex = 1;
 const uplinkIndex = 2;
@@ -86,7 +87,8 @@ export function createTopology(state: ClusterState): Topology {
   const nodes = [...state.nodes.values()].map((node) =>
     nodeSpec(node, nodeNumbers.get(node.name) ?? 0, podsOf.get(node.name) ?? []),
   );
-  return { spec: { nodes, endpoints: pods.map(endpoint) }, podInterface, endpoint };
+  const spec = { nodes, endpoints: pods.map(endpoint), frontends: frontendsOf(state) };
+  return { spec, podInterface, endpoint };
 }
 
 /** Pods of the host network and pods without an address have no interface of their own. */

@@ -1,8 +1,9 @@
 /** The packet's way: every hook of every node, each rule that matched, the nearest miss, and the line behind them. */
-import type { Cell } from "../k8s/index.ts";
+import { createPrng } from "../base/index.ts";
 import { createOracle, defaultReadings } from "../oracle/index.ts";
 import { type Judgement, judgeConnection, type PacketFate } from "../sim/index.ts";
 import { printPacket } from "../wire/index.ts";
+import { type ConnectionWords, connectionAttempt, connectionBetween } from "./attempt.ts";
 import type { EmulatedCluster } from "./compose.ts";
 import type {
   TraceDocument,
@@ -10,8 +11,7 @@ import type {
   TraceOriginDocument,
   TracePacketDocument,
 } from "./documents.ts";
-import type { TableEnd } from "./ends.ts";
-import { connectionAttempt } from "./matrix.ts";
+import type { SourceEnd, TableEnd } from "./ends.ts";
 import type { OriginPlacer } from "./places.ts";
 import { type RecordedHook, TraceRecorder } from "./recorder.ts";
 
@@ -20,14 +20,14 @@ const sourcePort = 40_000;
 
 export function traceConnection(
   cluster: EmulatedCluster,
-  from: TableEnd,
+  from: SourceEnd,
   to: TableEnd,
-  connection: Pick<Cell, "protocol" | "port" | "family">,
+  connection: ConnectionWords,
   place: OriginPlacer,
   stamp: Pick<TraceDocument, "version" | "seed">,
 ): TraceDocument {
-  const cell: Cell = { from: from.end, to: to.end, ...connection };
-  const attempt = connectionAttempt(cluster, cell, sourcePort);
+  const cell = connectionBetween(from, to, connection);
+  const attempt = connectionAttempt(cluster.network, cell, sourcePort, createPrng(stamp.seed ?? 0));
   const packets: TracePacketDocument[] = [];
   let judgement: Judgement | undefined;
   if (attempt !== undefined) {

@@ -46,13 +46,50 @@ export type CellEnd =
   | { readonly kind: "node"; readonly node: Node }
   | { readonly kind: "external"; readonly ip: Ip };
 
+/** One of the addresses that a Service is reached at, before translation. */
+export type ServiceEnd =
+  | {
+      readonly kind: "service";
+      readonly service: Service;
+      readonly access: ServiceAccess;
+      /** Where it is reached: one of a family, or every endpoint's for a headless Service. */
+      readonly ips: readonly Ip[];
+    }
+  /** A node port; `service` undefined: nobody has it. */
+  | {
+      readonly kind: "node-port";
+      readonly service: Service | undefined;
+      readonly node: Node;
+      readonly port: number;
+    };
+
+/** Headless Services have no address: a client takes one of its endpoints' and keeps the port. */
+export type ServiceAccess = "cluster-ip" | "load-balancer" | "external-ip" | "headless";
+
+/** How a Service brought a connection to its final addresses. */
+export interface Translation {
+  readonly service: Service;
+  /** The node that rewrote the destination. */
+  readonly node: Node;
+  /** The source was rewritten there too: the backend sees that node. */
+  readonly isMasqueraded: boolean;
+  /** What the client's own node saw, where another node rewrote it: that node and its node port. */
+  readonly before: { readonly to: CellEnd; readonly port: number } | undefined;
+}
+
 export type CellProtocol = "TCP" | "UDP" | "SCTP" | "ICMP";
 
-/** A new connection: the unit that oracle and engines are compared on. `port` is the ICMP type for ICMP. */
-export interface Cell {
+/** A new connection as its client opens it. `port` is the ICMP type for ICMP. */
+export interface Connection {
   readonly from: CellEnd;
-  readonly to: CellEnd;
+  readonly to: CellEnd | ServiceEnd;
   readonly protocol: CellProtocol;
   readonly port: number;
   readonly family: Family;
+}
+
+/** A new connection in final addresses: the unit that oracle and engines are compared on. */
+export interface Cell extends Connection {
+  readonly to: CellEnd;
+  readonly via?: Translation;
 }

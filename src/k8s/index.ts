@@ -7,7 +7,18 @@ export {
   setLabels,
 } from "./build.ts";
 export { type StateChange, stateChanges, type WatchedObject } from "./changes.ts";
-export type { Cell, CellEnd, CellProtocol, ClusterOptions, ClusterState, NodePool } from "./cluster.ts";
+export type {
+  Cell,
+  CellEnd,
+  CellProtocol,
+  ClusterOptions,
+  ClusterState,
+  Connection,
+  NodePool,
+  ServiceAccess,
+  ServiceEnd,
+  Translation,
+} from "./cluster.ts";
 export type { BuiltCluster } from "./editor.ts";
 export { Fields } from "./fields.ts";
 export { kubenetBridge, podInterfaceName } from "./interfaces.ts";

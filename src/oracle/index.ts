@@ -7,3 +7,4 @@ export {
   parseOracleReadings,
   type ReadingSpec,
 } from "./readings.ts";
+export { isToService, type ServiceRoutes, serviceRoutes } from "./service-routes.ts";

@@ -2,25 +2,29 @@
  * What the Kubernetes API says should happen to a new connection: networking.k8s.io/v1 NetworkPolicy evaluated
  * directly over API objects. Governing sources: kubernetes/api networking/v1/types.go and the concept page on network
  * policies. Answers `undefined` where these leave the outcome open.
+ *
+ * A connection to a Service is judged for each backend that it can reach, after translation: `some` where backends
+ * differ. What a node rewrote beyond that (sources; destinations on another node than the client's) is judged both ways.
  */
 import { formatIp, type Ip } from "../addr/index.ts";
-import { assert } from "../base/index.ts";
-import type { Cell, CellEnd, ClusterState, NetworkPolicy, Pod } from "../k8s/index.ts";
+import { assert, unreachable } from "../base/index.ts";
+import type { Cell, CellEnd, ClusterState, Connection, NetworkPolicy, Pod } from "../k8s/index.ts";
 import { type ExplainedLine, explainSide } from "./explain.ts";
-import { type Facts, type Peer, ruleCovers, selects, type Target } from "./match.ts";
+import { type Facts, ruleCovers, selects } from "./match.ts";
 import { defaultReadings, type OracleReadings } from "./readings.ts";
+import { isToService, type ServiceRoutes, serviceRoutes } from "./service-routes.ts";
 import { type Direction, rulesOf, type Side, type SideVerdict } from "./side.ts";
 
 export interface OracleAnswer {
-  readonly verdict: "allow" | "deny" | "undefined";
+  readonly verdict: "allow" | "deny" | "undefined" | "some";
   /** The sides that deny. */
   readonly by: "egress" | "ingress" | "both" | undefined;
 }
 
 export interface Oracle {
-  judge(cell: Cell): OracleAnswer;
+  judge(connection: Connection): OracleAnswer;
   /** In words: which policies isolate each side, which rule allows, what came nearest. */
-  explain(cell: Cell): readonly ExplainedLine[];
+  explain(connection: Connection): readonly ExplainedLine[];
 }
 
 /** A state's policies are indexed once; a pod's isolating policies are found on first use. */
@@ -47,24 +51,89 @@ export function createOracle(state: ClusterState, readings: OracleReadings = def
     }
     return policies;
   };
-  const sides = (cell: Cell): readonly Side[] => sidesOf(cell, readings, isolating);
+  const judgeCell = (cell: Cell): OracleAnswer => {
+    if (isSamePod(cell)) return { verdict: cell.via === undefined ? "allow" : "undefined", by: undefined };
+    return combine(
+      (["egress", "ingress"] as const).map((direction) => ({
+        direction,
+        verdict: agreement(
+          facesOf(cell, direction, readings).map((face) => {
+            const side = sideOf(face, direction, readings, isolating);
+            return side === undefined ? "allow" : judgeSide(facts, side);
+          }),
+        ),
+      })),
+    );
+  };
+  const explainCell = (cell: Cell): readonly ExplainedLine[] => {
+    if (isSamePod(cell))
+      return cell.via === undefined
+        ? [{ text: "a pod cannot be isolated from itself: allowed" }]
+        : [{ text: "a pod that reaches itself through a Service: the API leaves it open" }];
+    const lines = (["egress", "ingress"] as const).flatMap((direction) =>
+      facesOf(cell, direction, readings).flatMap((face) => {
+        const side = sideOf(face, direction, readings, isolating);
+        return side === undefined ? [] : explainSide(facts, side, judgeSide(facts, side));
+      }),
+    );
+    return lines.length > 0 ? lines : [{ text: "neither end is a pod that policies apply to: allowed" }];
+  };
   return {
-    judge: (cell) => combine(sides(cell).map((side) => ({ side, verdict: judgeSide(facts, side) }))),
-    explain(cell) {
-      if (isSamePod(cell)) return [{ text: "a pod cannot be isolated from itself: allowed" }];
-      const lines = sides(cell).flatMap((side) => explainSide(facts, side, judgeSide(facts, side)));
-      return lines.length > 0 ? lines : [{ text: "neither end is a pod that policies apply to: allowed" }];
-    },
+    judge: (connection) =>
+      isToService(connection)
+        ? combineRoutes(serviceRoutes(state, connection), judgeCell)
+        : judgeCell(connection as Cell),
+    explain: (connection) =>
+      isToService(connection)
+        ? explainRoutes(serviceRoutes(state, connection), explainCell)
+        : explainCell(connection as Cell),
   };
 }
 
-function combine(judged: readonly { readonly side: Side; readonly verdict: SideVerdict }[]): OracleAnswer {
-  const denied = judged.filter(({ verdict }) => verdict === "deny").map(({ side }) => side.direction);
+interface JudgedSide {
+  readonly direction: Direction;
+  readonly verdict: SideVerdict;
+}
+
+function combine(sides: readonly JudgedSide[]): OracleAnswer {
+  const denied = sides.filter(({ verdict }) => verdict === "deny").map(({ direction }) => direction);
   if (denied.length > 0) return { verdict: "deny", by: denied.length === 2 ? "both" : denied[0] };
   return {
-    verdict: judged.some(({ verdict }) => verdict === "undefined") ? "undefined" : "allow",
+    verdict: sides.some(({ verdict }) => verdict === "undefined") ? "undefined" : "allow",
     by: undefined,
   };
+}
+
+function agreement(verdicts: readonly SideVerdict[]): SideVerdict {
+  const [first = "allow"] = verdicts;
+  return verdicts.every((verdict) => verdict === first) ? first : "undefined";
+}
+
+function combineRoutes(routes: ServiceRoutes, judge: (cell: Cell) => OracleAnswer): OracleAnswer {
+  if (routes.kind === "closed") return { verdict: "deny", by: undefined };
+  if (routes.kind === "open") return { verdict: "undefined", by: undefined };
+  const answers = routes.cells.map(judge);
+  const verdicts = new Set(answers.map(({ verdict }) => verdict));
+  if (verdicts.has("undefined")) return { verdict: "undefined", by: undefined };
+  if (verdicts.size > 1) return { verdict: "some", by: undefined };
+  const sides = new Set(answers.map(({ by }) => by));
+  const [verdict = "deny"] = verdicts;
+  return { verdict, by: sides.size > 1 ? "both" : answers[0]?.by };
+}
+
+/** Backends are explained one by one; this many, as the others are alike. */
+const explainedBackends = 8;
+
+function explainRoutes(
+  routes: ServiceRoutes,
+  explain: (cell: Cell) => readonly ExplainedLine[],
+): readonly ExplainedLine[] {
+  if (routes.kind === "closed") return [{ text: `${routes.why}: not reached` }];
+  if (routes.kind === "open") return [{ text: `${routes.why}: the API leaves it open` }];
+  const seen = new Set<string>();
+  return routes.cells
+    .slice(0, explainedBackends)
+    .flatMap((cell) => explain(cell).filter(({ text }) => !seen.has(text) && seen.add(text) !== undefined));
 }
 
 function judgeSide(facts: Facts, side: Side): SideVerdict {
@@ -92,42 +161,54 @@ function isSamePod({ from, to }: Cell): boolean {
   );
 }
 
-/** The sides that policies have a say on: a pod's egress if it is the source, a pod's ingress if the destination. */
-function sidesOf(
+/** A cell as a side's policies may see it: with what a Service's node rewrote, without, or either. */
+function facesOf(cell: Cell, direction: Direction, readings: OracleReadings): readonly Cell[] {
+  const { via } = cell;
+  const before: Cell | undefined =
+    direction === "egress" && via?.before !== undefined
+      ? { ...cell, to: via.before.to, port: via.before.port }
+      : direction === "ingress" && via?.isMasqueraded
+        ? cell
+        : undefined;
+  if (via === undefined || before === undefined) return [cell];
+  const after: Cell = direction === "egress" ? cell : { ...cell, from: { kind: "node", node: via.node } };
+  switch (readings.rewritten) {
+    case "before":
+      return [before];
+    case "after":
+      return [after];
+    case "undefined":
+      return [before, after];
+    default:
+      return unreachable(readings.rewritten);
+  }
+}
+
+/** What policies have a say on: a pod's egress if it is the source, a pod's ingress if the destination. */
+function sideOf(
   cell: Cell,
+  direction: Direction,
   readings: OracleReadings,
   isolating: (pod: Pod, direction: Direction) => readonly NetworkPolicy[],
-): readonly Side[] {
-  if (isSamePod(cell)) return [];
+): Side | undefined {
   const [from, to] = [policedPod(cell.from, readings), policedPod(cell.to, readings)];
-  const source: Peer = { pod: from, ip: addressOf(cell.from, cell) };
-  const destination: Peer = { pod: to, ip: addressOf(cell.to, cell) };
-  const target: Target | undefined =
-    cell.protocol === "ICMP" ? undefined : { protocol: cell.protocol, port: cell.port, pod: to };
-  const sides: Side[] = [];
-  if (from !== undefined)
-    sides.push({
-      direction: "egress",
-      subject: from,
-      policies: isolating(from, "egress"),
-      peer: destination,
-      target,
-      exemption: icmpExemption(cell, readings) ?? ownNodeExemption(from, cell.to, to, readings),
-    });
-  if (to !== undefined) {
-    const isOwnNode = from === undefined && nodeNameOf(cell.from) === to.nodeName;
-    sides.push({
-      direction: "ingress",
-      subject: to,
-      policies: isolating(to, "ingress"),
-      peer: source,
-      target,
-      exemption: isOwnNode
-        ? { verdict: "allow", reason: "it comes from the pod's own node" }
-        : icmpExemption(cell, readings),
-    });
-  }
-  return sides;
+  const subject = direction === "egress" ? from : to;
+  if (subject === undefined) return undefined;
+  const [peer, peerPod] = direction === "egress" ? [cell.to, to] : [cell.from, from];
+  const isOwnNode =
+    direction === "ingress" && from === undefined && nodeNameOf(cell.from) === subject.nodeName;
+  const exemption = isOwnNode
+    ? { verdict: "allow" as const, reason: "it comes from the pod's own node" }
+    : icmpExemption(cell, readings);
+  return {
+    direction,
+    subject,
+    policies: isolating(subject, direction),
+    peer: { pod: peerPod, ip: addressOf(peer, cell) },
+    target: cell.protocol === "ICMP" ? undefined : { protocol: cell.protocol, port: cell.port, pod: to },
+    exemption:
+      exemption ?? (direction === "egress" ? ownNodeExemption(subject, cell.to, to, readings) : undefined),
+  };
 }
 
 /** The pod that policies may select; a hostNetwork pod counts as its node in the usual reading. */

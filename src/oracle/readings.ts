@@ -10,6 +10,12 @@ export interface OracleReadings {
   readonly ownNode: "undefined" | "allowed" | "policed";
   /** ICMP to or from an isolated pod. */
   readonly icmp: "undefined" | "allowed" | "denied";
+  /**
+   * A connection that a Service's node gave another source, or whose destination another node than the client's own
+   * rewrote: whether policies see the addresses of before or of after. The concept page leaves it open; the answer is
+   * `undefined` where the two differ.
+   */
+  readonly rewritten: "undefined" | "before" | "after";
   /** One port name with several numbers in one pod. */
   readonly duplicatePortNames: "undefined" | "every" | "first";
 }
@@ -19,6 +25,7 @@ export const defaultReadings: OracleReadings = {
   ipBlockPods: "always",
   ownNode: "undefined",
   icmp: "undefined",
+  rewritten: "undefined",
   duplicatePortNames: "undefined",
 };
 
@@ -46,6 +53,11 @@ export const oracleReadings: readonly ReadingSpec[] = [
     summary: "egress of an isolated pod to its own node",
   },
   { name: "icmp", values: ["undefined", "allowed", "denied"], summary: "ICMP of isolated pods" },
+  {
+    name: "rewritten",
+    values: ["undefined", "before", "after"],
+    summary: "addresses that a Service rewrote on a node: policies see those of before, or of after",
+  },
   {
     name: "duplicatePortNames",
     values: ["undefined", "every", "first"],

@@ -10,6 +10,8 @@ export {
 export { type HookWatcher, NodeStack, paths } from "./path.ts";
 export type {
   EndpointSpec,
+  FrontendPortSpec,
+  FrontendSpec,
   InterfaceSpec,
   ListenerSpec,
   NetworkSpec,

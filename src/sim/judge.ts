@@ -1,9 +1,9 @@
 /**
  * Is a new connection possible? First packet and reply, each delivered at once through real bytes and real tables, a
- * listener assumed. Every judgement has a source port of its own, so that what earlier ones left in connection tables
+ * listener assumed. The reply must come back to the client from the very address and port that it asked. Every judgement has a source port of its own, so that what earlier ones left in connection tables
  * cannot answer for it.
  */
-import type { Ip } from "../addr/index.ts";
+import { formatIp, type Ip } from "../addr/index.ts";
 import { assert } from "../base/index.ts";
 import { icmpEcho, sctp, tcp, udp } from "../packet/index.ts";
 import {
@@ -51,7 +51,18 @@ export function judgeConnection(
   const answer = replyTo(request.bytes);
   if (answer === undefined) return { isAllowed: true, request, reply: undefined };
   const reply = network.deliver(request.receiver, answer, watch?.("reply", answer));
-  return { isAllowed: reply.disposition === "delivered" && reply.receiver === attempt.from, request, reply };
+  const isAllowed =
+    reply.disposition === "delivered" && reply.receiver === attempt.from && answers(attempt, reply.bytes);
+  return { isAllowed, request, reply };
+}
+
+/** True if the client takes the packet for an answer: translated back to the addresses and ports that it used. */
+function answers({ src, dst, protocol, port, sourcePort }: ConnectionAttempt, bytes: Uint8Array): boolean {
+  const ip = readIp(bytes);
+  if (ip === undefined || formatIp(ip.src) !== formatIp(dst) || formatIp(ip.dst) !== formatIp(src))
+    return false;
+  if (protocol === "ICMP") return readU16(ip.payload, 4) === sourcePort;
+  return readU16(ip.payload, 0) === port && readU16(ip.payload, 2) === sourcePort;
 }
 
 /** SYN, datagram, INIT or echo request. */

@@ -3,12 +3,13 @@
  * `send` schedules the hops on the event loop, `deliver` takes them at once (for truth tables). Both use one `hop`.
  */
 import { formatIp, type Ip } from "../addr/index.ts";
-import { assert } from "../base/index.ts";
+import { assert, createPrng, type Prng } from "../base/index.ts";
 import { createHookResults, type Datapath, Verdict } from "../filter/index.ts";
 import { createBatch } from "../packet/index.ts";
+import { Frontends } from "./frontends.ts";
 import { createEventLoop, type EventLoop } from "./loop.ts";
-import { type HookWatcher, NodeStack, type WalkEnd, walkNode } from "./path.ts";
-import type { EndpointSpec, InterfaceSpec, NetworkSpec } from "./spec.ts";
+import { type HookWatcher, type KeptState, NodeStack, type WalkEnd, walkNode } from "./path.ts";
+import type { EndpointSpec, FrontendSpec, InterfaceSpec, NetworkSpec } from "./spec.ts";
 
 /** What became of a packet. */
 export type Disposition =
@@ -56,6 +57,8 @@ export interface NetworkOptions {
   readonly loop?: EventLoop;
   /** Sees every hook that packets of `send` pass. */
   readonly watcher?: HookWatcher;
+  /** Which node a load balancer hands a new connection to. Default: seeded with 0. */
+  readonly random?: Prng;
 }
 
 /** Where a packet is and which way it goes. */
@@ -64,6 +67,8 @@ interface Transit {
   readonly node: NodeStack;
   /** 0: from the node's own stack. */
   readonly iif: number;
+  /** What the node still knows of a packet that it sent to itself. */
+  readonly kept?: KeptState;
 }
 
 /** What one packet carries along from its sending to its end. */
@@ -88,6 +93,7 @@ export class Network {
     { readonly node: NodeStack; readonly endpoint: EndpointSpec | undefined }
   >();
   readonly #externals = new Map<string, string>();
+  readonly #frontends: Frontends;
   readonly #latencyNs: number;
   readonly #tap: ((event: TapEvent) => void) | undefined;
   readonly #watcher: HookWatcher | undefined;
@@ -114,6 +120,18 @@ export class Network {
       for (const ip of node.addresses) this.#owners.set(formatIp(ip), { node: stack, endpoint: undefined });
     }
     for (const endpoint of spec.endpoints) this.addEndpoint(endpoint);
+    this.#frontends = new Frontends(options.random ?? createPrng(0));
+    this.#frontends.set(spec.frontends);
+  }
+
+  /** The load balancers as they are from now on; connections stay where they are as long as their node is healthy. */
+  setFrontends(frontends: readonly FrontendSpec[]): void {
+    this.#frontends.set(frontends);
+  }
+
+  /** Load balancers forget which node they gave a connection to. */
+  forgetBalancing(): void {
+    this.#frontends.forget();
   }
 
   setDatapath(node: string, datapath: Datapath | undefined): void {
@@ -212,10 +230,10 @@ export class Network {
   /** The first hop: out of a pod's namespace, a node's stack, or a host outside. */
   #leave(from: string, bytes: Uint8Array, journey: Journey): Hop {
     if (from.startsWith("node:")) return next(this.node(from.slice(5)), bytes, 0);
-    if (from.startsWith("ip:")) return this.#overFabric(bytes, journey);
+    if (from.startsWith("ip:")) return this.#overFabric(undefined, bytes, journey);
     const endpoint = this.#endpoints.get(from);
     if (endpoint === undefined) return ended("lost", bytes);
-    const dst = destinationOf(bytes);
+    const dst = addressIn(bytes, "dst");
     if (dst === undefined) return ended("malformed", bytes);
     if (endpoint.ips.some((ip) => formatIp(ip) === dst)) return deliveredTo(from, bytes); // its own loopback
     const node = this.node(endpoint.node);
@@ -226,7 +244,7 @@ export class Network {
   #hop(transit: Transit, journey: Journey, watcher: HookWatcher | undefined): Hop {
     const { node } = transit;
     const sentBack: Uint8Array[] = [];
-    const end = walkNode(node, transit.bytes, transit.iif, sentBack, watcher);
+    const end = walkNode(node, transit.bytes, transit.iif, sentBack, watcher, transit.kept);
     for (const bytes of sentBack) journey.emitted.push({ node: node.spec.name, bytes });
     switch (end.kind) {
       case "local":
@@ -236,33 +254,47 @@ export class Network {
       case "transmit": {
         this.#report(node, end.oif, "out", end.bytes, journey);
         const link = node.interfaceOf(end.oif)?.link;
-        if (link === "loopback") return next(node, end.bytes, end.oif);
-        if (link === "fabric") return this.#overFabric(end.bytes, journey);
+        if (link === "loopback") return next(node, end.bytes, end.oif, end.state);
+        if (link === "fabric") return this.#overFabric(node, end.bytes, journey);
         return this.#toPod(node, end.oif, end.bytes);
       }
     }
   }
 
   #toPod(node: NodeStack, oif: number, bytes: Uint8Array): Hop {
-    const dst = destinationOf(bytes);
+    const dst = addressIn(bytes, "dst");
     const owner = dst === undefined ? undefined : this.#owners.get(dst);
     if (owner?.node !== node || owner.endpoint?.interfaceIndex !== oif) return ended("no-route", bytes);
     return deliveredTo(owner.endpoint.id, bytes);
   }
 
-  /** The virtual network: knows which node every address is behind. */
-  #overFabric(bytes: Uint8Array, journey: Journey): Hop {
-    const dst = destinationOf(bytes);
+  /** The virtual network: knows which node every address is behind. `from` undefined: from outside the cluster. */
+  #overFabric(from: NodeStack | undefined, bytes: Uint8Array, journey: Journey): Hop {
+    const dst = addressIn(bytes, "dst");
     if (dst === undefined) return ended("malformed", bytes);
+    if (from !== undefined && this.#isSpoofed(from, bytes)) return ended("lost", bytes);
     const owner = this.#owners.get(dst);
-    if (owner !== undefined) {
-      const uplink = owner.node.spec.interfaces.find(({ link }) => link === "fabric");
-      if (uplink === undefined) return ended("no-route", bytes);
-      this.#report(owner.node, uplink.index, "in", bytes, journey);
-      return next(owner.node, bytes, uplink.index);
+    if (owner !== undefined) return this.#ontoNode(owner.node, bytes, journey);
+    if (this.#frontends.has(dst)) {
+      const name = this.#frontends.nodeFor(dst, bytes);
+      return name === undefined ? ended("lost", bytes) : this.#ontoNode(this.node(name), bytes, journey);
     }
     const external = this.#externals.get(dst);
     return external === undefined ? ended("no-route", bytes) : deliveredTo(external, bytes);
+  }
+
+  #ontoNode(node: NodeStack, bytes: Uint8Array, journey: Journey): Hop {
+    const uplink = node.spec.interfaces.find(({ link }) => link === "fabric");
+    if (uplink === undefined) return ended("no-route", bytes);
+    this.#report(node, uplink.index, "in", bytes, journey);
+    return next(node, bytes, uplink.index);
+  }
+
+  /** Azure drops what leaves a node with an address that is neither the node's nor its pods' nor a frontend's. */
+  #isSpoofed(node: NodeStack, bytes: Uint8Array): boolean {
+    const src = addressIn(bytes, "src");
+    if (src === undefined || this.#frontends.has(src)) return false;
+    return this.#owners.get(src)?.node !== node;
   }
 
   #stoppedFate(node: NodeStack, transit: Transit, end: Extract<WalkEnd, { kind: "stopped" }>): HopFate {
@@ -280,6 +312,7 @@ export class Network {
       case "malformed":
         return { ...place, disposition: "malformed" };
       case "ttl-exceeded":
+      case "martian":
         return { ...place, disposition: "lost" };
       case "denied": {
         const origin = end.rule < 0 ? undefined : node.datapath?.describeRule(end.rule).origin;
@@ -318,8 +351,8 @@ export class Network {
   }
 }
 
-function next(node: NodeStack, bytes: Uint8Array, iif: number): Hop {
-  return { kind: "next", transit: { node, bytes, iif } };
+function next(node: NodeStack, bytes: Uint8Array, iif: number, kept?: KeptState): Hop {
+  return { kind: "next", transit: { node, bytes, iif, ...(kept === undefined ? {} : { kept }) } };
 }
 
 function ended(disposition: Disposition, bytes: Uint8Array): Extract<Hop, { kind: "end" }> {
@@ -342,11 +375,13 @@ function deliveredTo(receiver: string, bytes: Uint8Array): Hop {
   return { kind: "end", fate: { ...fate, receiver } };
 }
 
-/** Destination address as text; `undefined` for what has none. */
-function destinationOf(bytes: Uint8Array): string | undefined {
+/** Source or destination address as text; `undefined` for what has none. */
+function addressIn(bytes: Uint8Array, side: "src" | "dst"): string | undefined {
   const version = bytes.length > 0 ? bytes[0]! >>> 4 : 0;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (version === 4 && bytes.length >= 20) return formatIp({ family: 4, words: [view.getUint32(16)] });
+  if (version === 4 && bytes.length >= 20)
+    return formatIp({ family: 4, words: [view.getUint32(side === "src" ? 12 : 16)] });
   if (version !== 6 || bytes.length < 40) return undefined;
-  return formatIp({ family: 6, words: [24, 28, 32, 36].map((at) => view.getUint32(at)) });
+  const start = side === "src" ? 8 : 24;
+  return formatIp({ family: 6, words: [0, 4, 8, 12].map((at) => view.getUint32(start + at)) });
 }

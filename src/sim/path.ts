@@ -3,6 +3,10 @@
  * docs/architecture.md): arriving [tc-ingress, PREROUTING, route] then either to the node [INPUT] or onward [FORWARD,
  * POSTROUTING, tc-egress]; from the node [route, OUTPUT, reroute, POSTROUTING, tc-egress]. On Windows [endpoint-Out,
  * route, endpoint-In]. Where nothing is attached, packets pass. No engine is known here.
+ *
+ * Switches of the node as on AKS: forwarding on, rp_filter off, route_localnet on (kube-proxy turns it on for node ports
+ * on localhost). Sources that no other host can have are martians all the same (kernel net/ipv4/route.c,
+ * ip_route_input_slow; net/ipv6/ip6_input.c for ::1).
  */
 import { type Cidr, cidrContains, formatIp, type Ip } from "../addr/index.ts";
 import {
@@ -59,18 +63,36 @@ export const paths: { readonly linux: NodePaths; readonly windows: NodePaths } =
   },
 };
 
+/**
+ * What a packet keeps when a node sends it to itself: over loopback it is still the same packet, mark and connection
+ * included (nf_conntrack_in: "previously seen").
+ */
+export interface KeptState {
+  readonly mark: number;
+  readonly ctState: number;
+  readonly ctEntry: number;
+  readonly ctZone: number;
+}
+
 /** Where a walk through a node ended. */
 export type WalkEnd =
-  | { readonly kind: "transmit"; readonly oif: number; readonly bytes: Uint8Array }
+  | {
+      readonly kind: "transmit";
+      readonly oif: number;
+      readonly bytes: Uint8Array;
+      readonly state: KeptState;
+    }
   | { readonly kind: "local"; readonly bytes: Uint8Array }
   | {
       readonly kind: "stopped";
-      readonly reason: "denied" | "no-route" | "malformed" | "ttl-exceeded";
+      readonly reason: StopReason;
       readonly hook: number;
       readonly verdict: number;
       /** Rule index of the node's datapath, -1 if none. */
       readonly rule: number;
     };
+
+type StopReason = "denied" | "no-route" | "malformed" | "ttl-exceeded" | "martian";
 
 /** Sees a packet before and after each hook; hands out the filter observer of the run. */
 export interface HookWatcher {
@@ -167,13 +189,20 @@ export class NodeStack implements NodeFacts {
   }
 }
 
+/** A source that cannot come in over a wire: nobody's, everybody's, or this node's own. */
+function isMartian(node: NodeStack, src: Ip): boolean {
+  const [first = 0] = src.words;
+  if (src.family === 6) return node.isLocal(src) || first >>> 24 === 0xff;
+  return node.isLocal(src) || first >>> 24 === 0 || first >>> 28 === 14 || first === 0xffffffff;
+}
+
 function isLoopback6(ip: Ip): boolean {
   return ip.words[0] === 0 && ip.words[1] === 0 && ip.words[2] === 0 && ip.words[3] === 1;
 }
 
 /**
  * Walks one packet through a node. `iif` 0: it comes from the node's own stack. `emitted` receives what hooks sent back
- * (RST, ICMP errors), to be sent from the node.
+ * (RST, ICMP errors), to be sent from the node. `kept`: what the node knew when it sent the packet to itself.
  */
 export function walkNode(
   node: NodeStack,
@@ -181,6 +210,7 @@ export function walkNode(
   iif: number,
   emitted: Uint8Array[],
   watcher?: HookWatcher,
+  kept?: KeptState,
 ): WalkEnd {
   const { batch } = node;
   clearBatch(batch);
@@ -188,10 +218,11 @@ export function walkNode(
   decodeRow(batch, 0);
   if (batch.status[0] === DecodeStatus.malformedNetwork) return stopped("malformed", -1);
   batch.state.iif[0] = iif;
+  if (kept !== undefined) restore(batch, kept);
   const plan = paths[node.spec.os];
   if (iif === 0) {
     const end = walkSteps(node, plan.fromNode, emitted, watcher);
-    return end ?? transmitOrLoop(node);
+    return end ?? transmit(node);
   }
   const arrival = walkSteps(node, plan.arrive, emitted, watcher);
   if (arrival !== undefined) return arrival;
@@ -199,18 +230,24 @@ export function walkNode(
     return (
       walkSteps(node, plan.toNode, emitted, watcher) ?? { kind: "local", bytes: rowBytes(batch, 0).slice() }
     );
-  return (
-    walkSteps(node, plan.onward, emitted, watcher) ?? {
-      kind: "transmit",
-      oif: batch.state.oif[0]!,
-      bytes: rowBytes(batch, 0).slice(),
-    }
-  );
+  return walkSteps(node, plan.onward, emitted, watcher) ?? transmit(node);
 }
 
-/** A packet that a node sends to itself comes back in over loopback. */
-function transmitOrLoop(node: NodeStack): WalkEnd {
-  return { kind: "transmit", oif: node.batch.state.oif[0]!, bytes: rowBytes(node.batch, 0).slice() };
+function transmit({ batch }: NodeStack): WalkEnd {
+  const { mark, ctState, ctEntry, ctZone, oif } = batch.state;
+  return {
+    kind: "transmit",
+    oif: oif[0]!,
+    bytes: rowBytes(batch, 0).slice(),
+    state: { mark: mark[0]!, ctState: ctState[0]!, ctEntry: ctEntry[0]!, ctZone: ctZone[0]! },
+  };
+}
+
+function restore({ state }: PacketBatch, kept: KeptState): void {
+  state.mark[0] = kept.mark;
+  state.ctState[0] = kept.ctState;
+  state.ctEntry[0] = kept.ctEntry;
+  state.ctZone[0] = kept.ctZone;
 }
 
 function walkSteps(
@@ -229,6 +266,8 @@ function walkSteps(
       }
       case "route":
       case "reroute": {
+        const isFromWire = batch.state.iif[0] !== 0 && batch.state.iif[0] !== node.loopbackIndex();
+        if (isFromWire && isMartian(node, rowAddress(batch, 0, "src"))) return stopped("martian", -1);
         const dst = rowAddress(batch, 0, "dst");
         if (node.isLocal(dst)) {
           batch.state.oif[0] = batch.state.iif[0] === 0 ? node.loopbackIndex() : 0;
@@ -270,6 +309,6 @@ function runHook(
   return { kind: "stopped", reason: "denied", hook: number, verdict, rule: results.rule[0]! };
 }
 
-function stopped(reason: "no-route" | "malformed" | "ttl-exceeded", atHook: number): WalkEnd {
+function stopped(reason: Exclude<StopReason, "denied">, atHook: number): WalkEnd {
   return { kind: "stopped", reason, hook: atHook, verdict: Verdict.drop, rule: -1 };
 }

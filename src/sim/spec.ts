@@ -43,7 +43,24 @@ export interface EndpointSpec {
   readonly listeners: readonly ListenerSpec[];
 }
 
+/** A port of a load balancer's frontend, and the nodes that it takes for healthy. */
+export interface FrontendPortSpec {
+  readonly protocol: ListenerSpec["protocol"];
+  readonly port: number;
+  readonly nodes: readonly string[];
+}
+
+/**
+ * An address of Azure's load balancer with floating IP: a packet to it reaches one of the nodes as it is, still addressed
+ * to the frontend, and answers leave the node with the frontend as their source.
+ */
+export interface FrontendSpec {
+  readonly ip: Ip;
+  readonly ports: readonly FrontendPortSpec[];
+}
+
 export interface NetworkSpec {
   readonly nodes: readonly NodeSpec[];
   readonly endpoints: readonly EndpointSpec[];
+  readonly frontends: readonly FrontendSpec[];
 }

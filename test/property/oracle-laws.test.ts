@@ -4,8 +4,8 @@ import { describe, expect, it } from "vitest";
 import { clusterObjects, clusterOf, tableCells } from "../../src/harness/index.ts";
 import {
   applyObjects,
-  type Cell,
   type ClusterState,
+  type Connection,
   deleteObject,
   loadObjects,
 } from "../../src/k8s/index.ts";
@@ -42,11 +42,16 @@ function verdicts(state: ClusterState, asked: ClusterState = state): ReadonlyMap
   return table;
 }
 
-/** The same cell with the pods as `state` knows them. */
-function here(state: ClusterState, cell: Cell): Cell {
-  const end = (one: Cell["from"]): Cell["from"] => {
-    const pod = one.kind === "pod" ? state.pods.get(`${one.pod.namespace}/${one.pod.name}`) : undefined;
-    return pod === undefined ? one : { kind: "pod", pod };
+/** The same connection with the pods and Services as `state` knows them. */
+function here(state: ClusterState, cell: Connection): Connection {
+  const end = <E extends Connection["to"]>(one: E): E => {
+    if (one.kind === "pod") {
+      const pod = state.pods.get(`${one.pod.namespace}/${one.pod.name}`);
+      return pod === undefined ? one : { ...one, pod };
+    }
+    if (one.kind !== "service") return one;
+    const service = state.services.get(`${one.service.namespace}/${one.service.name}`);
+    return service === undefined ? one : { ...one, service };
   };
   return { ...cell, from: end(cell.from), to: end(cell.to) };
 }

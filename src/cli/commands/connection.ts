@@ -3,11 +3,13 @@ import type { Command } from "commander";
 import type { Family } from "../../addr/index.ts";
 import { usageError } from "../../base/index.ts";
 import {
+  commonFamily,
   createOriginPlacer,
   emulate,
-  endAddress,
   probeConnection,
   resolveEnd,
+  resolveSource,
+  type SourceEnd,
   type TableEnd,
   traceConnection,
 } from "../../harness/index.ts";
@@ -81,8 +83,12 @@ function addConnectionOptions(command: Command): Command {
   command
     .requiredOption("-e, --engine <engine>", "the engine; name[@version][+switch[=value]]...")
     .requiredOption("--from <end>", "ns/pod, ns/deploy/name, node:NAME or ip:ADDRESS")
-    .requiredOption("--to <end>", "likewise")
-    .option("--port <number>", "destination port; for ICMP the message type", parseInteger)
+    .requiredOption("--to <end>", "likewise, or svc:ns/name, lb:ns/name, nodeport:NODE:PORT")
+    .option(
+      "--port <number>",
+      "destination port (of a Service: its own); for ICMP the message type",
+      parseInteger,
+    )
     .option("--protocol <protocol>", "tcp, udp, sctp or icmp", "tcp")
     .option("--timeout <duration>", "such as 3s or 500ms", "3s")
     .option("--family <family>", "4 or 6; the destination's primary family otherwise");
@@ -90,7 +96,7 @@ function addConnectionOptions(command: Command): Command {
 }
 
 interface ConnectionWords {
-  readonly from: TableEnd;
+  readonly from: SourceEnd;
   readonly to: TableEnd;
   readonly connection: {
     readonly protocol: "TCP" | "UDP" | "SCTP" | "ICMP";
@@ -105,7 +111,8 @@ function connectionOf({ state }: OneCluster, options: ConnectionOptions): Connec
   );
   if (protocol === undefined)
     throw usageError(`--protocol takes tcp, udp, sctp or icmp, not ${options.protocol}`);
-  const port = options.port ?? (protocol === "ICMP" ? 8 : undefined);
+  const end = parseEnd(options.to);
+  const port = options.port ?? (protocol === "ICMP" ? 8 : end.kind === "node-port" ? end.port : undefined);
   if (port === undefined) throw usageError("--port is needed for TCP, UDP and SCTP");
   if (protocol === "ICMP" ? port !== 8 : port < 1 || port > 65535)
     throw usageError(
@@ -113,20 +120,17 @@ function connectionOf({ state }: OneCluster, options: ConnectionOptions): Connec
         ? "only ICMP echo requests (--port 8) make a connection"
         : `--port takes 1 to 65535, not ${port}`,
     );
-  const from = resolveEnd(state, parseEnd(options.from));
-  const to = resolveEnd(state, parseEnd(options.to));
+  if (end.kind === "node-port" && port !== end.port)
+    throw usageError(`${options.to} names its port: leave --port away, or give ${end.port}`);
+  const from = resolveSource(state, parseEnd(options.from));
+  const to = resolveEnd(state, end);
   return { from, to, connection: { protocol, port, family: familyOf(from, to, options.family) } };
 }
 
-function familyOf(from: TableEnd, to: TableEnd, wanted: string | undefined): Family {
+function familyOf(from: SourceEnd, to: TableEnd, wanted: string | undefined): Family {
   if (wanted !== undefined && wanted !== "4" && wanted !== "6")
     throw usageError(`--family takes 4 or 6, not ${wanted}`);
-  const families: readonly Family[] = wanted === undefined ? [4, 6] : [wanted === "6" ? 6 : 4];
-  const common = families.filter(
-    (family) => endAddress(from.end, family) !== undefined && endAddress(to.end, family) !== undefined,
-  );
-  const primary = to.end.kind === "pod" ? to.end.pod.ips[0]?.family : undefined;
-  const family = common.find((one) => one === primary) ?? common[0];
+  const family = commonFamily(from, to, wanted === undefined ? undefined : [wanted === "6" ? 6 : 4]);
   if (family === undefined)
     throw usageError(
       `${from.id} and ${to.id} have no addresses of one family${wanted ? ` (IPv${wanted})` : ""}`,

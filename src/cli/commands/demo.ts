@@ -11,6 +11,7 @@ import {
   engineNames,
   parseSelections,
   resolveEnd,
+  resolveSource,
   runScenario,
   type SelectedCluster,
   traceConnection,
@@ -80,8 +81,8 @@ async function runDemo(options: CommonOptions): Promise<ExitCode> {
   );
   if (npm?.selection.kind === "product") {
     const cluster = emulate(npm.state, npm.selection, { seed: options.seed });
-    const [from, to] = ["demo/client", "demo/server"].map((name) => resolveEnd(npm.state, parseEnd(name)));
-    if (from === undefined || to === undefined) return ExitCode.internal;
+    const from = resolveSource(npm.state, parseEnd("demo/client"));
+    const to = resolveEnd(npm.state, parseEnd("demo/server"));
     const document = traceConnection(
       cluster,
       from,

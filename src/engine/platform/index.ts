@@ -10,6 +10,7 @@ import { byName } from "./rules.ts";
 import { type FamilyServices, familyServices, type ServiceChains } from "./services.ts";
 
 export { wireserverAddress } from "./linux.ts";
+export { platformUpdate } from "./update.ts";
 
 const noTables: NodeTables = Object.freeze({});
 

@@ -1,0 +1,37 @@
+/**
+ * What kube-proxy writes when Services or endpoints change: its own chains, flushed and filled again in one restore for
+ * each table (iptables-restore --noflush), chains of Services that are gone deleted at the end. Built-in chains are not
+ * touched: others have rules there.
+ */
+import type { IptablesRestoreOp, RuleCommand, Ruleset, Table } from "../../filter/iptables/index.ts";
+import type { NodeTables } from "../engine.ts";
+
+export function platformUpdate(before: NodeTables, after: NodeTables): readonly IptablesRestoreOp[] {
+  if (before === after) return [];
+  const [old, now] = [before.iptables, after.iptables];
+  if (old === undefined || now === undefined) return [];
+  return [...rulesetUpdate(old.v4, now.v4), ...rulesetUpdate(old.v6, now.v6)];
+}
+
+function rulesetUpdate(before: Ruleset, after: Ruleset): readonly IptablesRestoreOp[] {
+  if (before === after) return [];
+  return (["filter", "nat"] as const).flatMap((table): readonly IptablesRestoreOp[] => {
+    const commands = tableCommands(before.tables[table], after.tables[table]);
+    return commands.length === 0 ? [] : [{ kind: "iptables-restore", family: after.family, table, commands }];
+  });
+}
+
+function tableCommands(before: Table | undefined, after: Table | undefined): readonly RuleCommand[] {
+  if (before === after || before === undefined || after === undefined) return [];
+  const old = new Map(before.chains.map((chain) => [chain.name, chain]));
+  const changed = after.chains.filter((chain) => chain.policy === undefined && old.get(chain.name) !== chain);
+  const kept = new Set(after.chains.map(({ name }) => name));
+  const gone = before.chains.filter(({ name }) => !kept.has(name)).map(({ name }) => name);
+  return [
+    ...[...changed.map(({ name }) => name), ...gone].map((chain): RuleCommand => ({ op: "chain", chain })),
+    ...changed.flatMap(({ name, rules }) =>
+      rules.map((rule): RuleCommand => ({ op: "append", chain: name, rule })),
+    ),
+    ...gone.map((chain): RuleCommand => ({ op: "delete-chain", chain })),
+  ];
+}
