@@ -2,12 +2,15 @@
 import { createBatch } from "../packet/index.ts";
 import type { HookResults } from "./datapath.ts";
 
+/** The largest packet that a hook sends back: an ICMPv6 error of the minimum MTU (RFC 8200 section 5). */
+const answerSizeMax = 1280;
+
 export function createHookResults(capacity: number): HookResults {
   return {
     verdict: new Uint8Array(capacity),
     detail: new Int32Array(capacity),
     rule: new Int32Array(capacity).fill(-1),
     events: [],
-    emitted: createBatch(Math.min(capacity, 1024), 640),
+    emitted: createBatch(Math.min(capacity, 1024), answerSizeMax),
   };
 }

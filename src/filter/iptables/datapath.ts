@@ -40,7 +40,7 @@ import type { IptablesOp } from "./ops.ts";
 import { rejectPacket } from "./reject.ts";
 import type { IptablesTables, Ruleset, TableName } from "./ruleset.ts";
 import { ruleText } from "./save.ts";
-import { answeringAddress } from "./source-address.ts";
+import { answeringAddress, isForMany } from "./source-address.ts";
 
 /** What runs at a hook, in order. */
 type Stage =
@@ -280,7 +280,9 @@ export class IptablesDatapath implements Datapath {
   /** The answer travels as part of the rejected packet's connection. */
   #reject(batch: PacketBatch, row: number, kind: number, emitted: PacketBatch): void {
     const [src, dst] = [rowAddress(batch, row, "src"), rowAddress(batch, row, "dst")];
-    const answer = rejectPacket(batch, row, kind, answeringAddress(this.#context.facts, src, dst));
+    const { facts } = this.#context;
+    if (isForMany(facts, dst)) return;
+    const answer = rejectPacket(batch, row, kind, answeringAddress(facts, src, dst));
     if (answer === undefined) return;
     const at = append(emitted, answer);
     if (at >= 0) this.conntrack.attach(batch, row, emitted, at);

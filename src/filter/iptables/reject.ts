@@ -1,22 +1,18 @@
 /** The packets that REJECT sends (kernel net/ipv4/netfilter/nf_reject_ipv4.c, net/ipv6/netfilter/nf_reject_ipv6.c). */
 import type { Ip } from "../../addr/index.ts";
+import { DecodeStatus, icmpError, type PacketBatch, packetEnd, rowAddress, tcp } from "../../packet/index.ts";
 import {
-  DecodeStatus,
-  icmpError,
-  type PacketBatch,
-  packetEnd,
-  rowAddress,
-  rowBytes,
-  tcp,
-} from "../../packet/index.ts";
-import {
+  checksumHolds,
   Icmpv4Type,
   Icmpv6Type,
   IpProtocol,
-  isIcmpv4Error,
   isIcmpv6Error,
+  pseudoHeaderSum,
+  readOffender,
+  readU16,
   readU32,
   TcpFlag,
+  udpHeaderSize,
 } from "../../wire/index.ts";
 import { RejectKind } from "../verdict.ts";
 
@@ -39,27 +35,67 @@ const codesV6: Readonly<Record<number, number>> = {
   [RejectKind.rejectRoute]: 6,
 };
 
-/** The answer to a rejected row; `undefined` where the kernel stays silent. `from` is the node's own address. */
+/**
+ * The answer to a rejected row; `undefined` where the kernel stays silent: to later fragments, to what is itself an
+ * answer, and to packets with a wrong checksum. `from` is the node's own address for ICMP errors. Two fields that the
+ * kernel draws are zero here: an ICMP error's IPv4 identification and its IPv6 flow label. Left out: echoed IPv4 options.
+ */
 export function rejectPacket(
   batch: PacketBatch,
   row: number,
   kind: number,
   from: Ip | undefined,
 ): Uint8Array | undefined {
-  if (batch.status[row] === DecodeStatus.laterFragment || batch.status[row] === DecodeStatus.malformedNetwork)
-    return undefined;
+  const status = batch.status[row];
+  if (status === DecodeStatus.laterFragment || status === DecodeStatus.malformedNetwork) return undefined;
+  if (!checksumHoldsForAnswer(batch, row, kind === RejectKind.tcpReset)) return undefined;
   if (kind === RejectKind.tcpReset) return resetFor(batch, row);
-  if (from === undefined || isError(batch, row)) return undefined;
+  if (from === undefined || isAnswer(batch, row)) return undefined;
   const isV6 = batch.family[row] === 6;
   const code = (isV6 ? codesV6 : codesV4)[kind];
   if (code === undefined) return undefined;
-  return icmpError(rowBytes(batch, row), from, isV6 ? Icmpv6Type.unreachable : Icmpv4Type.unreachable, code);
+  const start = batch.offset[row]!;
+  const whole = batch.bytes.subarray(start, packetEnd(batch, row));
+  return icmpError(whole, from, isV6 ? Icmpv6Type.unreachable : Icmpv4Type.unreachable, code);
 }
 
-function isError(batch: PacketBatch, row: number): boolean {
-  const type = batch.dport[row]! >>> 8;
-  if (batch.protocol[row] === IpProtocol.icmp) return isIcmpv4Error(type);
-  return batch.protocol[row] === IpProtocol.icmpv6 && isIcmpv6Error(type);
+/** Of ICMP, queries and their answers alone may be answered with an error; unknown types count as errors. */
+function isAnswer(batch: PacketBatch, row: number): boolean {
+  const isV6 = batch.family[row] === 6;
+  if (batch.protocol[row] !== (isV6 ? IpProtocol.icmpv6 : IpProtocol.icmp)) return false;
+  const packet = readOffender(batch.bytes, batch.offset[row]!, packetEnd(batch, row));
+  if (packet === undefined || packet.transportAt < 0) return true;
+  const type = batch.bytes[packet.transportAt]!;
+  return isV6 ? isIcmpv6Error(type) : !queriesV4.has(type);
+}
+
+const queriesV4: ReadonlySet<number> = new Set([0, 8, 13, 14, 15, 16, 17, 18]);
+/** Protocols whose checksum is optional, of another kind, or of a part only. */
+const unverified: ReadonlySet<number> = new Set([
+  IpProtocol.gre,
+  IpProtocol.esp,
+  IpProtocol.ah,
+  IpProtocol.sctp,
+  136, // UDP-Lite
+]);
+
+/** The kernel sums up every other protocol as if its checksum were the Internet's, over all of the payload. */
+function checksumHoldsForAnswer(batch: PacketBatch, row: number, isReset: boolean): boolean {
+  const { bytes } = batch;
+  const end = packetEnd(batch, row);
+  const start = batch.offset[row]!;
+  const packet = readOffender(bytes, start, end);
+  if (packet === undefined) return false;
+  const { protocol, family } = packet;
+  const at = family === 4 ? start + (bytes[start]! & 15) * 4 : packet.transportAt;
+  if (family === 6 && (at < 0 || at >= end)) return false;
+  if (!isReset && unverified.has(protocol)) return true;
+  if (!isReset && protocol === IpProtocol.udp && at + udpHeaderSize <= end && readU16(bytes, at + 6) === 0)
+    return true;
+  const hasPseudoHeader = family === 6 || protocol === IpProtocol.tcp || protocol === IpProtocol.udp;
+  if (!hasPseudoHeader) return checksumHolds(bytes, start, end); // the header's own sum is nothing
+  const [src, dst] = [rowAddress(batch, row, "src"), rowAddress(batch, row, "dst")];
+  return checksumHolds(bytes, at, end, pseudoHeaderSum(src.words, dst.words, protocol, end - at));
 }
 
 function resetFor(batch: PacketBatch, row: number): Uint8Array | undefined {

@@ -25,3 +25,17 @@ export function answeringAddress(facts: NodeFacts, src: Ip, dst: Ip): Ip | undef
   const oif = facts.routeTo(src);
   return oif === 0 ? undefined : addressOf(facts, oif, src);
 }
+
+/** True for multicast and broadcast destinations, those of the node's own subnets among them: nothing answers them. */
+export function isForMany(facts: NodeFacts, dst: Ip): boolean {
+  const [first = 0] = dst.words;
+  if (dst.family === 6) return first >>> 24 === 0xff;
+  if (first >>> 28 === 14 || first === 0xffffffff) return true;
+  return facts.interfaces.some(({ addresses }) =>
+    addresses.some((address) => {
+      if (address.family !== 4 || address.prefix > 30) return false;
+      const hostBits = 2 ** (32 - address.prefix) - 1;
+      return ((address.words[0] ?? 0) | hostBits) >>> 0 === first;
+    }),
+  );
+}
