@@ -8,6 +8,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: "threads",
+    globalSetup: "test/cleanup.ts",
     maxWorkers: 2,
     // PODWIRE_REPORT=FILE writes what ran as JSON too (see .ci/run)
     reporters: reportFile === undefined ? ["default"] : ["default", ["json", { outputFile: reportFile }]],
