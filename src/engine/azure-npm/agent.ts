@@ -1,7 +1,8 @@
 /**
  * NPM's agent on a Linux node: watch events in, `ipset restore` and `iptables-restore` out, in the order that the real
  * one keeps: boot clears everything, sets come before the rules that name them, an update is a removal and an addition,
- * pods change sets only, and sets that nothing needs are collected every five minutes.
+ * pods change sets only, and every five minutes sets that nothing needs and chains of removed policies are collected
+ * and the jump from FORWARD is put where it belongs.
  */
 import type { IpsetCommand } from "../../filter/ipset/index.ts";
 import type {
@@ -14,24 +15,33 @@ import type {
 import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
 import type { Agent, AgentContext, WatchEvent } from "../engine.ts";
 import { activeRules, forwardJump, jumpNumber, npmChain, policyChains, staticRules } from "./chains.ts";
-import { translationDiagnostic } from "./linux.ts";
+import { collisionDiagnostic, translationDiagnostic } from "./linux.ts";
 import { setPrefix } from "./naming.ts";
+import { ChainOwners } from "./owners.ts";
 import { SetCache } from "./sets.ts";
 import { type TranslatedPolicy, translatePolicy } from "./translate.ts";
 import type { NpmVariant } from "./versions.ts";
 
-/** Reconcile task: garbage collection of sets and deletion of stale chains. */
+/** Period of the reconcile task. */
 const reconcileNs = 300e9;
 
 export function createLinuxAgent(variant: NpmVariant, context: AgentContext): Agent {
   return new LinuxAgent(variant, context);
 }
 
+/** A policy whose rules are in the kernel. */
+interface AppliedPolicy {
+  readonly translated: TranslatedPolicy;
+  /** The spec that they were made of, for comparison. */
+  readonly spec: string;
+}
+
 class LinuxAgent implements Agent {
   readonly #variant: NpmVariant;
   readonly #context: AgentContext;
   #cache: SetCache;
-  readonly #policies = new Map<string, TranslatedPolicy>();
+  readonly #policies = new Map<string, AppliedPolicy>();
+  readonly #owners: ChainOwners;
   /** Flushed chains of removed policies, waiting for the reconcile task. */
   readonly #stale = new Set<string>();
 
@@ -39,23 +49,30 @@ class LinuxAgent implements Agent {
     this.#variant = variant;
     this.#context = context;
     this.#cache = new SetCache(variant);
+    this.#owners = new ChainOwners(variant);
   }
 
-  /** Boot: whatever an earlier life left is cleared, and until the policies are back nothing is enforced. */
+  /**
+   * Boot: chains that an earlier life left are flushed, the base chains written anew (AZURE-NPM stays empty), the jump
+   * placed, and only then all sets cleared. Until the policies are back nothing is enforced.
+   */
   start(state: ClusterState): void {
-    this.#clear();
+    this.#forget();
+    this.#removeJumps();
+    const left = this.#npmChains();
+    const base: ReadonlySet<string> = new Set(Object.values(npmChain));
     const fixed = staticRules(this.#variant);
-    const append = (chain: string, rules: readonly Rule[]): readonly RuleCommand[] =>
-      rules.map((rule) => ({ op: "append", chain, rule }));
     this.#rules([
+      ...left.map(({ name }): RuleCommand => ({ op: "chain", chain: name })),
       ...Object.values(npmChain).map((chain): RuleCommand => ({ op: "chain", chain })),
       ...append(npmChain.ingress, fixed.ingressTail),
       ...append(npmChain.allowMark, fixed.allowMark),
       ...append(npmChain.egress, fixed.egressTail),
       ...append(npmChain.accept, fixed.accept),
     ]);
-    const number = jumpNumber(this.#forwardRules(), this.#variant.placeFirst);
-    this.#rules([{ op: "insert", chain: "FORWARD", number, rule: forwardJump }]);
+    for (const { name } of left) if (!base.has(name)) this.#stale.add(name);
+    this.#placeJump();
+    this.#clearSets();
     for (const namespace of state.namespaces.values()) this.#cache.addNamespace(namespace);
     for (const pod of state.pods.values()) this.#cache.addPod(pod);
     this.#applySets();
@@ -63,34 +80,48 @@ class LinuxAgent implements Agent {
     this.#context.wakeAt(this.#context.nowNs() + reconcileNs);
   }
 
-  #forwardRules(): readonly Rule[] {
-    return this.#filterChains().find((chain) => chain.name === "FORWARD")?.rules ?? [];
+  #forget(): void {
+    this.#cache = new SetCache(this.#variant);
+    this.#policies.clear();
+    this.#owners.clear();
+    this.#stale.clear();
   }
 
   #filterChains(): readonly Chain[] {
     return this.#context.tables().iptables?.v4.tables.filter?.chains ?? [];
   }
 
-  /** Removes every chain and set that bears NPM's name. */
-  #clear(): void {
-    this.#cache = new SetCache(this.#variant);
-    this.#policies.clear();
-    this.#stale.clear();
-    const chains = this.#filterChains().filter((chain) => chain.name.startsWith(npmChain.entry));
-    const jumps = this.#forwardRules().filter(
-      ({ target }) => target?.kind === "jump" && target.chain === npmChain.entry,
-    );
-    this.#rules([
-      ...jumps.map((rule): RuleCommand => ({ op: "delete", chain: "FORWARD", rule })),
-      ...chains.map(({ name }): RuleCommand => ({ op: "flush", chain: name })),
-      ...chains.map(({ name }): RuleCommand => ({ op: "delete-chain", chain: name })),
-    ]);
-    const sets = [...(this.#context.tables().iptables?.sets.keys() ?? [])].filter((name) =>
+  #forwardRules(): readonly Rule[] {
+    return this.#filterChains().find((chain) => chain.name === "FORWARD")?.rules ?? [];
+  }
+
+  #npmChains(): readonly Chain[] {
+    return this.#filterChains().filter((chain) => chain.name.startsWith(npmChain.entry));
+  }
+
+  #removeJumps(): void {
+    const jumps = this.#forwardRules().filter(isNpmJump);
+    this.#rules(jumps.map((rule): RuleCommand => ({ op: "delete", chain: "FORWARD", rule })));
+  }
+
+  /** Puts the jump where it belongs, if it is not there. */
+  #placeJump(): void {
+    const rules = this.#forwardRules();
+    const others = rules.filter((rule) => !isNpmJump(rule));
+    const number = jumpNumber(others, this.#variant.placeFirst);
+    if (rules.length === others.length + 1 && isNpmJump(rules[number - 1] as Rule)) return;
+    this.#removeJumps();
+    this.#rules([{ op: "insert", chain: "FORWARD", number, rule: forwardJump }]);
+  }
+
+  /** Flushes all sets that bear NPM's name, then destroys them. */
+  #clearSets(): void {
+    const names = [...(this.#context.tables().iptables?.sets.keys() ?? [])].filter((name) =>
       name.startsWith(setPrefix),
     );
     const commands = [
-      ...sets.map((name) => ({ op: "flush", name }) as const),
-      ...sets.map((name) => ({ op: "destroy", name }) as const),
+      ...names.map((name) => ({ op: "flush", name }) as const),
+      ...names.map((name) => ({ op: "destroy", name }) as const),
     ];
     if (commands.length > 0) this.#check(this.#context.apply(setOp(commands)), "ipset restore");
   }
@@ -120,29 +151,49 @@ class LinuxAgent implements Agent {
     }
   }
 
+  /** The reconcile task. */
   wake(): void {
     this.#cache.collectGarbage();
     this.#applySets();
-    this.#deleteStaleChains();
+    this.#placeJump();
+    for (const chain of [...this.#stale])
+      if (this.#rules([{ op: "delete-chain", chain }])) this.#stale.delete(chain);
     this.#context.wakeAt(this.#context.nowNs() + reconcileNs);
   }
 
   stop(): void {
-    this.#clear();
+    this.#forget();
+    this.#removeJumps();
+    const chains = this.#npmChains().map(({ name }) => name);
+    this.#rules([
+      ...chains.map((chain): RuleCommand => ({ op: "flush", chain })),
+      ...chains.map((chain): RuleCommand => ({ op: "delete-chain", chain })),
+    ]);
+    this.#clearSets();
   }
 
-  /** An untranslatable policy is logged and dropped; rules of its earlier form stay. */
+  /**
+   * An update is a removal, then an addition; an object whose spec is the one applied changes nothing. A policy that
+   * cannot be translated is logged and dropped: rules of its earlier form stay.
+   */
   #addPolicy(source: NetworkPolicy): void {
     const key = `${source.namespace}/${source.name}`;
+    const spec = specText(source);
+    if (this.#policies.get(key)?.spec === spec) return;
     const translation = translatePolicy(source, this.#variant);
     if (!translation.ok) {
-      this.#context.log(translationDiagnostic(key, translation));
+      this.#context.log(translationDiagnostic(source, translation));
       return;
     }
-    if (this.#policies.has(key)) this.#removePolicy(key);
+    this.#removePolicy(key);
     const { policy } = translation;
+    const collision = this.#owners.claim(policy, this.#cache);
+    if (collision !== undefined) {
+      this.#context.log(collisionDiagnostic(policy, collision));
+      return;
+    }
     const isFirst = this.#policies.size === 0;
-    this.#policies.set(key, policy);
+    this.#policies.set(key, { translated: policy, spec });
     this.#cache.addPolicy(policy);
     this.#applySets();
     const chains = policyChains(policy, this.#variant, (set) => this.#cache.kernelName(set));
@@ -150,9 +201,7 @@ class LinuxAgent implements Agent {
     this.#rules([
       ...chains.map(({ chain }): RuleCommand => ({ op: "chain", chain })),
       ...(isFirst ? this.#activation() : []),
-      ...chains.flatMap(({ chain, rules }) =>
-        rules.map((rule): RuleCommand => ({ op: "append", chain, rule })),
-      ),
+      ...chains.flatMap(({ chain, rules }) => append(chain, rules)),
       ...chains.map(
         ({ direction, jump }): RuleCommand => ({
           op: "insert",
@@ -165,16 +214,14 @@ class LinuxAgent implements Agent {
   }
 
   #activation(): readonly RuleCommand[] {
-    return [
-      { op: "flush", chain: npmChain.entry },
-      ...activeRules.map((rule): RuleCommand => ({ op: "append", chain: npmChain.entry, rule })),
-    ];
+    return [{ op: "flush", chain: npmChain.entry }, ...append(npmChain.entry, activeRules)];
   }
 
   #removePolicy(key: string): void {
-    const policy = this.#policies.get(key);
+    const policy = this.#policies.get(key)?.translated;
     if (policy === undefined) return;
     this.#policies.delete(key);
+    this.#owners.release(key);
     const chains = policyChains(policy, this.#variant, (set) => this.#cache.kernelName(set));
     for (const { direction, jump } of chains)
       this.#rules([
@@ -189,15 +236,10 @@ class LinuxAgent implements Agent {
     this.#applySets();
   }
 
-  #deleteStaleChains(): void {
-    for (const chain of this.#stale) this.#rules([{ op: "delete-chain", chain }]);
-    this.#stale.clear();
-  }
-
-  #rules(commands: readonly RuleCommand[]): void {
-    if (commands.length === 0) return;
+  #rules(commands: readonly RuleCommand[]): boolean {
+    if (commands.length === 0) return true;
     const op: IptablesRestoreOp = { kind: "iptables-restore", family: 4, table: "filter", commands };
-    this.#check(this.#context.apply(op), "iptables-restore");
+    return this.#check(this.#context.apply(op), "iptables-restore");
   }
 
   #applySets(): void {
@@ -206,8 +248,8 @@ class LinuxAgent implements Agent {
     this.#check(this.#context.apply(setOp(commands)), "ipset restore");
   }
 
-  #check(result: ReturnType<AgentContext["apply"]>, tool: string): void {
-    if (result.ok) return;
+  #check(result: ReturnType<AgentContext["apply"]>, tool: string): boolean {
+    if (result.ok) return true;
     const line = result.line === undefined ? "" : ` in line ${result.line}`;
     this.#context.log({
       code: "apply-failed",
@@ -215,9 +257,23 @@ class LinuxAgent implements Agent {
       policy: undefined,
       message: `${tool} failed${line}: ${result.message}`,
     });
+    return false;
   }
 }
 
 function setOp(commands: readonly IpsetCommand[]): IpsetRestoreOp {
   return { kind: "ipset-restore", commands };
+}
+
+function append(chain: string, rules: readonly Rule[]): readonly RuleCommand[] {
+  return rules.map((rule): RuleCommand => ({ op: "append", chain, rule }));
+}
+
+function isNpmJump({ target }: Rule): boolean {
+  return target?.kind === "jump" && target.chain === npmChain.entry;
+}
+
+/** What NPM compares of a policy: all that it is translated from. */
+function specText({ podSelector, policyTypes, ingress, egress }: NetworkPolicy): string {
+  return JSON.stringify([podSelector, policyTypes, ingress, egress]);
 }

@@ -4,7 +4,6 @@
  */
 import type { Origin } from "../../base/index.ts";
 import { type Chain, CtStateBit, type Match, type Rule, type Target } from "../../filter/iptables/index.ts";
-import { chainDigest } from "./naming.ts";
 import type { Acl, Direction, SetMatch, SetName, TranslatedPolicy } from "./translate.ts";
 import type { NpmVariant } from "./versions.ts";
 
@@ -19,7 +18,9 @@ export const npmChain = {
 const base: Origin = { kind: "engine", name: "azure-npm", path: "", role: "base" };
 const denies = (direction: Direction): Origin => ({ ...base, role: "deny", direction });
 
-const comment = (text: string): Match => ({ kind: "comment", text });
+/** Bytes of a comment that the kernel keeps; iptables cuts longer ones off without a word (XT_MAX_COMMENT_LEN). */
+const commentMax = 255;
+const comment = (text: string): Match => ({ kind: "comment", text: text.slice(0, commentMax) });
 const jump = (chain: string): Target => ({ kind: "jump", chain });
 const protocolNumber = { TCP: 6, UDP: 17, SCTP: 132 } as const;
 const transport = { TCP: "tcp", UDP: "udp", SCTP: "sctp" } as const;
@@ -93,7 +94,7 @@ export function policyChains(
   variant: NpmVariant,
   kernelName: KernelName,
 ): readonly PolicyChain[] {
-  const digest = chainDigest(variant.naming, policy.key);
+  const digest = variant.naming.chainDigest(policy.key);
   const chains: PolicyChain[] = [];
   for (const direction of ["ingress", "egress"] as const) {
     const acls = policy.acls.filter((acl) => acl.direction === direction);
@@ -169,7 +170,10 @@ function aclComment(acl: Acl): string {
   return text;
 }
 
-/** NPM's chains for policies in the order of their creation; the newest policy's jump comes first. */
+/**
+ * NPM's chains for policies in the order of their creation; the newest policy's jump comes first. Of two policies with
+ * one chain name the later one's rules are in the chain, and both jumps lead there.
+ */
 export function npmChains(
   policies: readonly TranslatedPolicy[],
   variant: NpmVariant,
@@ -188,7 +192,7 @@ export function npmChains(
     { name: npmChain.allowMark, rules: fixed.allowMark },
     { name: npmChain.egress, rules: [...jumps("egress"), ...fixed.egressTail] },
     { name: npmChain.accept, rules: fixed.accept },
-    ...own.map(({ chain, rules }) => ({ name: chain, rules })),
+    ...[...new Map(own.map(({ chain, rules }) => [chain, { name: chain, rules }])).values()],
   ];
 }
 

@@ -10,6 +10,7 @@ import {
   type Cell,
   type CellEnd,
   type ClusterState,
+  type IpBlock,
   type LabelSelector,
   type Labels,
   matchesSelector,
@@ -29,6 +30,7 @@ type Quirk =
   | "ipv6-policy"
   | "ipv6-unfiltered"
   | "all-namespaces-key"
+  | "sidecar-ports"
   | "wireserver";
 
 interface Statement {
@@ -59,8 +61,10 @@ const statements: readonly Statement[] = [
   {
     quirk: "ipv6-policy",
     id: "npm-ipv6-policy-skipped",
-    cause: "a policy with an IPv6 ipBlock is not translated at all: its pods stay open",
-    source: "azure-container-networking npm/pkg/dataplane/ipsets (unsupported IP address); AKS: no IPv6",
+    cause:
+      "a policy with an ipBlock of IPv6, or of all addresses written other than 0.0.0.0/0, is not translated at all: its pods stay open",
+    source:
+      "azure-container-networking npm/pkg/controlplane/translation (unsupported IP address), npm/util IsIPV4; AKS: no IPv6",
     versions: "all",
   },
   {
@@ -80,6 +84,15 @@ const statements: readonly Statement[] = [
     versions: "all",
   },
   {
+    quirk: "sidecar-ports",
+    id: "npm-sidecar-port-names",
+    cause:
+      "port names of sidecars (init containers that go on running) are in no set: a rule that uses one matches nothing",
+    source:
+      "azure-container-networking npm/pkg/controlplane/controllers (getContainerPortList: spec.containers alone)",
+    versions: "all",
+  },
+  {
     quirk: "wireserver",
     id: "platform-wireserver",
     cause:
@@ -90,7 +103,13 @@ const statements: readonly Statement[] = [
 ];
 
 export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
-  const active = new Set<Quirk>(["ipv6-policy", "ipv6-unfiltered", "all-namespaces-key", "wireserver"]);
+  const active = new Set<Quirk>([
+    "ipv6-policy",
+    "ipv6-unfiltered",
+    "all-namespaces-key",
+    "sidecar-ports",
+    "wireserver",
+  ]);
   if (variant.namespaceNotIn === "any-of-negations") active.add("namespace-not-in");
   if (variant.bareNegation === "unscoped") active.add("bare-negation");
   return statements
@@ -161,28 +180,36 @@ function isLocalNode(host: Side, { pod }: Side): boolean {
   return node === pod.nodeName;
 }
 
-const withoutIpv6 = new WeakMap<ClusterState["networkPolicies"], readonly NetworkPolicy[]>();
+const translatable = new WeakMap<ClusterState["networkPolicies"], readonly NetworkPolicy[]>();
 
 function effectivePolicies(state: ClusterState, quirks: Quirks): readonly NetworkPolicy[] {
   if (!quirks.has("ipv6-policy")) return [...state.networkPolicies.values()];
-  let policies = withoutIpv6.get(state.networkPolicies);
+  let policies = translatable.get(state.networkPolicies);
   if (policies === undefined) {
-    policies = [...state.networkPolicies.values()].filter((policy) => !hasIpv6Block(policy));
-    withoutIpv6.set(state.networkPolicies, policies);
+    policies = [...state.networkPolicies.values()].filter((policy) => !hasRefusedBlock(policy));
+    translatable.set(state.networkPolicies, policies);
   }
   return policies;
 }
 
 /** Only what takes effect is translated: rules of a direction that the policy does not have are not looked at. */
-function hasIpv6Block(policy: NetworkPolicy): boolean {
+function hasRefusedBlock(policy: NetworkPolicy): boolean {
   const directions = [
     policy.policyTypes.includes("Ingress") ? policy.ingress : [],
     policy.policyTypes.includes("Egress") ? policy.egress : [],
   ];
   return directions.some((rules) => {
     if (rules.some((rule) => rule.peers.length === 0 && rule.ports.length === 0)) return false;
-    return rules.some((rule) => rule.peers.some((peer) => peer.ipBlock?.cidr.family === 6));
+    return rules.some((rule) =>
+      rule.peers.some((peer) => peer.ipBlock !== undefined && isRefused(peer.ipBlock)),
+    );
   });
+}
+
+/** NPM tests the text of the block: a dotted quad without leading zeros, and `/0` only behind 0.0.0.0. */
+function isRefused({ cidr, cidrText }: IpBlock): boolean {
+  if (cidr.family === 6 || !/^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){3}\//.test(cidrText)) return true;
+  return /\/0/.test(cidrText) && !cidrText.startsWith("0.0.0.0/");
 }
 
 function sideAllows(
@@ -224,7 +251,8 @@ function ruleAllows(
   const isPeer =
     rule.peers.length === 0 || rule.peers.some((one) => peerMatches(state, policy, one, peer, quirks));
   return (
-    isPeer && (rule.ports.length === 0 || rule.ports.some((port) => portMatches(port, destination.pod, cell)))
+    isPeer &&
+    (rule.ports.length === 0 || rule.ports.some((port) => portMatches(port, destination.pod, cell, quirks)))
   );
 }
 
@@ -293,11 +321,13 @@ function portMatches(
   rule: NetworkPolicyPort,
   destination: Pod | undefined,
   { protocol, port }: Cell,
+  quirks: Quirks,
 ): boolean {
   if (rule.protocol !== protocol) return false;
   if (rule.port === undefined) return true;
   if (typeof rule.port === "number") return port >= rule.port && port <= (rule.endPort ?? rule.port);
-  return (destination?.ports ?? []).some(
+  const ports = (destination?.ports ?? []).filter((one) => !(one.ofSidecar && quirks.has("sidecar-ports")));
+  return ports.some(
     (one) => one.name === rule.port && one.protocol === protocol && one.containerPort === port,
   );
 }

@@ -1,21 +1,37 @@
 /** Azure NPM on Linux: what its tables are in steady state. */
 import type { IptablesTables, Ruleset, Table } from "../../filter/iptables/index.ts";
 import { emptyTable } from "../../filter/iptables/index.ts";
-import type { ClusterState } from "../../k8s/index.ts";
+import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
 import type { CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
 import { forwardJump, jumpNumber, npmChains } from "./chains.ts";
+import { ChainOwners, type Collision } from "./owners.ts";
 import { SetCache } from "./sets.ts";
 import { type TranslatedPolicy, type Translation, translatePolicy } from "./translate.ts";
 import type { NpmVariant } from "./versions.ts";
 
-/** As NPM logs it; the policy has no effect then. */
-export function translationDiagnostic(key: string, failure: Extract<Translation, { ok: false }>): Diagnostic {
+/** As NPM's policy controller logs it; the policy has no effect then. */
+export function translationDiagnostic(
+  policy: NetworkPolicy,
+  failure: Extract<Translation, { ok: false }>,
+): Diagnostic {
+  const { namespace, name } = policy;
   return {
     code: failure.code,
     severity: "error",
-    policy: key,
-    message: `failed to translate NetworkPolicy ${key}: ${failure.message}`,
+    policy: `${namespace}/${name}`,
+    message: `Failed to translate podSelector in NetworkPolicy ${name} in namespace ${namespace}: ${failure.message}`,
     origin: failure.origin,
+  };
+}
+
+/** The second policy (or set) of one kernel name: nothing of it is programmed. */
+export function collisionDiagnostic(policy: TranslatedPolicy, { name, owner }: Collision): Diagnostic {
+  return {
+    code: "name-collision",
+    severity: "error",
+    policy: policy.key,
+    message: `[DataPlane] error while adding policy: ${policy.key} needs the kernel name ${name}, which ${owner} has`,
+    origin: policy.selectOrigin,
   };
 }
 
@@ -44,14 +60,20 @@ interface Filled {
 
 function fillCache(state: ClusterState, variant: NpmVariant): Filled {
   const cache = new SetCache(variant);
+  const owners = new ChainOwners(variant);
   for (const namespace of state.namespaces.values()) cache.addNamespace(namespace);
   for (const pod of state.pods.values()) cache.addPod(pod);
   const policies: TranslatedPolicy[] = [];
   const diagnostics: Diagnostic[] = [];
-  for (const [key, policy] of state.networkPolicies) {
+  for (const policy of state.networkPolicies.values()) {
     const translation = translatePolicy(policy, variant);
     if (!translation.ok) {
-      diagnostics.push(translationDiagnostic(key, translation));
+      diagnostics.push(translationDiagnostic(policy, translation));
+      continue;
+    }
+    const collision = owners.claim(translation.policy, cache);
+    if (collision !== undefined) {
+      diagnostics.push(collisionDiagnostic(translation.policy, collision));
       continue;
     }
     cache.addPolicy(translation.policy);

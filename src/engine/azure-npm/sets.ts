@@ -13,7 +13,7 @@ import {
   maxelemDefault,
 } from "../../filter/ipset/index.ts";
 import { isEnded, type Namespace, type Pod } from "../../k8s/index.ts";
-import { kernelSetName } from "./naming.ts";
+import type { Collision } from "./owners.ts";
 import {
   allNamespacesSet,
   namedPortSet,
@@ -43,6 +43,8 @@ interface CachedSet {
   readonly members: Map<string, Member>;
   /** Policies whose rules (or nested lists) name it. */
   readonly users: Set<string>;
+  /** Lists that it is a member of. */
+  lists: number;
 }
 
 export class SetCache {
@@ -69,7 +71,7 @@ export class SetCache {
   kernelName(set: SetName): string {
     let name = this.#kernelNames.get(set.text);
     if (name === undefined) {
-      name = kernelSetName(this.#variant.naming, set.text);
+      name = this.#variant.naming.setName(set.text);
       this.#kernelNames.set(set.text, name);
     }
     return name;
@@ -111,9 +113,20 @@ export class SetCache {
     this.addNamespace(namespace);
   }
 
+  /** A set that a policy needs and whose kernel name another set has. */
+  collision(policy: TranslatedPolicy): Collision | undefined {
+    for (const set of withMembers(policySets(policy))) {
+      const name = this.kernelName(set);
+      const owner = this.#sets.get(name)?.readable.text;
+      if (owner !== undefined && owner !== set.text) return { name, owner };
+    }
+    return undefined;
+  }
+
   addPolicy(policy: TranslatedPolicy): void {
-    for (const set of policySets(policy)) {
-      this.#ensure(set).users.add(policy.key);
+    const sets = policySets(policy);
+    for (const set of withMembers(sets)) this.#ensure(set)?.users.add(policy.key);
+    for (const set of sets) {
       if (set.kind === "cidr") {
         for (const { net, nomatch } of set.members)
           this.#add(
@@ -123,45 +136,37 @@ export class SetCache {
             policy.key,
           );
       } else if (set.kind === "nested-label") {
-        for (const member of set.members) {
-          this.#ensure(member).users.add(policy.key);
+        for (const member of set.members)
           this.#add(set, member.text, { set: this.kernelName(member) }, policy.key);
-        }
       }
     }
   }
 
-  /** Drops references; sets that belong to the policy alone are flushed and destroyed. */
+  /** Drops references; sets that nobody needs any more go at once: the policy's own, and labels that no pod has. */
   removePolicy(policy: TranslatedPolicy): void {
-    for (const set of policySets(policy)) {
-      const members = set.kind === "nested-label" ? set.members : [];
-      for (const one of [set, ...members]) this.#sets.get(this.kernelName(one))?.users.delete(policy.key);
+    const sets = policySets(policy);
+    for (const set of withMembers(sets)) this.#sets.get(this.kernelName(set))?.users.delete(policy.key);
+    for (const set of sets) {
       if (set.kind !== "cidr" && set.kind !== "nested-label") continue;
       const cached = this.#sets.get(this.kernelName(set));
-      if (cached !== undefined && cached.users.size === 0) this.#destroy(cached);
+      if (cached !== undefined && cached.users.size === 0) this.#empty(cached);
+    }
+    for (const set of withMembers(sets)) {
+      const cached = this.#sets.get(this.kernelName(set));
+      if (cached !== undefined && isUnneeded(cached)) this.#destroy(cached);
     }
   }
 
   /** The five-minute task: sets without members that nothing uses go away. */
   collectGarbage(): void {
-    const listed = new Set<string>();
-    for (const set of this.#sets.values())
-      for (const { entry } of set.members.values()) if (entry.set !== undefined) listed.add(entry.set);
-    for (const set of [...this.#sets.values()]) {
-      const isKept =
-        set.members.size > 0 ||
-        set.users.size > 0 ||
-        listed.has(set.name) ||
-        set.readable.text === allNamespacesSet.text;
-      if (!isKept) this.#destroy(set);
-    }
+    for (const set of [...this.#sets.values()]) if (isUnneeded(set)) this.#destroy(set);
   }
 
   /** What `ipset restore` is to be told, and forgets it. */
   drain(): readonly IpsetCommand[] {
-    if (this.#variant.onNeed) return this.#drainNeeded();
     const { creates, changes, flushes, destroys } = this.#pending;
     this.#pending = { creates: [], changes: [], flushes: [], destroys: [] };
+    if (this.#variant.onNeed) return this.#drainNeeded();
     return [...creates, ...changes, ...flushes, ...destroys];
   }
 
@@ -217,34 +222,45 @@ export class SetCache {
     return names;
   }
 
-  #ensure(readable: SetName): CachedSet {
+  /** `undefined`: another set has the kernel name, and NPM refuses to mix them. */
+  #ensure(readable: SetName): CachedSet | undefined {
     const name = this.kernelName(readable);
-    let set = this.#sets.get(name);
-    if (set === undefined) {
-      set = { name, readable, type: typeOf(readable), members: new Map(), users: new Set() };
-      this.#sets.set(name, set);
-      const limit = readable.kind === "cidr" ? { maxelem: cidrMaxelem } : {};
-      this.#pending.creates.push({
-        op: "create",
-        name,
-        type: set.type,
-        family: 4,
-        exist: true,
-        title: readable.text,
-        ...limit,
-      });
-    }
+    const known = this.#sets.get(name);
+    if (known !== undefined)
+      return known.readable.text !== readable.text && this.#variant.naming.refusesCollisions
+        ? undefined
+        : known;
+    const set: CachedSet = {
+      name,
+      readable,
+      type: typeOf(readable),
+      members: new Map(),
+      users: new Set(),
+      lists: 0,
+    };
+    this.#sets.set(name, set);
+    this.#pending.creates.push({
+      op: "create",
+      name,
+      type: set.type,
+      family: 4,
+      exist: true,
+      title: readable.text,
+      ...(readable.kind === "cidr" ? { maxelem: cidrMaxelem } : {}),
+    });
     return set;
   }
 
   #add(readable: SetName, key: string, entry: IpsetEntry, owner: string): void {
     const set = this.#ensure(readable);
+    if (set === undefined) return;
     const member = set.members.get(key);
     if (member !== undefined) {
       member.owner = owner;
       return;
     }
     set.members.set(key, { entry, owner });
+    this.#countLists(entry, 1);
     this.#pending.changes.push({ op: "add", name: set.name, entry, exist: false });
   }
 
@@ -253,7 +269,19 @@ export class SetCache {
     const member = set?.members.get(key);
     if (set === undefined || member === undefined || member.owner !== owner) return;
     set.members.delete(key);
+    this.#countLists(member.entry, -1);
     this.#pending.changes.push({ op: "del", name: set.name, entry: member.entry, exist: false });
+  }
+
+  #countLists({ set: name }: IpsetEntry, change: 1 | -1): void {
+    const member = name === undefined ? undefined : this.#sets.get(name);
+    if (member !== undefined) member.lists += change;
+  }
+
+  /** Takes the members out of a set that is about to be flushed. */
+  #empty(set: CachedSet): void {
+    for (const { entry } of set.members.values()) this.#countLists(entry, -1);
+    set.members.clear();
   }
 
   #destroy(set: CachedSet): void {
@@ -261,6 +289,11 @@ export class SetCache {
     this.#pending.flushes.push({ op: "flush", name: set.name });
     this.#pending.destroys.push({ op: "destroy", name: set.name });
   }
+}
+
+/** Nothing is in it, no rule and no list names it. The list of all namespaces is always there. */
+function isUnneeded({ members, users, lists, readable }: CachedSet): boolean {
+  return members.size === 0 && users.size === 0 && lists === 0 && readable.text !== allNamespacesSet.text;
 }
 
 function toRepr({ name, readable, type, members }: CachedSet): IpsetRepr {
@@ -292,6 +325,12 @@ function policySets(policy: TranslatedPolicy): readonly SetName[] {
   return [...new Map(matches.map(({ set }) => [set.text, set])).values()];
 }
 
+/** Sets with the members of the lists among them: lists first, so that what they let go can be let go in turn. */
+function withMembers(sets: readonly SetName[]): readonly SetName[] {
+  const members = sets.flatMap((set) => (set.kind === "nested-label" ? set.members : []));
+  return [...new Map([...sets, ...members].map((set) => [set.text, set])).values()];
+}
+
 /** NPM knows pods by their IPv4 address; pods on the host's network and ended pods are none of its business. */
 export function isWatched(pod: Pod): boolean {
   return !pod.hostNetwork && !isEnded(pod) && pod.ips.some((ip) => ip.family === 4);
@@ -317,8 +356,8 @@ function listPodMembers(pod: Pod): readonly (readonly [SetName, string, IpsetEnt
   const members: (readonly [SetName, string, IpsetEntry])[] = [[namespaceSet(pod.namespace), text, entry]];
   for (const [key, value] of Object.entries(pod.labels))
     members.push([podLabelSet(key), text, entry], [podLabelSet(key, value), text, entry]);
-  for (const { name, protocol, containerPort } of pod.ports) {
-    if (name === undefined) continue;
+  for (const { name, protocol, containerPort, ofSidecar } of pod.ports) {
+    if (name === undefined || ofSidecar) continue; // NPM looks at app containers only
     const portEntry: IpsetEntry = { ...entry, protocol: protocolNumber[protocol], port: containerPort };
     members.push([namedPortSet(name), `${text},${protocol}:${containerPort}`, portEntry]);
   }

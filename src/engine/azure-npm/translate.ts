@@ -3,7 +3,7 @@
  * source: azure-container-networking npm/pkg/controlplane/translation (translatePolicy.go, parseSelector.go).
  * Go walks maps in random order there; here label keys are sorted, so that equal input gives equal output.
  */
-import { type Cidr, formatCidr } from "../../addr/index.ts";
+import { type Cidr, formatCidr, parseIp } from "../../addr/index.ts";
 import type { Origin } from "../../base/index.ts";
 import type {
   IpBlock,
@@ -240,11 +240,13 @@ class Translator {
     return { kind: "nested-label", text, members: values.map((value) => podLabelSet(key, value)) };
   }
 
-  /** Multi-value expressions multiply into alternatives. */
+  /**
+   * Alternatives of a namespaceSelector. What has one value stands in all of them, in the order of the selector; then
+   * each expression with several values multiplies the alternatives (flattenNameSpaceSelector).
+   */
   #namespaceSets(selector: LabelSelector): readonly (readonly SetMatch[])[] {
-    let alternatives: readonly (readonly SetMatch[])[] = [
-      labelsOf(selector).map(([key, value]) => included(namespaceLabelSet(key, value))),
-    ];
+    const common = labelsOf(selector).map(([key, value]) => included(namespaceLabelSet(key, value)));
+    const choices: (readonly SetMatch[])[] = [];
     for (const { key, operator, values } of selector.matchExpressions) {
       const isIncluded = operator === "In" || operator === "Exists";
       const sets =
@@ -253,10 +255,12 @@ class Translator {
           : [...new Set(values)].map((value) => namespaceLabelSet(key, value));
       const matches = sets.map((set): SetMatch => ({ set, isIncluded }));
       const together = operator === "NotIn" && this.#variant.namespaceNotIn === "all-of-negations";
-      alternatives = together
-        ? alternatives.map((one) => [...one, ...matches])
-        : alternatives.flatMap((one) => matches.map((match) => [...one, match]));
+      if (together || matches.length === 1) common.push(...matches);
+      else choices.push(matches);
     }
+    let alternatives: readonly (readonly SetMatch[])[] = [common];
+    for (const matches of choices)
+      alternatives = alternatives.flatMap((one) => matches.map((match) => [...one, match]));
     return alternatives.map((sets) => {
       const isBare = sets.length > 0 && sets.every((match) => !match.isIncluded);
       const scope = sets.length === 0 || (isBare && this.#variant.bareNegation === "within-all-namespaces");
@@ -271,15 +275,17 @@ function labelsOf(selector: LabelSelector): readonly (readonly [string, string])
 
 function withoutRepeats(sets: readonly SetMatch[]): readonly SetMatch[] {
   const seen = new Map<string, SetMatch>();
-  for (const match of sets) seen.set(`${match.isIncluded} ${match.set.text}`, match);
+  for (const match of sets) {
+    const key = `${match.isIncluded} ${match.set.text}`;
+    if (!seen.has(key)) seen.set(key, match);
+  }
   return [...seen.values()];
 }
 
 /** hash:net holds no /0: `0.0.0.0/0` becomes its two halves, and a half that is excepted becomes `nomatch`. */
-function cidrMembers({ cidr, except }: IpBlock, path: string): readonly CidrMember[] {
-  for (const net of [cidr, ...except])
-    if (net.family !== 4)
-      throw new Untranslatable("unsupported-ip-address", path, `unsupported IP address: ${formatCidr(net)}`);
+function cidrMembers({ cidr, cidrText, except }: IpBlock, path: string): readonly CidrMember[] {
+  if (!isIpv4Block(cidrText))
+    throw new Untranslatable("unsupported-ip-address", path, "unsupported IP address");
   const members = new Map<string, CidrMember>();
   const halves: readonly Cidr[] =
     cidr.prefix === 0
@@ -291,4 +297,10 @@ function cidrMembers({ cidr, except }: IpBlock, path: string): readonly CidrMemb
   for (const net of halves) members.set(formatCidr(net), { net, nomatch: false });
   for (const net of except) members.set(formatCidr(net), { net, nomatch: true });
   return [...members.values()];
+}
+
+/** NPM's own test (npm/util IsIPV4), of the text: nothing that begins `/0` is taken but the whole address space as usually written. */
+function isIpv4Block(text: string): boolean {
+  const [address = ""] = text.split("/");
+  return parseIp(address)?.family === 4 && (!text.includes("/0") || address === "0.0.0.0");
 }

@@ -1,6 +1,6 @@
 /** What differs between NPM's versions and settings, as data: translation and chains ask here, never for a version. */
 import type { SwitchSpec } from "../engine.ts";
-import type { NamingEra } from "./naming.ts";
+import { fnvNaming, type Naming, sha256Naming } from "./naming.ts";
 
 export interface Marks {
   readonly ingressAllow: number;
@@ -16,7 +16,7 @@ export interface Marks {
 
 export interface NpmVariant {
   readonly marks: Marks;
-  readonly naming: NamingEra;
+  readonly naming: Naming;
   /** Readable names of CIDR sets and nested label sets. */
   readonly setNames: "2022" | "dashes" | "delimited";
   /** Multi-value NotIn of a namespaceSelector: one rule a value (#4866), or one rule with all negations. */
@@ -57,13 +57,13 @@ const knownBugs = {
 
 const variants: Readonly<Record<string, NpmVariant>> = {
   // early v2, as in a live capture of April 2022
-  "2022-04": { ...knownBugs, marks: wordMarks, naming: "fnv", setNames: "2022", placeFirst: true },
-  "1.5.36": { ...knownBugs, marks: bitMarks, naming: "fnv", setNames: "dashes" },
-  "2026-08": { ...knownBugs, marks: bitMarks, naming: "sha256", setNames: "delimited" },
+  "2022-04": { ...knownBugs, marks: wordMarks, naming: fnvNaming, setNames: "2022", placeFirst: true },
+  "1.5.36": { ...knownBugs, marks: bitMarks, naming: fnvNaming, setNames: "dashes" },
+  "2026-08": { ...knownBugs, marks: bitMarks, naming: sha256Naming, setNames: "delimited" },
   "2026-09": {
     ...knownBugs,
     marks: bitMarks,
-    naming: "sha256",
+    naming: sha256Naming,
     setNames: "delimited",
     namespaceNotIn: "all-of-negations",
     bareNegation: "within-all-namespaces",
