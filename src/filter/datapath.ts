@@ -153,6 +153,8 @@ export interface Datapath {
   apply(op: TableOp): ApplyResult;
   /** Forgets all tracked connections, as `conntrack -F`. */
   forgetFlows(): void;
+  /** Forgets who was seen lately (`-m recent`), as writing `/` to each list under /proc/net/xt_recent. */
+  forgetClients(): void;
   describeRule(index: number): RuleDescription;
   /** Why match `failedMatch` of rule `index` did not match the row: one clause of prose with the row's own value. */
   explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string;

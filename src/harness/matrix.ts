@@ -183,18 +183,16 @@ const judgementsPerFlush = 100_000;
 
 /**
  * Every way that chance may take the connection is tried (which node a load balancer picks, which endpoint a Service's
- * rules draw), until two of them differ.
+ * rules draw), until two of them differ. Each time the client comes for the first time: no affinity binds it.
  */
 export function walkJudge(cluster: EmulatedCluster, explorer: Explorer): CellJudge {
   const isSticky = [...cluster.state.services.values()].some(
     (one) => one.sessionAffinitySeconds !== undefined,
   );
-  const forget = (): void => {
-    for (const datapath of cluster.datapaths.values()) datapath.forgetFlows();
-  };
   let count = 0;
   const judgeOnce = (cell: Connection): CellAnswer => {
-    if (count > 0 && count % judgementsPerFlush === 0) forget();
+    if (count > 0 && count % judgementsPerFlush === 0)
+      for (const datapath of cluster.datapaths.values()) datapath.forgetFlows();
     const attempt = connectionAttempt(cluster.network, cell, 1024 + (count++ % 64_000), explorer.random);
     if (attempt === undefined) return { verdict: "deny", by: undefined };
     const { isAllowed, request, reply } = judgeConnection(cluster.network, attempt);
@@ -207,7 +205,8 @@ export function walkJudge(cluster: EmulatedCluster, explorer: Explorer): CellJud
     const { outcomes } = explorer.explore(
       () => {
         if (isToService) cluster.network.forgetBalancing();
-        if (isToService && isSticky) forget(); // a client that comes for the first time
+        if (isToService && isSticky)
+          for (const datapath of cluster.datapaths.values()) datapath.forgetClients();
         return judgeOnce(cell);
       },
       (seen) => new Set(seen.map(({ value }) => value.verdict)).size > 1,

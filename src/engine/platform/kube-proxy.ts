@@ -20,6 +20,7 @@ import {
   jump,
   notFrom,
   protocol,
+  recent,
   rule,
   to,
   toLocal,
@@ -310,22 +311,31 @@ function policyChains(
   return chains;
 }
 
-/** Each endpoint with the same chance. */
+/** A client that was here lately goes where it went; others draw, each endpoint with the same chance. */
 function balancingRules(
   port: ServicePortInfo,
   names: ChainNames,
   endpoints: readonly ProxyEndpoint[],
   { isLargeCluster }: ProxyConfig,
 ): readonly Rule[] {
-  const { name, origin } = port;
+  const { name, origin, clusterIP, affinitySeconds: seconds } = port;
   const text = (endpoint: ProxyEndpoint): readonly Match[] =>
     isLargeCluster ? [] : [comment(`${name} -> ${endpoint.name}`)];
-  return endpoints.map((endpoint, i) => {
+  const known =
+    seconds === undefined
+      ? []
+      : endpoints.map((endpoint) => {
+          const chain = names.endpoint(endpoint);
+          const seen = recent(chain, clusterIP.family, { action: "rcheck", seconds, reap: true });
+          return rule(origin, [...text(endpoint), seen], jump(chain));
+        });
+  const drawn = endpoints.map((endpoint, i) => {
     const left = endpoints.length - i;
     const draw: readonly Match[] =
       left === 1 ? [] : [{ kind: "statistic", mode: "random", probability: share(left) }];
     return rule(origin, [...text(endpoint), ...draw], jump(names.endpoint(endpoint)));
   });
+  return [...known, ...drawn];
 }
 
 /** One of `count`, with the ten digits that kube-proxy writes and the 31 bits that the kernel keeps of them. */
@@ -340,15 +350,16 @@ function endpointChain(
   endpoint: ProxyEndpoint,
   { isLargeCluster }: ProxyConfig,
 ): Chain {
-  const { name: serviceName, origin, protocol: transport } = port;
+  const { name: serviceName, origin, protocol: transport, affinitySeconds } = port;
   const name = names.endpoint(endpoint);
   const text: readonly Match[] = isLargeCluster ? [] : [comment(serviceName)];
   const host = hostCidr(endpoint.ip);
+  const set = affinitySeconds === undefined ? [] : [recent(name, endpoint.ip.family, { action: "set" })];
   return {
     name,
     rules: [
       rule(origin, [from(host), ...text], jump(markMasqChain)),
-      rule(origin, [protocol(transport), ...text, { kind: "transport", protocol: transport }], {
+      rule(origin, [protocol(transport), ...text, ...set, { kind: "transport", protocol: transport }], {
         kind: "DNAT",
         to: { min: host, max: host, ports: [endpoint.port, endpoint.port] },
       }),

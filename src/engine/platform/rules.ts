@@ -1,5 +1,5 @@
 /** The words that the platform's rules are written in, in the order in which iptables-save prints them. */
-import { type Cidr, type Ip, parseCidr } from "../../addr/index.ts";
+import { type Cidr, type Family, type Ip, parseCidr } from "../../addr/index.ts";
 import { assert, type Origin } from "../../base/index.ts";
 import type { Chain, Match, Rule, Table, TableName, Target } from "../../filter/iptables/index.ts";
 import { CtStateBit, emptyTable } from "../../filter/iptables/index.ts";
@@ -40,6 +40,19 @@ export const ctstate = (states: number, not?: boolean): Match => ({
 export const isNew: Match = ctstate(CtStateBit.NEW);
 export const toLocal: Match = { kind: "addrtype", dst: { type: "LOCAL" } };
 export const fromLocal: Match = { kind: "addrtype", src: { type: "LOCAL" } };
+
+/** A list of sources: whole addresses, of the family. */
+export const recent = (
+  name: string,
+  family: Family,
+  what: Pick<Extract<Match, { kind: "recent" }>, "action" | "seconds" | "reap">,
+): Match => ({
+  kind: "recent",
+  name,
+  mask: { family, words: family === 4 ? [0xffffffff] : [0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff] },
+  side: "source",
+  ...what,
+});
 
 export const jump = (chain: string): Target => ({ kind: "jump", chain });
 export const accept: Target = { kind: "ACCEPT" };

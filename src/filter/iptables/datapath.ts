@@ -203,6 +203,10 @@ export class IptablesDatapath implements Datapath {
     this.conntrack.flush();
   }
 
+  forgetClients(): void {
+    this.#memory.forgetClients();
+  }
+
   describePoint(point: number): string {
     const chain = this.#family(point >= familyStride ? 6 : 4).linked.chains[point % familyStride];
     return chain === undefined ? "" : `${chain.table}/${chain.name}`;

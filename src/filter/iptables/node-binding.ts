@@ -26,6 +26,19 @@ export class RuleMemory {
     else this.#byMatch.set(key, made);
     return made;
   }
+
+  /** Empties what remembers clients: named memories that know how. */
+  forgetClients(): void {
+    for (const memory of this.#byName.values()) if (isOfClients(memory)) memory.forgetClients();
+  }
+}
+
+interface ClientMemory {
+  forgetClients(): void;
+}
+
+function isOfClients(memory: object): memory is ClientMemory {
+  return "forgetClients" in memory;
 }
 
 export interface NodeParts {

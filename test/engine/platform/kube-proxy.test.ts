@@ -109,6 +109,28 @@ describe("a ClusterIP Service", () => {
   });
 });
 
+describe("session affinity", () => {
+  const state = cluster([
+    service("web", { ports: [{ port: 80 }], sessionAffinity: "ClientIP" }),
+    slice("web", 8080, three.slice(1)),
+  ]);
+
+  it("asks every endpoint's list first, and each endpoint remembers its clients", () => {
+    const list = (endpoint: string): string => `--name ${sep(endpoint)} --mask 255.255.255.255 --rsource`;
+    const known = (endpoint: string): string =>
+      `-m comment --comment "x/web -> ${endpoint}" -m recent --rcheck --seconds 10800 --reap ${list(endpoint)} -j ${sep(endpoint)}`;
+    expect(chainText(rulesetOf(state), "nat", `KUBE-SVC-${hash}`)?.slice(1)).toEqual([
+      known("10.224.0.10:8080"),
+      known("10.224.0.9:8080"),
+      expect.stringMatching(/--probability 0.50000000000/),
+      expect.stringContaining('"x/web -> 10.224.0.9:8080"'),
+    ]);
+    expect(chainText(rulesetOf(state), "nat", sep("10.224.0.9:8080"))?.[1]).toBe(
+      `-p tcp -m comment --comment "x/web" -m recent --set ${list("10.224.0.9:8080")} -m tcp -j DNAT --to-destination 10.224.0.9:8080`,
+    );
+  });
+});
+
 describe("a Service without endpoints to use", () => {
   const ports = [{ port: 80, nodePort: 30_080 }];
   const refused = "-j REJECT --reject-with icmp-port-unreachable";

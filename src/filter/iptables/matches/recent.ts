@@ -118,13 +118,16 @@ interface RecentList {
   readonly entries: Map<string, RecentEntry>;
   /** Length of the ring: a power of two above the largest hit count of the rules that name the list. */
   stamps: number;
+  forgetClients(): void;
+}
+
+function newList(): RecentList {
+  const entries: RecentList["entries"] = new Map();
+  return { entries, stamps: stampsDefault, forgetClients: () => entries.clear() };
 }
 
 function bindRecent(match: MatchOf<"recent">, node: MatchNode): RowTest {
-  const list = node.memory(
-    `recent ${match.name}`,
-    (): RecentList => ({ entries: new Map(), stamps: stampsDefault }),
-  );
+  const list = node.memory(`recent ${match.name}`, newList);
   const stamps = match.hitCount === undefined ? stampsDefault : 2 ** Math.ceil(Math.log2(match.hitCount));
   if (stamps > list.stamps) {
     list.stamps = stamps;
