@@ -109,6 +109,7 @@ export type {
   TracePacketDocument,
   VersionDocument,
 } from "./harness/index.ts";
+// BPF programs from files
 // emulation: a cluster under an engine, in steady state or alive
 // questions: truth tables, differences, one connection, scenarios
 // clusters made up: at random for properties, at scale for measurements
@@ -121,8 +122,10 @@ export {
   type ClusterArbitraryOptions,
   type ClusterSize,
   captureScenario,
+  checkInstructions,
   clusterObjects,
   clusterOf,
+  commonFamily,
   compileCluster,
   computeDiff,
   computeMatrix,
@@ -138,6 +141,7 @@ export {
   generateCluster,
   LiveCluster,
   type MatrixOptions,
+  mapShapes,
   measureWalks,
   type NodeFiles,
   nodeFiles,
@@ -147,12 +151,16 @@ export {
   type Profile,
   parseSelection,
   parseSelections,
+  pickProgram,
   prepareBench,
   probeConnection,
   profileOf,
   profiles,
+  programTypeWords,
   type RunOptions,
+  readBpfFile,
   resolveEnd,
+  resolveSource,
   runScenario,
   type SelectedCluster,
   type Selection,

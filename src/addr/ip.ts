@@ -7,13 +7,16 @@
 import { IPv6 } from "ip-num";
 import { assert } from "../base/index.ts";
 
+/** IP version. */
 export type Family = 4 | 6;
 
+/** An address as 32-bit words, the first most significant: one for IPv4, four for IPv6. */
 export interface Ip {
   readonly family: Family;
   readonly words: readonly number[];
 }
 
+/** A prefix; host bits may be set, as in manifests. */
 export interface Cidr {
   readonly family: Family;
   /** Network address; host bits are zero after `parseCidr`. */
@@ -99,6 +102,7 @@ export function formatIpv4(word: number): string {
   return `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`;
 }
 
+/** An IPv4 address from its 32-bit word. */
 export function ipv4(word: number): Ip {
   return { family: 4, words: [word >>> 0] };
 }
@@ -153,10 +157,12 @@ export function hasHostBits(text: string): boolean {
   return ip !== undefined && cidr !== undefined && !ip.words.every((word, i) => word === cidr.words[i]);
 }
 
+/** `address/length`; host bits are kept. */
 export function formatCidr(cidr: Cidr): string {
   return `${formatWords(cidr.family, cidr.words)}/${cidr.prefix}`;
 }
 
+/** True if the prefix holds the address. */
 export function cidrContains(cidr: Cidr, ip: Ip): boolean {
   if (cidr.family !== ip.family) return false;
   return cidr.words.every((word, i) => ((ip.words[i] ?? 0) & maskWord(cidr.prefix, i)) >>> 0 === word);

@@ -1,5 +1,6 @@
 /** Ethernet MAC addresses (IEEE 802, EUI-48) as six bytes. */
 
+/** Six bytes. */
 export type Mac = readonly number[];
 
 /** `undefined` when the text is not six two-digit hexadecimal octets joined by `:` or `-`. */

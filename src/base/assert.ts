@@ -1,5 +1,6 @@
 /** Assertions that stay on in production: a broken invariant must stop the run, never give a wrong verdict. */
 
+/** A broken assumption of podwire's own: a bug to report. */
 export class AssertionError extends Error {
   override readonly name = "AssertionError";
 }

@@ -4,6 +4,7 @@
  * (`DecodeStatus`); what an engine cannot express is a `Diagnostic` of that engine.
  */
 
+/** What kind of mistake an issue is; a closed list. */
 export type IssueCode =
   | "missing-file"
   | "unreadable"
@@ -26,6 +27,7 @@ export interface Place {
   readonly offset?: number;
 }
 
+/** One problem of an input, with its place. */
 export interface Issue extends Place {
   readonly code: IssueCode;
   /** Field path in the API server's form (`spec.ingress[0].from[1].ipBlock.cidr`), or `""`. */

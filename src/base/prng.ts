@@ -5,6 +5,7 @@
  */
 import { assert } from "./assert.ts";
 
+/** A seeded generator; `fork` gives independent ones by purpose. */
 export interface Prng {
   /** Uniform in 0 .. 2^32-1. */
   nextU32(): number;
@@ -19,6 +20,7 @@ export interface Prng {
   fork(label: string): Prng;
 }
 
+/** A generator for this seed; equal seeds give equal numbers on every machine. */
 export function createPrng(seed: number): Prng {
   assert(Number.isSafeInteger(seed), `seed must be an integer, got ${seed}`);
   let mix = (seed ^ Math.floor(seed / 0x1_0000_0000)) | 0;

@@ -99,6 +99,7 @@ class ChunkedReader implements CaptureReader {
   }
 }
 
+/** A capture read whole. */
 export interface ReadCapture {
   readonly interfaces: readonly CaptureInterface[];
   readonly records: readonly CaptureRecord[];

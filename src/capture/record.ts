@@ -15,6 +15,7 @@ export const LinkType = {
   linuxSll2: 276,
 } as const;
 
+/** An interface that packets of a capture were seen on. */
 export interface CaptureInterface {
   /** Absent where the file names none. */
   readonly name?: string;
@@ -31,6 +32,7 @@ export interface CaptureTime {
   readonly nanoseconds: number;
 }
 
+/** One packet of a capture. */
 export interface CaptureRecord extends CaptureTime {
   /** Index in the capture's interfaces, from 0. */
   readonly interfaceIndex: number;

@@ -7,6 +7,7 @@ import type { ApplyResult, TableOp } from "../filter/index.ts";
 import type { IptablesTables } from "../filter/iptables/index.ts";
 import type { Cell, ClusterState, ClusterWords, Node, WatchedObject } from "../k8s/index.ts";
 
+/** Products that engines belong to. */
 export type ProductName = "azure-npm" | "calico" | "calico-ebpf" | "cilium" | "none" | "program";
 
 /** Repr of each kind of filter table; a node may carry several. */
@@ -14,6 +15,7 @@ export interface TablesByKind {
   readonly iptables: IptablesTables;
 }
 export type Kind = keyof TablesByKind;
+/** The tables of one node, by kind. */
 export type NodeTables = { readonly [K in Kind]?: TablesByKind[K] };
 
 /** What an engine cannot express, worded as the real engine logs it; the run goes on as the real engine would. */
@@ -53,6 +55,7 @@ export interface EngineFeatures {
   readonly features: Readonly<Record<string, { readonly support: FeatureSupport; readonly note?: string }>>;
 }
 
+/** What an engine makes for one node. */
 export interface CompiledNode {
   readonly tables: NodeTables;
   readonly diagnostics: readonly Diagnostic[];
@@ -89,6 +92,7 @@ export interface Agent {
   stop(): void;
 }
 
+/** One product at one version on one node system: a pure compiler and an agent. */
 export interface Engine {
   /** `azure-npm-linux`, `none-linux`... */
   readonly name: string;

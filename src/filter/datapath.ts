@@ -137,6 +137,7 @@ export interface RuleDescription {
   readonly origin: Origin | undefined;
 }
 
+/** The tables of one node, linked and ready to run. */
 export interface Datapath {
   /** Hooks at which this datapath has something attached; at any other, packets pass. */
   readonly hooks: readonly number[];

@@ -1,5 +1,6 @@
 /** Verdict vocabularies: one inside a table (`RuleVerdict`, each kind's own), one of a hook (`Verdict`). */
 
+/** Of a hook on a packet. */
 export const Verdict = {
   accept: 0,
   drop: 1,

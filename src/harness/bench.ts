@@ -25,6 +25,7 @@ const protocolMix = [
 ] as const;
 const destinationPorts = [80, 443, 5432, 6379, 8080, 8443, 9090];
 
+/** One node's tables of a synthetic cluster, linked, and a batch of packets to judge. */
 export interface BenchSetup {
   readonly state: ClusterState;
   readonly datapath: Datapath;
@@ -41,6 +42,7 @@ export interface BenchSetup {
   readonly linkMs: number;
 }
 
+/** What to measure on; equal options give equal packets and tables. */
 export interface BenchOptions {
   readonly profile: string;
   readonly sizes?: Partial<ClusterSize>;
@@ -50,6 +52,7 @@ export interface BenchOptions {
   readonly nowMs: () => number;
 }
 
+/** Generates a cluster, compiles and links one node's tables, draws packets. */
 export function prepareBench(selection: ProductSelection, options: BenchOptions): BenchSetup {
   const { seed, nowMs } = options;
   const loaded = loadObjects(options.profile, generateCluster(options.profile, seed, options.sizes));
@@ -125,6 +128,7 @@ function address(pod: Pod): Pod["ips"][number] {
 
 /** What is measured: first packets of connections, packets of known ones, first packets with a trace recorder. */
 export const benchCases = ["new", "established", "traced"] as const;
+/** One of `benchCases`. */
 export type BenchCase = (typeof benchCases)[number];
 
 /** Judges the rows once at FORWARD, as packets of the case's connection state. */
@@ -149,6 +153,7 @@ export function walkRows(
   results.emitted.length = 0;
 }
 
+/** Figures of one case. */
 export interface WalkMeasure {
   readonly path: "walk" | "walk-traced";
   readonly connections: "new" | "established";

@@ -104,6 +104,7 @@ export const programTypeWords: ReadonlyMap<string, ProgramType> = new Map([
   ["cgroup_skb", ProgramType.cgroupSkb],
 ]);
 
+/** The maps of an object file, as a verifier needs to know them. */
 export function mapShapes({ maps }: BpfFile): readonly MapShape[] {
   return maps.map(({ shape }) => shape);
 }

@@ -14,6 +14,7 @@ import type { RunResultDocument } from "./documents.ts";
 import { runScenario } from "./run.ts";
 import type { ProductSelection } from "./selection.ts";
 
+/** A scenario's run, with the packets that it sent. */
 export interface CapturedRun {
   readonly result: RunResultDocument;
   readonly packets: number;
@@ -21,6 +22,7 @@ export interface CapturedRun {
   readonly pieces: readonly Uint8Array[];
 }
 
+/** Runs a scenario and keeps every packet at every interface that it crosses. */
 export function captureScenario(scenario: Scenario, selection: ProductSelection, seed: number): CapturedRun {
   const events: TapEvent[] = [];
   const result = runScenario(scenario, selection, { seed, network: { tap: (event) => events.push(event) } });

@@ -17,6 +17,7 @@ import {
 } from "./matrix.ts";
 import type { Selection } from "./selection.ts";
 
+/** Group of cells that no documented divergence explains. */
 export const unexplained = "unexplained";
 
 export interface PredictedDivergence {

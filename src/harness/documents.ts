@@ -11,6 +11,7 @@ interface Document {
   readonly seed?: number;
 }
 
+/** What an engine could not express, in its own words. */
 export interface DiagnosticDocument {
   readonly engine?: string;
   readonly code: string;
@@ -35,8 +36,10 @@ export interface EndpointDocument {
   readonly hostNetwork?: true;
 }
 
+/** `undefined`: the API leaves it open (oracle only); `some`: a Service's backends differ. */
 export type CellVerdict = "allow" | "deny" | "undefined" | "some";
 
+/** One new connection of a truth table. */
 export interface CellDocument {
   readonly from: string;
   readonly to: string;
@@ -51,6 +54,7 @@ export interface CellDocument {
   readonly self?: true;
 }
 
+/** One engine's part of a truth table. */
 export interface EngineMatrix {
   readonly engine: string;
   readonly engineVersion: string;
@@ -59,6 +63,7 @@ export interface EngineMatrix {
   readonly diagnostics: readonly DiagnosticDocument[];
 }
 
+/** What `matrix` prints: verdicts of every ordered pair of ends. */
 export interface MatrixDocument extends Document {
   readonly endpoints: readonly EndpointDocument[];
   readonly ports: readonly { readonly protocol: string; readonly port?: number; readonly type?: number }[];
@@ -73,6 +78,7 @@ export interface ProbePacketDocument {
   readonly verdict: string;
 }
 
+/** What `probe` prints: one attempt's outcome. */
 export interface ProbeDocument extends Document {
   readonly engine: string;
   readonly from: string;
@@ -84,6 +90,7 @@ export interface ProbeDocument extends Document {
   readonly packets: readonly ProbePacketDocument[];
 }
 
+/** The object and line that a rule was made for. */
 export interface TraceOriginDocument {
   readonly file?: string;
   readonly line?: number;
@@ -93,6 +100,7 @@ export interface TraceOriginDocument {
   readonly direction?: "ingress" | "egress";
 }
 
+/** A rule that matched, or the nearest miss. */
 export interface TraceEntryDocument {
   readonly node: string;
   readonly hook: string;
@@ -122,6 +130,7 @@ export interface TracePacketDocument {
   readonly entries: readonly TraceEntryDocument[];
 }
 
+/** What `trace` prints: a connection's packets, rule by rule. */
 export interface TraceDocument extends Document {
   readonly engine: string;
   readonly engineVersion: string;
@@ -140,6 +149,7 @@ export interface TraceDocument extends Document {
   readonly deniedBecause?: readonly TraceOriginDocument[];
 }
 
+/** Cells that differ for one reason, with the smallest of them. */
 export interface DiffGroup {
   /** A divergence's id, or `unexplained`. */
   readonly divergence: string;
@@ -149,6 +159,7 @@ export interface DiffGroup {
   readonly witness: CellDocument & { readonly a: CellVerdict; readonly b: CellVerdict };
 }
 
+/** What `diff` prints: where two sides differ, and why. */
 export interface DiffDocument extends Document {
   readonly engines: readonly [string, string];
   readonly compared: number;
@@ -156,6 +167,7 @@ export interface DiffDocument extends Document {
   readonly groups: readonly DiffGroup[];
 }
 
+/** What became of one step. */
 export interface StepResult {
   readonly step: number;
   readonly action: string;
@@ -167,6 +179,7 @@ export interface StepResult {
   readonly undefined?: number;
 }
 
+/** One scenario on one engine. */
 export interface RunResultDocument {
   readonly scenario: string;
   readonly file: string;
@@ -180,12 +193,14 @@ export interface RunResultDocument {
   readonly diagnostics: readonly DiagnosticDocument[];
 }
 
+/** What `run` prints: results of scenarios. */
 export interface RunDocument extends Document {
   readonly results: readonly RunResultDocument[];
   readonly passed: number;
   readonly failed: number;
 }
 
+/** What `engines` prints: features, switches and documented divergences. */
 export interface EnginesDocument extends Document {
   readonly engines: readonly {
     readonly name: string;
@@ -237,6 +252,7 @@ export interface BenchResultDocument {
   readonly rssBytes: number;
 }
 
+/** What `bench` prints: figures, and what they depend on. */
 export interface BenchDocument extends Document {
   readonly machine: {
     readonly node: string;
@@ -273,6 +289,7 @@ export interface GenerateDocument extends Document {
   readonly files: readonly string[];
 }
 
+/** What `version` prints. */
 export interface VersionDocument extends Document {
   /** Node's version. */
   readonly node: string;

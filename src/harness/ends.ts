@@ -27,6 +27,7 @@ import {
 import type { EndpointDocument } from "./documents.ts";
 import { serviceEnds } from "./service-ends.ts";
 
+/** A resolved end: what it is, and the id that documents use. */
 export interface TableEnd<E extends CellEnd | ServiceEnd = CellEnd | ServiceEnd> {
   /** `x/a`, `node:n1`, `svc:x/web`, `lb:x/web`, `nodeport:n1:30080`, `ip:10.0.0.0/8`, `ip:other`. */
   readonly id: string;
@@ -204,6 +205,7 @@ export function describeEnd(table: TableEnd): EndpointDocument {
   }
 }
 
+/** One column of a truth table. */
 export interface TablePort {
   readonly protocol: Cell["protocol"];
   /** Port, or ICMP type. */

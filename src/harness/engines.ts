@@ -2,6 +2,7 @@
 import { engineDefinitions } from "../engine/registry.ts";
 import type { EnginesDocument } from "./documents.ts";
 
+/** Features, switches and divergences of every engine, as a document. */
 export function describeEngines(version: string): EnginesDocument {
   const engines = engineDefinitions.map((definition) => {
     const { name, product, os, versions, defaultVersion, switches } = definition;

@@ -15,6 +15,7 @@ export interface ClusterSize {
 type RawObject = Readonly<Record<string, unknown>>;
 type PolicyMaker = (random: Prng, size: ClusterSize, index: number) => RawObject;
 
+/** A kind of synthetic cluster. */
 export interface Profile {
   readonly name: string;
   readonly summary: string;
@@ -89,6 +90,7 @@ const mixedPolicy: PolicyMaker = (random, size, index) => {
   return policyObject(`policy-${index}`, namespaceName(index % size.namespaces), spec);
 };
 
+/** Synthetic clusters by name. */
 export const profiles: readonly Profile[] = [
   {
     name: "aks-npm-limit",
@@ -219,6 +221,7 @@ export const profiles: readonly Profile[] = [
   },
 ];
 
+/** @throws InputError for an unknown name, naming what is known. */
 export function profileOf(name: string): Profile {
   const profile = profiles.find((one) => one.name === name);
   if (profile === undefined)

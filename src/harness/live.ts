@@ -20,6 +20,7 @@ export interface LiveOptions {
   readonly network?: NetworkOptions;
 }
 
+/** Agents on every node, a network with hosts, and virtual time. */
 export class LiveCluster {
   state: ClusterState;
   readonly selection: ProductSelection;

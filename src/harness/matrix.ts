@@ -31,6 +31,7 @@ import {
 import type { Selection } from "./selection.ts";
 import { servicePortsOf } from "./service-ends.ts";
 
+/** Which ends and ports a truth table holds. */
 export interface MatrixOptions {
   readonly seed: number;
   /** `undefined`: every port that a container or a policy names. */
@@ -245,6 +246,7 @@ export function cellDocument(
   };
 }
 
+/** A diagnostic as documents hold it. */
 export function diagnosticDocument(diagnostic: Diagnostic): DiagnosticDocument {
   const { code, severity, policy, message, origin } = diagnostic;
   return {

@@ -9,6 +9,7 @@ import { createTopology } from "./topology.ts";
 /** File name -> content. */
 export type NodeFiles = ReadonlyMap<string, string>;
 
+/** A node's files as `podwire compile` writes them. */
 export function nodeFiles(state: ClusterState, nodeName: string, tables: NodeTables): NodeFiles {
   const files = new Map<string, string>();
   const { iptables } = tables;

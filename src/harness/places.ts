@@ -4,6 +4,7 @@ import { locate, type ManifestInput } from "../k8s/index.ts";
 import { manifestFile } from "../scenario/index.ts";
 import type { TraceOriginDocument } from "./documents.ts";
 
+/** Finds file and line of an origin. */
 export type OriginPlacer = (origin: Origin) => TraceOriginDocument;
 
 /** Remembers answers: a trace asks for the same few origins again and again. */

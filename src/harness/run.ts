@@ -31,6 +31,7 @@ import { flowRequest } from "./probe.ts";
 import { resolveEnd, resolveSource } from "./resolve-end.ts";
 import type { Selection } from "./selection.ts";
 
+/** The seed, and taps and watchers of the network. */
 export interface RunOptions {
   readonly seed: number;
   readonly network?: NetworkOptions;

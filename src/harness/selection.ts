@@ -22,6 +22,7 @@ export interface ProductSelection {
   readonly engines: { readonly linux?: Engine; readonly windows?: Engine };
 }
 
+/** The oracle, with the readings that were asked for. */
 export interface OracleSelection {
   readonly kind: "oracle";
   readonly label: string;
@@ -29,6 +30,7 @@ export interface OracleSelection {
   readonly readings: OracleReadings;
 }
 
+/** What a name in `--engine` stands for. */
 export type Selection = ProductSelection | OracleSelection;
 
 /** Names that an engine list may use, without versions and switches. */

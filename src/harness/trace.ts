@@ -18,6 +18,7 @@ import { type RecordedHook, TraceRecorder } from "./recorder.ts";
 /** Source port of traced connections; any one does. */
 const sourcePort = 40_000;
 
+/** Judges one connection with the evaluator observed, and puts origins to their lines. */
 export function traceConnection(
   cluster: EmulatedCluster,
   from: SourceEnd,

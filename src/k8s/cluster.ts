@@ -12,6 +12,7 @@ export interface NodePool {
   readonly count: number;
 }
 
+/** A cluster's settings, checked and with defaults filled in. */
 export interface ClusterOptions {
   readonly networkPlugin: "azure" | "kubenet" | "none";
   readonly networkPluginMode: "overlay" | undefined;
@@ -27,6 +28,7 @@ export interface ClusterOptions {
   readonly nodePools: readonly NodePool[];
 }
 
+/** The API server's view and the cluster's addresses at one instant: what compilers and the oracle work on. */
 export interface ClusterState {
   readonly options: ClusterOptions;
   readonly namespaces: ReadonlyMap<string, Namespace>;

@@ -16,6 +16,7 @@ import { ServiceAllocator } from "./service-defaults.ts";
 import type { EndpointSlice, Namespace, NetworkPolicy, Node, Pod, Service, VendorObject } from "./types.ts";
 import { expandWorkload } from "./workloads.ts";
 
+/** A cluster, and what the user should know of how it was built. */
 export interface BuiltCluster {
   readonly state: ClusterState;
   /** What a person should know: pods that no node takes, addresses given twice, objects ignored or replaced. */

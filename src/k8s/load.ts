@@ -40,6 +40,7 @@ export interface LoadedObjects {
   readonly replaced: readonly string[];
 }
 
+/** Vendors' kinds to take, and who wants to hear of progress. */
 export interface LoadOptions {
   readonly vendorKinds?: readonly VendorKind[];
   /** Called now and then with the number of objects decoded and the number known so far. */

@@ -10,6 +10,7 @@ import type { Raw } from "./fields.ts";
 import { locate } from "./locate.ts";
 import { kubectlSchema } from "./yaml-values.ts";
 
+/** Manifest text with the name that messages use. */
 export interface ManifestInput {
   /** File name, or `<stdin>`; names the input in messages. */
   readonly name: string;

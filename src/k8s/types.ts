@@ -21,6 +21,7 @@ export interface Namespace extends Meta {
   readonly kind: "Namespace";
 }
 
+/** A node with its addresses. */
 export interface Node extends Meta {
   readonly kind: "Node";
   readonly os: "linux" | "windows";
@@ -47,6 +48,7 @@ export interface OwnerRef {
   readonly name: string;
 }
 
+/** A pod as the cluster runs it: scheduled, with addresses. */
 export interface Pod extends Meta {
   readonly kind: "Pod";
   readonly namespace: string;
@@ -72,6 +74,7 @@ export interface ServicePort {
   readonly nodePort: number | undefined;
 }
 
+/** A Service with its ports and addresses. */
 export interface Service extends Meta {
   readonly kind: "Service";
   readonly namespace: string;
@@ -159,6 +162,7 @@ export interface NetworkPolicyRule {
   readonly ports: readonly NetworkPolicyPort[];
 }
 
+/** networking.k8s.io/v1 NetworkPolicy, defaulted. */
 export interface NetworkPolicy extends Meta {
   readonly kind: "NetworkPolicy";
   readonly namespace: string;

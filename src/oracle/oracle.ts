@@ -15,12 +15,14 @@ import { defaultReadings, type OracleReadings } from "./readings.ts";
 import { isToService, type ServiceRoutes, serviceRoutes } from "./service-routes.ts";
 import { type Direction, rulesOf, type Side, type SideVerdict } from "./side.ts";
 
+/** A verdict and the sides that isolate. */
 export interface OracleAnswer {
   readonly verdict: "allow" | "deny" | "undefined" | "some";
   /** The sides that deny. */
   readonly by: "egress" | "ingress" | "both" | undefined;
 }
 
+/** NetworkPolicy as the API's text says, evaluated directly. */
 export interface Oracle {
   judge(connection: Connection): OracleAnswer;
   /** In words: which policies isolate each side, which rule allows, what came nearest. */

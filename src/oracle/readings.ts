@@ -1,6 +1,7 @@
 /** Where the API leaves a choice, which reading the oracle takes. Each default is what upstream's tests need or, where nothing decides, `undefined`. */
 import { InputError, type Issue } from "../base/index.ts";
 
+/** Which of the readings that the API permits the oracle takes. */
 export interface OracleReadings {
   /** Whether hostNetwork pods are nodes to policies (the usual reading) or pods like others. */
   readonly hostNetwork: "ignored" | "distinguished";
@@ -20,6 +21,7 @@ export interface OracleReadings {
   readonly duplicatePortNames: "undefined" | "every" | "first";
 }
 
+/** What is taken where no switch chooses. */
 export const defaultReadings: OracleReadings = {
   hostNetwork: "ignored",
   ipBlockPods: "always",

@@ -56,6 +56,7 @@ import {
   type VlanTag,
 } from "../wire/index.ts";
 
+/** Fields of an IPv4 or IPv6 header that builders take; the rest has defaults. */
 export interface IpFields {
   readonly src: string | Ip;
   readonly dst: string | Ip;
@@ -74,6 +75,7 @@ export interface IpFields {
   readonly ipOverrides?: Ipv4Overrides & Ipv6Overrides;
 }
 
+/** TCP: ports, flags, numbers and options; defaults fill in the rest. */
 export interface TcpFields extends IpFields {
   readonly sport: number;
   readonly dport: number;
@@ -89,6 +91,7 @@ export interface TcpFields extends IpFields {
   readonly overrides?: TcpOverrides;
 }
 
+/** UDP: ports and payload. */
 export interface UdpFields extends IpFields {
   readonly sport: number;
   readonly dport: number;
@@ -96,6 +99,7 @@ export interface UdpFields extends IpFields {
   readonly overrides?: UdpOverrides;
 }
 
+/** SCTP: ports, tag and chunks. */
 export interface SctpFields extends IpFields {
   readonly sport: number;
   readonly dport: number;
@@ -164,6 +168,7 @@ function assembleV6(fields: IpFields, protocol: number, src: Ip, dst: Ip, payloa
   return bytes;
 }
 
+/** A TCP segment with its IP header, checksummed. */
 export function tcp(fields: TcpFields): Uint8Array {
   const options = [...(fields.options ?? [])];
   const size = options.reduce((sum, option) => sum + sizeTcpOption(option), 0);
@@ -184,6 +189,7 @@ export function tcp(fields: TcpFields): Uint8Array {
   );
 }
 
+/** A UDP datagram with its IP header, checksummed. */
 export function udp(fields: UdpFields): Uint8Array {
   const repr = { sport: fields.sport, dport: fields.dport, payload: fields.payload ?? emptyBytes };
   return assemble(fields, IpProtocol.udp, sizeUdp(repr), (bytes, sum) =>
@@ -191,6 +197,7 @@ export function udp(fields: UdpFields): Uint8Array {
   );
 }
 
+/** An SCTP packet with its IP header, checksummed. */
 export function sctp(fields: SctpFields): Uint8Array {
   const { sport, dport, verificationTag, chunks } = fields;
   const repr = { sport, dport, verificationTag, chunks };
@@ -211,6 +218,7 @@ export function icmp(fields: IpFields & IcmpRepr & { readonly checksum?: number 
   );
 }
 
+/** ICMP echo: defaults fill in what is not given. */
 export interface EchoFields extends IpFields {
   readonly reply?: boolean;
   readonly identifier: number;
@@ -218,6 +226,7 @@ export interface EchoFields extends IpFields {
   readonly payload?: Uint8Array;
 }
 
+/** An echo request or reply of either family. */
 export function icmpEcho(fields: EchoFields): Uint8Array {
   const isV4 = toIp(fields.src).family === 4;
   const request = isV4 ? Icmpv4Type.echoRequest : Icmpv6Type.echoRequest;

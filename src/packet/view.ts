@@ -3,6 +3,7 @@ import { formatIpv4, formatWords, type Ip } from "../addr/index.ts";
 import { printPacket, printTcpFlags, protocolName } from "../wire/index.ts";
 import { type PacketBatch, rowBytes } from "./batch.ts";
 
+/** Getters over one row of a batch. */
 export interface PacketView {
   readonly family: number;
   /** `tcp`, `udp`, `sctp`, `icmp`... */
@@ -18,6 +19,7 @@ export interface PacketView {
   readonly line: string;
 }
 
+/** Getters over a row, for people and tests; not for loops over batches. */
 export function view(batch: PacketBatch, row: number): PacketView {
   return {
     family: batch.family[row]!,

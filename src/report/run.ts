@@ -10,6 +10,7 @@ export function* runText(document: RunDocument, options: ReportOptions): Iterabl
   yield `${document.failed > 0 ? style.bad(total) : style.good(total)}\n`;
 }
 
+/** One run for people: a line, and what did not hold. */
 export function* runResultText(result: RunResultDocument, options: ReportOptions): Iterable<string> {
   const style = styleOf(options.color);
   const word = result.ok ? style.good("ok    ") : style.bad("FAILED");

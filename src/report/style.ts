@@ -14,6 +14,7 @@ export function styleOf(color: boolean): Style {
   return { good: colors.green, bad: colors.red, open: colors.yellow, dim: colors.dim, strong: colors.bold };
 }
 
+/** How a report should look. */
 export interface ReportOptions {
   readonly color: boolean;
 }

@@ -4,6 +4,7 @@ import { unreachable, usageError } from "../base/index.ts";
 
 export type WorkloadKind = "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" | "CronJob";
 
+/** An end of a connection as people write it; `resolveEnd` finds it in a cluster. */
 export type End =
   | { readonly kind: "pod"; readonly namespace: string; readonly name: string }
   /** The first pod of a workload. */

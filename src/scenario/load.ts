@@ -11,12 +11,14 @@ import { type RawManifests, type RawScenario, scenarioSchema } from "./schema.ts
 import { readStep, type StepContext } from "./steps.ts";
 import { nearestWord } from "./suggest.ts";
 
+/** Scenario text with its file's name. */
 export interface ScenarioInput {
   /** The file's path, as errors name it. */
   readonly name: string;
   readonly text: string;
 }
 
+/** Names of engines that may stand in a scenario, and how to read manifests that it names. */
 export interface ScenarioLoadOptions {
   /**
    * Reads what a `path:` entry names, relative to the scenario's file; may give several files (a directory).

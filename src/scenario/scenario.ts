@@ -61,6 +61,7 @@ export interface Attempt {
   readonly family: Family | undefined;
 }
 
+/** One step of a scenario. */
 export type Step = StepBase &
   (
     | { readonly action: "apply"; readonly manifests: readonly ManifestText[] }
@@ -141,6 +142,7 @@ export interface MatrixExpectation {
   readonly place: Place;
 }
 
+/** A scenario file, checked. */
 export interface Scenario {
   readonly name: string;
   readonly file: string;

@@ -1,5 +1,6 @@
 /** IP protocol numbers (IANA "Assigned Internet Protocol Numbers") that this house knows by name. */
 
+/** Protocol numbers (IANA, Assigned Internet Protocol Numbers). */
 export const IpProtocol = {
   icmp: 1,
   igmp: 2,

@@ -7,6 +7,7 @@ import { unreachable } from "../base/index.ts";
 import { fault, type Parsed, pad4, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
 import { crc32c, writeCrc32c } from "./crc32c.ts";
 
+/** RFC 9260 section 3.2. */
 export const SctpChunkType = {
   data: 0,
   init: 1,
@@ -41,6 +42,7 @@ interface InitFields {
   readonly parameters: readonly SctpTlv[];
 }
 
+/** One chunk of an SCTP packet. */
 export type SctpChunk =
   | {
       readonly kind: "data";

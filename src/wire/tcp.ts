@@ -3,6 +3,7 @@ import { assert, unreachable } from "../base/index.ts";
 import { fault, type Parsed, pad4, parsed, readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
 import { finishSum, sumWords } from "./checksum.ts";
 
+/** Bits of the flags field (RFC 9293 section 3.1, RFC 3168). */
 export const TcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 64, cwr: 128 } as const;
 
 export const TcpField = {
@@ -21,6 +22,7 @@ export const tcpHeaderSize = 20;
 /** The data offset has four bits. */
 const tcpHeaderSizeMax = 60;
 
+/** One TCP option. */
 export type TcpOption =
   | { readonly kind: "end" }
   | { readonly kind: "nop" }

@@ -63,6 +63,7 @@ export interface IpsetOptions {
   readonly range?: readonly [first: number, last: number];
 }
 
+/** A set as data: what `ipset save` prints. */
 export interface IpsetRepr extends IpsetOptions {
   readonly name: string;
   readonly type: IpsetType;

@@ -10,6 +10,7 @@ import type { Target } from "./target.ts";
 
 export type TableName = "raw" | "mangle" | "nat" | "filter" | "security";
 
+/** One rule of a chain. */
 export interface Rule {
   /** In the order iptables-save prints them. All must match (a rule without matches matches everything). */
   readonly matches: readonly Match[];
@@ -34,6 +35,7 @@ export interface Table {
   readonly chains: readonly Chain[];
 }
 
+/** Tables of one family. */
 export interface Ruleset {
   readonly family: 4 | 6;
   /** Absent tables are empty with policy ACCEPT. */

@@ -7,6 +7,7 @@ import { type BuiltCluster, buildCluster, type ClusterWords, loadObjects } from 
 
 type RawObject = Readonly<Record<string, unknown>>;
 
+/** Bounds and spice of random clusters. */
 export interface ClusterArbitraryOptions {
   /** Default 6. */
   readonly podsMax?: number;
