@@ -29,7 +29,7 @@ import {
   rowAddress,
   rowBytes,
 } from "../packet/index.ts";
-import { Icmpv4Type, Icmpv6Type } from "../wire/index.ts";
+import { Icmpv4Type, Icmpv6Type, ipv4ChecksumHolds } from "../wire/index.ts";
 import type { InterfaceSpec, NodeSpec, RouteSpec } from "./spec.ts";
 
 type Step =
@@ -217,6 +217,8 @@ export function walkNode(
   append(batch, bytes);
   decodeRow(batch, 0);
   if (batch.status[0] === DecodeStatus.malformedNetwork) return stopped("malformed", -1);
+  const arrives = iif !== 0 && batch.family[0] === 4;
+  if (arrives && !ipv4ChecksumHolds(batch.bytes, batch.offset[0]!)) return stopped("malformed", -1); // ip_rcv
   batch.state.iif[0] = iif;
   if (kept !== undefined) restore(batch, kept);
   const plan = paths[node.spec.os];

@@ -1,19 +1,28 @@
 /** UDP and ICMP echo: one packet, one answer. A UDP server answers each datagram, as agnhost's does. */
 import { icmpEcho, udp } from "../../packet/index.ts";
-import { message, type Socket, type SocketContext, type SocketState } from "./socket.ts";
+import {
+  message,
+  type Socket,
+  type SocketContext,
+  type SocketState,
+  type UnreachableReport,
+} from "./socket.ts";
 
+/** A connected socket: ICMP errors reach it, and a hard one fails it. */
 export class UdpSocket implements Socket {
   state: SocketState = "connecting";
   received = 0;
   readonly #context: SocketContext;
-  readonly #isServer: boolean;
 
-  constructor(context: SocketContext, isServer: boolean) {
+  constructor(context: SocketContext) {
     this.#context = context;
-    this.#isServer = isServer;
   }
 
-  /** The first datagram; any answer opens the socket. */
+  get isGone(): boolean {
+    return this.state !== "connecting" && this.state !== "open";
+  }
+
+  /** The first datagram; any answer opens the socket. Nothing is ever sent again. */
   connect(): void {
     this.#transmit();
   }
@@ -27,20 +36,21 @@ export class UdpSocket implements Socket {
   }
 
   abort(): void {
-    if (this.state === "connecting" || this.state === "open") this.state = "closed";
+    if (!this.isGone) this.state = "closed";
   }
 
-  unreachable(): void {
+  unreachable({ isHard }: UnreachableReport): void {
+    if (!isHard || this.#context.isServer) return; // a server's socket is not connected: errors pass it by
     if (this.state === "connecting") this.state = "refused";
     else if (this.state === "open") this.state = "reset";
   }
 
   receive(): void {
-    if (this.state !== "connecting" && this.state !== "open") return;
+    if (this.isGone) return;
     const isFirst = this.state === "connecting";
     this.state = "open";
     this.received++;
-    if (!this.#isServer) return;
+    if (!this.#context.isServer) return;
     this.#transmit();
     if (isFirst) this.#context.onAccepted?.();
   }
@@ -62,6 +72,10 @@ export class EchoSocket implements Socket {
     this.#context = context;
   }
 
+  get isGone(): boolean {
+    return this.state !== "connecting" && this.state !== "open";
+  }
+
   connect(): void {
     const { src, dst, sport } = this.#context;
     this.#context.transmit(
@@ -78,14 +92,15 @@ export class EchoSocket implements Socket {
   }
 
   abort(): void {
-    this.close();
+    if (!this.isGone) this.state = "closed";
   }
 
   unreachable(): void {
-    this.state = "refused";
+    if (this.state === "connecting") this.state = "refused";
   }
 
   receive(): void {
+    if (this.isGone) return;
     this.state = "open";
     this.received++;
   }

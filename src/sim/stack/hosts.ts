@@ -6,11 +6,16 @@ import { formatIp, type Ip } from "../../addr/index.ts";
 import { assert } from "../../base/index.ts";
 import { icmpEcho, icmpError } from "../../packet/index.ts";
 import {
+  checksumHolds,
+  crc32c,
   Icmpv4Type,
   Icmpv6Type,
   IpProtocol,
   icmpHeaderSize,
+  pseudoHeaderSum,
+  readCrc32c,
   readU16,
+  sctpChecksumAt,
   Unreachable6Code,
   UnreachableCode,
 } from "../../wire/index.ts";
@@ -18,7 +23,8 @@ import { type IpView, readIp } from "../judge.ts";
 import type { Network } from "../network.ts";
 import type { ListenerSpec } from "../spec.ts";
 import { EchoSocket, UdpSocket } from "./datagram.ts";
-import { SctpSocket, sctpAbort } from "./sctp.ts";
+import { readIcmpReport } from "./icmp-report.ts";
+import { SctpSocket, sctpAnswer } from "./sctp.ts";
 import type { Socket, SocketContext, SocketEnds } from "./socket.ts";
 import { TcpSocket, tcpReset } from "./tcp.ts";
 
@@ -48,6 +54,8 @@ export interface Flow {
 
 /** How long `send` waits for a message to arrive, through retransmissions. */
 const sendTimeoutNs = 5e9;
+/** How long the server's side of a connection is waited for once the client's is open. */
+const settleNs = 1e9;
 /** Linux' default range of ephemeral ports (net.ipv4.ip_local_port_range). */
 const firstEphemeralPort = 32_768;
 const ephemeralPorts = 28_232;
@@ -104,13 +112,13 @@ export class Hosts {
     this.#lastAccepted = undefined;
     client.connect();
     loop.runWhile(() => client.state === "connecting", started + timeoutNs);
+    const elapsedNs = loop.nowNs() - started;
     if (client.state === "connecting") client.abort();
-    // the last ACK or COOKIE-ECHO may still be on its way to the server
-    if (client.state === "open" && this.#accepted() === undefined)
-      this.#settle(() => this.#accepted() === undefined);
     const outcome =
       client.state === "open" ? "connected" : client.state === "refused" ? "refused" : "timeout";
-    const elapsedNs = loop.nowNs() - started;
+    // the last ACK or COOKIE-ECHO may still be on its way to the server
+    if (outcome === "connected" && request.protocol !== "ICMP")
+      loop.runWhile(() => this.#accepted() === undefined, loop.nowNs() + settleNs);
     return { outcome, elapsedNs, client, server: this.#accepted() };
   }
 
@@ -138,31 +146,27 @@ export class Hosts {
     return this.#lastAccepted;
   }
 
-  #settle(isPending: () => boolean): void {
-    const { loop } = this.#network;
-    loop.runWhile(isPending, loop.nowNs() + 1e9);
-  }
-
   #createSocket(station: string, protocol: number, ends: SocketEnds, isServer: boolean): Socket {
     const key = socketKey(station, protocol, ends);
     this.#nextSeed = (this.#nextSeed + 0x10_3f1d) >>> 0;
     const context: SocketContext = {
       ...ends,
       loop: this.#network.loop,
+      isServer,
       seed: this.#nextSeed,
       transmit: (bytes) => this.#network.send(station, bytes),
       onAccepted: () => {
         this.#lastAccepted = socket;
       },
     };
-    const socket: Socket = newSocket(protocol, context, isServer);
+    const socket: Socket = newSocket(protocol, context);
     this.#sockets.set(key, socket);
     return socket;
   }
 
   #receive(station: string, bytes: Uint8Array): void {
     const ip = readIp(bytes);
-    if (ip === undefined) return;
+    if (ip === undefined || !checksumIsRight(ip)) return;
     const { protocol, payload } = ip;
     if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) this.#receiveIcmp(station, ip);
     else if (payload.length >= 4) this.#receiveTransport(station, ip, bytes);
@@ -177,20 +181,14 @@ export class Hosts {
       dport: readU16(payload, 0),
     };
     const key = socketKey(station, protocol, ends);
-    let socket = this.#sockets.get(key);
-    const isDead =
-      socket === undefined ||
-      socket.state === "closed" ||
-      socket.state === "reset" ||
-      socket.state === "refused";
-    if (isDead && this.#isListening(station, protocol, ends.sport) && startsConnection(protocol, payload)) {
-      socket?.abort();
-      socket = this.#createSocket(station, protocol, ends, true);
-    } else if (isDead && !(protocol === IpProtocol.udp && socket !== undefined)) {
-      this.#refuse(station, ip, ends, bytes);
-      return;
-    }
-    socket?.receive(payload);
+    if (this.#sockets.get(key)?.isGone) this.#sockets.delete(key);
+    const socket =
+      this.#sockets.get(key) ??
+      (this.#isListening(station, protocol, ends.sport) && startsConnection(protocol, payload)
+        ? this.#createSocket(station, protocol, ends, true)
+        : undefined);
+    if (socket === undefined) this.#refuse(station, ip, ends, bytes);
+    else socket.receive(payload);
   }
 
   #isListening(station: string, protocol: number, port: number): boolean {
@@ -208,7 +206,7 @@ export class Hosts {
     const { payload, src, dst } = ip;
     if (payload.length < icmpHeaderSize) return;
     const isV4 = src.family === 4;
-    const [type, code] = [payload[0], payload[1]];
+    const type = payload[0];
     const identifier = readU16(payload, 4);
     if (type === (isV4 ? Icmpv4Type.echoRequest : Icmpv6Type.echoRequest)) {
       const reply = {
@@ -224,20 +222,17 @@ export class Hosts {
       this.#sockets
         .get(socketKey(station, IpProtocol.icmp, { src: dst, dst: src, sport: identifier, dport: 0 }))
         ?.receive(payload);
-    } else if (
-      (isV4 && type === Icmpv4Type.unreachable && code === UnreachableCode.port) ||
-      (!isV4 && type === Icmpv6Type.unreachable && code === Unreachable6Code.port)
-    ) {
-      this.#onUnreachable(station, payload.slice(icmpHeaderSize));
+    } else {
+      const report = readIcmpReport(src.family, payload);
+      if (report === undefined) return;
+      const { sent } = report;
+      const isQuery = sent.protocol === IpProtocol.icmp || sent.protocol === IpProtocol.icmpv6;
+      // of an echo the identifier stands behind type, code and checksum
+      const ends = isQuery ? { ...sent, sport: (report.word ?? 0) >>> 16, dport: 0 } : sent;
+      this.#sockets
+        .get(socketKey(station, isQuery ? IpProtocol.icmp : sent.protocol, ends))
+        ?.unreachable(report);
     }
-  }
-
-  /** `offending` may be cut: its ports must be there. */
-  #onUnreachable(station: string, offending: Uint8Array): void {
-    const sent = readOffending(offending);
-    if (sent === undefined) return;
-    const ends = { src: sent.src, dst: sent.dst, sport: sent.sport, dport: sent.dport };
-    this.#sockets.get(socketKey(station, sent.protocol, ends))?.unreachable();
   }
 }
 
@@ -246,17 +241,17 @@ function stateOf(socket: Socket): Socket["state"] {
   return socket.state;
 }
 
-function newSocket(protocol: number, context: SocketContext, isServer: boolean): Socket {
+function newSocket(protocol: number, context: SocketContext): Socket {
   switch (protocol) {
     case IpProtocol.tcp:
       return new TcpSocket(context);
     case IpProtocol.sctp:
-      return new SctpSocket(context, isServer);
+      return new SctpSocket(context);
     case IpProtocol.icmp:
       return new EchoSocket(context);
     default:
       assert(protocol === IpProtocol.udp, `no sockets of protocol ${protocol}`);
-      return new UdpSocket(context, isServer);
+      return new UdpSocket(context);
   }
 }
 
@@ -264,7 +259,7 @@ function socketKey(station: string, protocol: number, { src, dst, sport, dport }
   return `${station} ${protocol} ${formatIp(src)} ${sport} ${formatIp(dst)} ${dport}`;
 }
 
-/** SYN alone, INIT or COOKIE-ECHO, any datagram. */
+/** SYN alone, INIT, any datagram. */
 function startsConnection(protocol: number, payload: Uint8Array): boolean {
   if (protocol === IpProtocol.tcp) return ((payload[13] ?? 0) & 0x17) === 0x02;
   if (protocol === IpProtocol.sctp) return payload[12] === 1;
@@ -280,7 +275,7 @@ function refusal(
     case IpProtocol.tcp:
       return tcpReset(ends, payload);
     case IpProtocol.sctp:
-      return sctpAbort(ends, payload);
+      return sctpAnswer(ends, payload);
     case IpProtocol.udp:
       return dst.family === 4
         ? icmpError(bytes, dst, Icmpv4Type.unreachable, UnreachableCode.port)
@@ -290,23 +285,25 @@ function refusal(
   }
 }
 
-interface OffendingPacket extends SocketEnds {
-  readonly protocol: number;
-}
-
-function readOffending(bytes: Uint8Array): OffendingPacket | undefined {
-  const version = (bytes[0] ?? 0) >>> 4;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const header = version === 4 ? ((bytes[0] ?? 0) & 15) * 4 : 40;
-  if (bytes.length < header + 4 || (version !== 4 && version !== 6)) return undefined;
-  const words = (at: number): readonly number[] =>
-    version === 4 ? [view.getUint32(at)] : [0, 4, 8, 12].map((i) => view.getUint32(at + i));
-  const family = version === 4 ? 4 : 6;
-  return {
-    src: { family, words: words(version === 4 ? 12 : 8) },
-    dst: { family, words: words(version === 4 ? 16 : 24) },
-    protocol: bytes[version === 4 ? 9 : 6] ?? 0,
-    sport: view.getUint16(header),
-    dport: view.getUint16(header + 2),
-  };
+/** A host drops what was damaged on the way, without a word. */
+function checksumIsRight({ protocol, src, dst, payload }: IpView): boolean {
+  const { length } = payload;
+  switch (protocol) {
+    case IpProtocol.sctp:
+      return (
+        length > sctpChecksumAt + 3 &&
+        crc32c(payload, 0, length, sctpChecksumAt) === readCrc32c(payload, sctpChecksumAt)
+      );
+    case IpProtocol.udp:
+      if (length >= 8 && readU16(payload, 6) === 0) return src.family === 4; // RFC 8200 section 8.1 wants one
+      break;
+    case IpProtocol.icmp:
+      return checksumHolds(payload, 0, length);
+    case IpProtocol.tcp:
+    case IpProtocol.icmpv6:
+      break;
+    default:
+      return true;
+  }
+  return checksumHolds(payload, 0, length, pseudoHeaderSum(src.words, dst.words, protocol, length));
 }

@@ -3,8 +3,8 @@ import type { Ip } from "../../addr/index.ts";
 import type { EventLoop } from "../loop.ts";
 
 /**
- * `connecting` until the first answer, `open` afterwards; `refused`: the attempt was answered by RST, ABORT or ICMP port
- * unreachable; `reset`: the same after it was open; `closed`: ended in peace, or given up.
+ * `connecting` until the first answer, `open` afterwards; `refused`: the attempt was answered by RST, ABORT or an ICMP
+ * error; `reset`: the same after it was open; `closed`: ended in peace, or given up.
  */
 export type SocketState = "connecting" | "open" | "refused" | "reset" | "closed";
 
@@ -18,6 +18,8 @@ export interface SocketEnds {
 
 export interface SocketContext extends SocketEnds {
   readonly loop: EventLoop;
+  /** A connection that came in, made when its first packet did. */
+  readonly isServer: boolean;
   /** Hands a packet to the network. */
   transmit(bytes: Uint8Array): void;
   /** First sequence number, tag or the like. */
@@ -26,8 +28,20 @@ export interface SocketContext extends SocketEnds {
   onAccepted?(): void;
 }
 
+/** An ICMP error about a packet that the socket sent. */
+export interface UnreachableReport {
+  /** Fatal to Linux (icmp_err_convert in net/ipv4/icmp.c, tab_unreach in net/ipv6/icmp.c): UDP fails by these alone. */
+  readonly isHard: boolean;
+  /** Nobody there speaks the protocol: the one error that SCTP believes. */
+  readonly isProtocol: boolean;
+  /** Bytes 4..7 of the packet's transport header: TCP's sequence number, SCTP's tag. */
+  readonly word: number | undefined;
+}
+
 export interface Socket {
   readonly state: SocketState;
+  /** True once its host has forgotten the connection: what still arrives belongs to nobody. */
+  readonly isGone: boolean;
   /** Messages of the peer that arrived, each once. */
   readonly received: number;
   connect(): void;
@@ -38,33 +52,47 @@ export interface Socket {
   abort(): void;
   /** The transport part of a packet from the peer. */
   receive(payload: Uint8Array): void;
-  /** An ICMP error said that nobody listens there. */
-  unreachable(): void;
+  unreachable(report: UnreachableReport): void;
+}
+
+/** How often and how late something is sent again. */
+export interface RetransmitPlan {
+  /** Before the first retransmission; each later one waits twice as long as the one before. */
+  readonly delayNs: number;
+  readonly delayMaxNs: number;
+  /** Retransmissions; after the last one, one more delay passes before the sender gives up. */
+  readonly retries: number;
 }
 
 /** One timer that doubles its delay with each shot. */
 export class RetransmitTimer {
   readonly #loop: EventLoop;
   #timer: number | undefined;
-  #shots = 0;
 
   constructor(loop: EventLoop) {
     this.#loop = loop;
   }
 
-  /** Calls `resend` after `delayNs`, then 2, 4, 8... times as late, at most `shotsMax` times. */
-  start(delayNs: number, shotsMax: number, resend: () => void): void {
+  get isRunning(): boolean {
+    return this.#timer !== undefined;
+  }
+
+  /** Starts anew, whatever it did before. */
+  start(plan: RetransmitPlan, resend: () => void, giveUp: () => void): void {
     this.stop();
-    this.#shots = 0;
-    const arm = (): void => {
-      if (this.#shots >= shotsMax) return;
-      this.#timer = this.#loop.after(delayNs * 2 ** this.#shots, () => {
-        this.#shots++;
+    const arm = (shot: number): void => {
+      const delayNs = Math.min(plan.delayNs * 2 ** shot, plan.delayMaxNs);
+      this.#timer = this.#loop.after(delayNs, () => {
+        this.#timer = undefined;
+        if (shot >= plan.retries) {
+          giveUp();
+          return;
+        }
+        arm(shot + 1);
         resend();
-        arm();
       });
     };
-    arm();
+    arm(0);
   }
 
   stop(): void {
