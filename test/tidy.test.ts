@@ -47,7 +47,7 @@ function unitOf(file: string): string {
   return first;
 }
 
-const reprs = ["filter", "filter/iptables", "filter/ipset"];
+const reprs = ["filter", "filter/bpf", "filter/iptables", "filter/ipset"];
 
 /** What each unit may import beside itself (architecture, section 3). */
 const layers: Readonly<Record<string, readonly string[]>> = {

@@ -3,6 +3,7 @@
  * and never run it. An engine is one product at one version on one node system.
  */
 import type { Origin, Prng } from "../base/index.ts";
+import type { BpfTables } from "../filter/bpf/index.ts";
 import type { ApplyResult, TableOp } from "../filter/index.ts";
 import type { IptablesTables } from "../filter/iptables/index.ts";
 import type { Cell, ClusterState, ClusterWords, Node, WatchedObject } from "../k8s/index.ts";
@@ -13,6 +14,7 @@ export type ProductName = "azure-npm" | "calico" | "calico-ebpf" | "cilium" | "n
 /** Repr of each kind of filter table; a node may carry several. */
 export interface TablesByKind {
   readonly iptables: IptablesTables;
+  readonly bpf: BpfTables;
 }
 export type Kind = keyof TablesByKind;
 /** The tables of one node, by kind. */

@@ -17,6 +17,7 @@ export const Hook = {
   tcEgress: 6,
   endpointOut: 7,
   endpointIn: 8,
+  xdp: 9,
 } as const;
 export type Hook = (typeof Hook)[keyof typeof Hook];
 
@@ -30,6 +31,7 @@ export const hookName: readonly string[] = [
   "tc-egress",
   "endpoint-Out",
   "endpoint-In",
+  "xdp",
 ];
 
 /** What a hook decided, by row number of the batch it ran on. Rows outside `first..last` are left alone. */

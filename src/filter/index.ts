@@ -1,3 +1,4 @@
+export { CompositeDatapath, type DatapathPart } from "./composite.ts";
 export {
   type ApplyResult,
   type ClassicInstruction,

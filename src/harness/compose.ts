@@ -5,6 +5,7 @@
 import { createPrng, type Prng } from "../base/index.ts";
 import type { CompiledNode, Diagnostic, NodeTables } from "../engine/index.ts";
 import { platformTables } from "../engine/platform/index.ts";
+import { compileClassicProgram } from "../filter/bpf/index.ts";
 import type { Datapath, LinkContext } from "../filter/index.ts";
 import type { ClusterState, Node } from "../k8s/index.ts";
 import { type EventLoop, Network, type NetworkOptions, type NodeStack } from "../sim/index.ts";
@@ -79,5 +80,6 @@ export function linkContext(node: NodeStack, loop: EventLoop, random: Prng): Lin
     facts: node,
     nowNs: () => loop.nowNs(),
     random: random.fork(`node ${node.name}`),
+    compileClassic: compileClassicProgram,
   };
 }

@@ -1,6 +1,7 @@
-/** The table of kinds: how each family of filter tables is linked into a datapath, and read back. One line a kind. */
-import type { NodeTables } from "../engine/index.ts";
-import type { Datapath, LinkContext } from "../filter/index.ts";
+/** The table of kinds: how each family of filter tables is linked into a datapath, and read back. One entry a kind. */
+import type { Kind, NodeTables, TablesByKind } from "../engine/index.ts";
+import { linkBpf } from "../filter/bpf/index.ts";
+import { CompositeDatapath, type Datapath, type DatapathPart, type LinkContext } from "../filter/index.ts";
 import { linkIptables } from "../filter/iptables/index.ts";
 
 export interface LinkedTables {
@@ -9,9 +10,33 @@ export interface LinkedTables {
   tables(): NodeTables;
 }
 
+interface KindEntry<K extends Kind> {
+  /** Kinds of operations that its datapath takes. */
+  readonly ops: readonly string[];
+  link(tables: TablesByKind[K], context: LinkContext): Datapath & { tables(): TablesByKind[K] };
+}
+
+const kinds: { readonly [K in Kind]: KindEntry<K> } = {
+  iptables: { ops: ["ipset-restore", "iptables-restore"], link: linkIptables },
+  bpf: { ops: ["bpf-map"], link: linkBpf },
+};
+
 /** A node's tables, ready to run; `undefined` for a node without any. */
 export function linkTables(tables: NodeTables, context: LinkContext): LinkedTables | undefined {
-  if (tables.iptables === undefined) return undefined;
-  const datapath = linkIptables(tables.iptables, context);
-  return { datapath, tables: () => ({ iptables: datapath.tables() }) };
+  const parts: DatapathPart[] = [];
+  const readers: (() => NodeTables)[] = [];
+  const add = <K extends Kind>(kind: K): void => {
+    const repr = tables[kind];
+    if (repr === undefined) return;
+    const datapath = kinds[kind].link(repr, context);
+    parts.push({ datapath, ops: kinds[kind].ops });
+    readers.push(() => ({ [kind]: datapath.tables() }));
+  };
+  for (const kind of Object.keys(kinds)) add(kind as Kind);
+  const [first] = parts;
+  if (first === undefined) return undefined;
+  return {
+    datapath: parts.length === 1 ? first.datapath : new CompositeDatapath(parts),
+    tables: () => Object.assign({}, ...readers.map((read) => read())),
+  };
 }

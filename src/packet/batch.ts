@@ -129,6 +129,23 @@ export function append(batch: PacketBatch, packet: Uint8Array): number {
   return row;
 }
 
+/**
+ * Gives a row other bytes, undecoded; what the node knows of it stays. A longer packet moves to a slot of its own.
+ * Answers false, with the row as it was, when the batch has no room. Call `decodeRow` before reading columns.
+ */
+export function replaceRow(batch: PacketBatch, row: number, packet: Uint8Array): boolean {
+  if (packet.length > batch.size[row]!) {
+    const start = batch.used + HEADROOM_BYTES;
+    if (start + packet.length > batch.bytes.length) return false;
+    batch.offset[row] = start;
+    batch.used = start + packet.length;
+  }
+  batch.bytes.set(packet, batch.offset[row]!);
+  batch.size[row] = packet.length;
+  batch.status[row] = DecodeStatus.dirty;
+  return true;
+}
+
 /** Forgets what a node knew of the row: done when a packet leaves a node or a network namespace. */
 export function clearRowState(batch: PacketBatch, row: number): void {
   const { mark, ctState, ctEntry, ctZone, ctZoneReach, iif, oif } = batch.state;

@@ -8,6 +8,7 @@ export {
   HEADROOM_BYTES,
   type PacketBatch,
   type RowState,
+  replaceRow,
   rowBytes,
 } from "./batch.ts";
 export {

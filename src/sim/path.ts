@@ -1,6 +1,6 @@
 /**
  * A packet's way through one node, as data and one walker. The paths are those of netfilter's packet flow (see
- * docs/architecture.md): arriving [tc-ingress, PREROUTING, route] then either to the node [INPUT] or onward [FORWARD,
+ * docs/architecture.md): arriving [xdp, tc-ingress, PREROUTING, route] then either to the node [INPUT] or onward [FORWARD,
  * POSTROUTING, tc-egress]; from the node [route, OUTPUT, reroute, POSTROUTING, tc-egress]. On Windows [endpoint-Out,
  * route, endpoint-In]. Where nothing is attached, packets pass. No engine is known here.
  *
@@ -50,7 +50,7 @@ const route: Step = { kind: "route" };
 
 export const paths: { readonly linux: NodePaths; readonly windows: NodePaths } = {
   linux: {
-    arrive: [hook(Hook.tcIngress), hook(Hook.prerouting), route],
+    arrive: [hook(Hook.xdp), hook(Hook.tcIngress), hook(Hook.prerouting), route],
     toNode: [hook(Hook.input)],
     onward: [{ kind: "ttl" }, hook(Hook.forward), hook(Hook.postrouting), hook(Hook.tcEgress)],
     fromNode: [route, hook(Hook.output), { kind: "reroute" }, hook(Hook.postrouting), hook(Hook.tcEgress)],
@@ -308,6 +308,8 @@ function runHook(
   clearBatch(results.emitted);
   const verdict = results.verdict[0]!;
   if (verdict === Verdict.accept) return undefined;
+  if (verdict === Verdict.redirect)
+    return { kind: "transmit", oif: results.detail[0]!, bytes: rowBytes(batch, 0).slice() };
   return { kind: "stopped", reason: "denied", hook: number, verdict, rule: results.rule[0]! };
 }
 

@@ -11,7 +11,7 @@ describe("a seeded generator", () => {
 
   it("law: same seed, same numbers; another seed, others", () => {
     fc.assert(
-      fc.property(fc.maxSafeInteger(), (seed) => {
+      fc.property(fc.integer(), (seed) => {
         const draw = (from: number): number[] => {
           const prng = createPrng(from);
           return Array.from({ length: 8 }, () => prng.nextU32());

@@ -4,17 +4,10 @@
  * offsets, net/core/filter.c (bpf_check_classic, bpf_convert_filter) for what is refused and how it translates.
  */
 import { InputError, type Issue } from "../../base/index.ts";
+import type { ClassicInstruction } from "../datapath.ts";
 import { AluOp, InsnClass, type Instruction, JmpOp, MemMode, MemSize, Opcode, SourceBit } from "./insn.ts";
 
-export interface ClassicInstruction {
-  /** 16 bits. */
-  readonly code: number;
-  /** Instructions to skip when a comparison holds, or does not. */
-  readonly jt: number;
-  readonly jf: number;
-  /** Unsigned, 32 bits. */
-  readonly k: number;
-}
+export type { ClassicInstruction };
 
 /** BPF_MAXINSNS, and the limit of xt_bpf. */
 export const classicMax = 4096;

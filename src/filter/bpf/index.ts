@@ -8,6 +8,7 @@ export {
   xtBpfMax,
 } from "./classic.ts";
 export { type ContextField, contextLayout, ProgramType } from "./context.ts";
+export { BpfDatapath, type BpfMapOp, linkBpf } from "./datapath.ts";
 export { disassemble, insnText } from "./disasm.ts";
 export type { OutputEvent, Redirect } from "./helpers/index.ts";
 export { type HelperEnvironment, helpersFor } from "./helpers/index.ts";
@@ -27,8 +28,18 @@ export { type LoadedObject, loadObject } from "./object/load.ts";
 export type { MapDefinition } from "./object/map-definitions.ts";
 export { type BpfObject, type ObjectProgram, programTypeOf, readObject } from "./object/object.ts";
 export { type ContextValues, PacketBuffer } from "./packet-buffer.ts";
+export { compileClassicProgram } from "./packet-program.ts";
 export { checkProgram, type LinkedProgram, linkProgram, type ProgramProblem } from "./program.ts";
 export { BpfRunner, type PacketOutcome, type RunnerOptions } from "./runner.ts";
 export { BpfSpace, type SpaceOptions } from "./space.ts";
+export {
+  type AttachKind,
+  type Attachment,
+  type BpfTables,
+  noBpfTables,
+  type ProgramRepr,
+  tablesOfObject,
+} from "./tables.ts";
+export { type Outcome, outcomeOf } from "./verdicts.ts";
 export { type Verdict, type VerifyOptions, verifyProgram } from "./verifier/verify.ts";
 export { BpfMachine, BpfStop, type Fault, type FaultKind, type Helper, type RunResult } from "./vm.ts";

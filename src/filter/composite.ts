@@ -1,0 +1,107 @@
+/**
+ * Several kinds of tables on one node as one datapath: each hook belongs to one kind, each operation to the kind that
+ * declares it. Rule and point numbers of the parts are set apart, so that one number names a rule of any part.
+ */
+import type { PacketBatch } from "../packet/index.ts";
+import type {
+  ApplyResult,
+  Datapath,
+  FilterObserver,
+  HookResults,
+  RuleDescription,
+  TableOp,
+} from "./datapath.ts";
+
+export interface DatapathPart {
+  readonly datapath: Datapath;
+  /** Kinds of operations that it takes. */
+  readonly ops: readonly string[];
+}
+
+/** Numbers of one part stay below this; three parts fit the sign. */
+const partStride = 0x2000_0000;
+
+class PartObserver implements FilterObserver {
+  readonly #offset: number;
+  readonly #to: FilterObserver;
+
+  constructor(offset: number, to: FilterObserver) {
+    this.#offset = offset;
+    this.#to = to;
+  }
+
+  enter(point: number, row: number): void {
+    this.#to.enter(point + this.#offset, row);
+  }
+
+  rule(index: number, failedMatch: number): void {
+    this.#to.rule(index + this.#offset, failedMatch);
+  }
+
+  lookup(map: number, keyRef: number, hit: boolean): void {
+    this.#to.lookup(map, keyRef, hit);
+  }
+
+  verdict(point: number, row: number, verdict: number): void {
+    this.#to.verdict(point, row, verdict);
+  }
+}
+
+export class CompositeDatapath implements Datapath {
+  readonly hooks: readonly number[];
+  readonly #parts: readonly DatapathPart[];
+  readonly #byHook: ReadonlyMap<number, number>;
+
+  constructor(parts: readonly DatapathPart[]) {
+    this.#parts = parts;
+    this.#byHook = new Map(
+      parts.flatMap(({ datapath }, i) => datapath.hooks.map((hook) => [hook, i] as const)),
+    );
+    this.hooks = [...this.#byHook.keys()];
+  }
+
+  run(
+    hook: number,
+    batch: PacketBatch,
+    first: number,
+    last: number,
+    out: HookResults,
+    observer?: FilterObserver,
+  ): void {
+    const place = this.#byHook.get(hook);
+    const part = place === undefined ? undefined : this.#parts[place];
+    if (place === undefined || part === undefined) return;
+    const offset = place * partStride;
+    const watcher = observer === undefined || offset === 0 ? observer : new PartObserver(offset, observer);
+    part.datapath.run(hook, batch, first, last, out, watcher);
+    if (offset === 0) return;
+    for (let row = first; row < last; row++) if (out.rule[row]! >= 0) out.rule[row]! += offset;
+  }
+
+  apply(op: TableOp): ApplyResult {
+    const part = this.#parts.find(({ ops }) => ops.includes(op.kind));
+    if (part === undefined)
+      return { ok: false, errno: "EOPNOTSUPP", message: `no tables here take ${op.kind}` };
+    return part.datapath.apply(op);
+  }
+
+  forgetFlows(): void {
+    for (const { datapath } of this.#parts) datapath.forgetFlows();
+  }
+
+  describeRule(index: number): RuleDescription {
+    return this.#partOf(index).describeRule(index % partStride);
+  }
+
+  explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string {
+    return this.#partOf(index).explainMiss(index % partStride, failedMatch, batch, row);
+  }
+
+  describePoint(point: number): string {
+    return this.#partOf(point).describePoint(point % partStride);
+  }
+
+  #partOf(number: number): Datapath {
+    return (this.#parts[Math.floor(number / partStride)] as DatapathPart).datapath;
+  }
+}
