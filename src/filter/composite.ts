@@ -89,6 +89,10 @@ export class CompositeDatapath implements Datapath {
     for (const { datapath } of this.#parts) datapath.forgetFlows();
   }
 
+  forgetClients(): void {
+    for (const { datapath } of this.#parts) datapath.forgetClients();
+  }
+
   describeRule(index: number): RuleDescription {
     return this.#partOf(index).describeRule(index % partStride);
   }

@@ -308,8 +308,10 @@ function runHook(
   clearBatch(results.emitted);
   const verdict = results.verdict[0]!;
   if (verdict === Verdict.accept) return undefined;
-  if (verdict === Verdict.redirect)
-    return { kind: "transmit", oif: results.detail[0]!, bytes: rowBytes(batch, 0).slice() };
+  if (verdict === Verdict.redirect) {
+    batch.state.oif[0] = results.detail[0]!;
+    return transmit(node);
+  }
   return { kind: "stopped", reason: "denied", hook: number, verdict, rule: results.rule[0]! };
 }
 

@@ -134,6 +134,8 @@ export class BpfDatapath implements Datapath {
   /** Connections live in maps of the programs' own: there is nothing else to forget. */
   forgetFlows(): void {}
 
+  forgetClients(): void {}
+
   describeRule(index: number): RuleDescription {
     const { attachment } = this.#attached[Math.floor(index / outcomeOrder.length)] as Linked;
     const program = this.#tables.programs[attachment.program];
