@@ -3,7 +3,7 @@
  * include/uapi/linux/netfilter/ipset/ip_set.h). Copy on write: `own()` replaces a shared set before it is changed.
  */
 
-import type { PacketBatch } from "../../packet/index.ts";
+import { type PacketBatch, packetEnd } from "../../packet/index.ts";
 import type { ApplyResult } from "../datapath.ts";
 import { LiveSet, type SetNode } from "./live.ts";
 import type { IpsetEntry, IpsetOptions, IpsetRepr, IpsetType } from "./repr.ts";
@@ -103,7 +103,9 @@ export class SetCollection {
     for (const target of targets) {
       const entry = target.entryOfRow(batch, row, dimensions, node);
       if (entry === undefined) continue;
-      const timed = options.timeout === undefined ? entry : { ...entry, timeout: options.timeout };
+      const size = packetEnd(batch, row) - batch.offset[row]!;
+      const timeout = options.timeout === undefined ? {} : { timeout: options.timeout };
+      const timed = { ...entry, ...timeout, packets: 1, bytes: size }; // the packet that adds is the first counted
       const result = this.#change({ op, name: target.name, entry: timed, exist: options.exist });
       if (result.ok) return; // of a list, the first set that takes it
     }
@@ -142,7 +144,7 @@ export class SetCollection {
 
   #destroy(name: string | undefined, inUse: (name: string) => boolean): ApplyResult {
     if (name !== undefined && !this.#sets.has(name)) return missing();
-    const isBusy = (one: string): boolean => inUse(one) || (name !== undefined && this.#isMember(one));
+    const isBusy = (one: string): boolean => inUse(one) || this.#isMember(one);
     const names = name === undefined ? [...this.#sets.keys()] : [name];
     if (names.some(isBusy))
       return refuse("IPSET_ERR_BUSY", "Set cannot be destroyed: it is in use by a kernel component");
@@ -192,7 +194,7 @@ export class SetCollection {
       return undefined;
     }
     const { parts, isBitmap } = set.shape;
-    if (entry.net?.prefix === 0 || (entry.net2?.prefix === 0 && parts[2] !== "net"))
+    if (entry.net?.prefix === 0 || entry.net2?.prefix === 0)
       return refuse("IPSET_ERR_INVALID_CIDR", "The value of the CIDR parameter of the IP address is invalid");
     if (set.type === "hash:ip" && entry.net?.words.every((word) => word === 0))
       return refuse("IPSET_ERR_HASH_ELEM", "Element is out of the range of the set");

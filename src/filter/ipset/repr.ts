@@ -27,7 +27,7 @@ export interface IpsetEntry {
   /** IP protocol number and port, for `port` dimensions; of ICMP, type * 256 + code. `bitmap:port` has no protocol. */
   readonly protocol?: number;
   readonly port?: number;
-  /** Second address; length 0 is allowed in the third dimension of `hash:ip,port,net`. */
+  /** Second address, as the first. */
   readonly net2?: Cidr;
   /** `hash:net,iface`: an interface's name. */
   readonly iface?: string;

@@ -1,5 +1,6 @@
 /**
- * `ipset save` text of sets: what ipset 7 prints, without `bucketsize` and `initval`, which no verdict depends on.
+ * `ipset save` text of sets: what ipset 7 prints, without `bucketsize` and `initval`, which no verdict depends on, and with
+ * `forceadd`, which ipset 7.17 forgets to print, so that what is restored is the same set.
  * Lists stand after all other sets, so that the text can be restored. Governing source: ipset(8).
  */
 import { formatIpv4 } from "../../addr/index.ts";

@@ -1,5 +1,6 @@
 /**
- * iptables-save text of a rule set, as iptables 1.8 prints it, without dates so that equal rules give equal bytes.
+ * iptables-save text of a rule set, as iptables 1.8 prints it, without dates so that equal rules give equal bytes. Where the
+ * backends differ it is iptables-legacy's: iptables-nft lists a range of ports up to 65535 as the negation of the rest.
  * Governing source: iptables-save(8) and the `save` callbacks of the extensions (in `matches/` and `targets/`).
  */
 

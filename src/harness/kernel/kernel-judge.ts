@@ -105,7 +105,7 @@ export class KernelJudge {
       if (stale.length > 0)
         lines.push(this.#restore(family, stale.map((name) => `*${name}\nCOMMIT\n`).join("")));
     }
-    if (hadSets) lines.push("ipset destroy");
+    if (hadSets) lines.push("ipset flush", "ipset destroy"); // a list that holds a set keeps it from being destroyed
     if (sets !== "") lines.push(hereDocument("ipset restore", sets));
     if (v4 !== "") lines.push(this.#restore("v4", v4));
     if (v6 !== "") lines.push(this.#restore("v6", v6));

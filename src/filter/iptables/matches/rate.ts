@@ -6,6 +6,7 @@
  */
 import { maskWord } from "../../../addr/index.ts";
 import { type PacketBatch, packetEnd } from "../../../packet/index.ts";
+import { readU32 } from "../../../wire/index.ts";
 import { parseU32 } from "../../words.ts";
 import { transportStart, transportWith } from "../headers.ts";
 import type { HashlimitKey, Match, MatchOf, Rate, RateUnit } from "../match.ts";
@@ -249,13 +250,15 @@ function bindHashlimit(match: MatchOf<"hashlimit">, node: MatchNode): RowTest {
   };
 }
 
+/** Where protocols have two 16-bit ports (of ESP and AH, the halves of the SPI): proto_ports_offset of the kernel. */
+const portOffsets: Readonly<Record<number, number>> = { 6: 0, 17: 0, 33: 0, 50: 0, 51: 4, 132: 0, 136: 0 };
+
 /** Both ports in one word; 0 for protocols without ports; -1 where the header is cut. */
 function portWords(batch: PacketBatch, row: number): number {
-  const protocol = batch.protocol[row]!;
-  if (protocol !== 6 && protocol !== 17 && protocol !== 33 && protocol !== 132 && protocol !== 136) return 0;
-  if (transportStart(batch, row) < 0) return 0;
-  if (transportWith(batch, row, 4) < 0) return -1;
-  return batch.sport[row]! * 0x10000 + batch.dport[row]!;
+  const offset = portOffsets[batch.protocol[row]!];
+  if (offset === undefined || transportStart(batch, row) < 0) return 0;
+  const at = transportWith(batch, row, offset + 4);
+  return at < 0 ? -1 : readU32(batch.bytes, at + offset);
 }
 
 function bucketKey(match: MatchOf<"hashlimit">, batch: PacketBatch, row: number, ports: number): string {
