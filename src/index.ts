@@ -134,6 +134,8 @@ export {
   diagnosticDocument,
   diagnosticText,
   divergencesOf,
+  documentJsonSchemas,
+  documentNames,
   type EmulatedCluster,
   emulate,
   endAddress,

@@ -1,6 +1,6 @@
 /**
  * Schemas of the result documents, for programs that read them: published as JSON Schema by `podwire schema`, held
- * against real documents by the tests. Each is checked by the compiler against the document's type.
+ * against real documents by the tests, and by the compiler against the documents' types.
  */
 import { z } from "zod";
 import type {
@@ -15,6 +15,14 @@ import type {
   TraceDocument,
   VersionDocument,
 } from "./documents.ts";
+
+type Mutable<T> = T extends object ? { -readonly [K in keyof T]: Mutable<T[K]> } : T;
+
+/** Compiles only if schema and document type say the same, in both directions. */
+const documented =
+  <D>() =>
+  <S extends z.ZodType<D>>(schema: [Mutable<D>] extends [z.output<S>] ? S : never): S =>
+    schema;
 
 const text = z.string();
 const whole = z.int();
@@ -52,58 +60,64 @@ const cell = z.strictObject(cellFields);
 
 const endpoint = z.strictObject({
   id: text,
-  kind: z.enum(["pod", "node", "external"]),
+  kind: z.enum(["pod", "node", "service", "external"]),
   node: maybe(text),
   addresses: texts,
   owner: maybe(text),
   hostNetwork: maybe(z.literal(true)),
 });
 
-const matrix: z.ZodType<MatrixDocument> = z.strictObject({
-  schema: z.literal("podwire/matrix/v1"),
-  ...seeded,
-  endpoints: z.array(endpoint),
-  ports: z.array(z.strictObject({ protocol: text, port: maybe(natural), type: maybe(natural) })),
-  results: z.array(
-    z.strictObject({
-      engine: text,
-      engineVersion: text,
-      method: z.enum(["walk", "table", "oracle"]),
-      cells: z.array(cell),
-      diagnostics: z.array(diagnostic),
-    }),
-  ),
-});
+const matrix = documented<MatrixDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/matrix/v1"),
+    ...seeded,
+    endpoints: z.array(endpoint),
+    ports: z.array(z.strictObject({ protocol: text, port: maybe(natural), type: maybe(natural) })),
+    results: z.array(
+      z.strictObject({
+        engine: text,
+        engineVersion: text,
+        method: z.enum(["walk", "table", "oracle"]),
+        cells: z.array(cell),
+        diagnostics: z.array(diagnostic),
+      }),
+    ),
+  }),
+);
 
-const diff: z.ZodType<DiffDocument> = z.strictObject({
-  schema: z.literal("podwire/diff/v1"),
-  ...seeded,
-  engines: z.tuple([text, text]),
-  compared: natural,
-  undefined: natural,
-  groups: z.array(
-    z.strictObject({
-      divergence: text,
-      cause: maybe(text),
-      source: maybe(text),
-      cells: natural,
-      witness: z.strictObject({ ...cellFields, a: verdict, b: verdict }),
-    }),
-  ),
-});
+const diff = documented<DiffDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/diff/v1"),
+    ...seeded,
+    engines: z.tuple([text, text]),
+    compared: natural,
+    undefined: natural,
+    groups: z.array(
+      z.strictObject({
+        divergence: text,
+        cause: maybe(text),
+        source: maybe(text),
+        cells: natural,
+        witness: z.strictObject({ ...cellFields, a: verdict, b: verdict }),
+      }),
+    ),
+  }),
+);
 
-const probe: z.ZodType<ProbeDocument> = z.strictObject({
-  schema: z.literal("podwire/probe/v1"),
-  ...seeded,
-  engine: text,
-  from: text,
-  to: text,
-  protocol: text,
-  port: natural,
-  outcome: z.enum(["connected", "refused", "timeout"]),
-  elapsedNs: natural,
-  packets: z.array(z.strictObject({ atNs: natural, node: text, hook: text, line: text, verdict: text })),
-});
+const probe = documented<ProbeDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/probe/v1"),
+    ...seeded,
+    engine: text,
+    from: text,
+    to: text,
+    protocol: text,
+    port: natural,
+    outcome: z.enum(["connected", "refused", "timeout"]),
+    elapsedNs: natural,
+    packets: z.array(z.strictObject({ atNs: natural, node: text, hook: text, line: text, verdict: text })),
+  }),
+);
 
 const origin = z.strictObject({
   file: maybe(text),
@@ -128,81 +142,87 @@ const traceEntry = z.strictObject({
   decided: maybe(z.literal(true)),
 });
 
-const trace: z.ZodType<TraceDocument> = z.strictObject({
-  schema: z.literal("podwire/trace/v1"),
-  ...seeded,
-  engine: text,
-  engineVersion: text,
-  from: text,
-  to: text,
-  protocol: text,
-  port: natural,
-  verdict: z.enum(["allow", "deny"]),
-  by: maybe(z.enum(["egress", "ingress"])),
-  packets: z.array(
-    z.strictObject({
-      line: text,
-      direction: z.enum(["request", "reply"]),
-      disposition: text,
-      at: maybe(text),
-      hooks: z.array(z.strictObject({ node: text, hook: text, verdict: text })),
-      entries: z.array(traceEntry),
-    }),
-  ),
-  oracle: z.strictObject({ verdict: text, explanation: texts }),
-  decidedBy: maybe(traceEntry),
-  deniedBecause: maybe(z.array(origin)),
-});
+const trace = documented<TraceDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/trace/v1"),
+    ...seeded,
+    engine: text,
+    engineVersion: text,
+    from: text,
+    to: text,
+    protocol: text,
+    port: natural,
+    verdict: z.enum(["allow", "deny"]),
+    by: maybe(z.enum(["egress", "ingress"])),
+    packets: z.array(
+      z.strictObject({
+        line: text,
+        direction: z.enum(["request", "reply"]),
+        disposition: text,
+        at: maybe(text),
+        hooks: z.array(z.strictObject({ node: text, hook: text, verdict: text })),
+        entries: z.array(traceEntry),
+      }),
+    ),
+    oracle: z.strictObject({ verdict: text, explanation: texts }),
+    decidedBy: maybe(traceEntry),
+    deniedBecause: maybe(z.array(origin)),
+  }),
+);
 
-const run: z.ZodType<RunDocument> = z.strictObject({
-  schema: z.literal("podwire/run/v1"),
-  ...seeded,
-  results: z.array(
-    z.strictObject({
-      scenario: text,
-      file: text,
-      engine: text,
-      engineVersion: text,
-      seed: whole,
-      ok: z.boolean(),
-      virtualNs: natural,
-      packets: natural,
-      steps: z.array(
-        z.strictObject({
-          step: natural,
-          action: text,
-          line: maybe(natural),
-          ok: z.boolean(),
-          problems: texts,
-          undefined: maybe(natural),
-        }),
-      ),
-      diagnostics: z.array(diagnostic),
-    }),
-  ),
-  passed: natural,
-  failed: natural,
-});
+const run = documented<RunDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/run/v1"),
+    ...seeded,
+    results: z.array(
+      z.strictObject({
+        scenario: text,
+        file: text,
+        engine: text,
+        engineVersion: text,
+        seed: whole,
+        ok: z.boolean(),
+        virtualNs: natural,
+        packets: natural,
+        steps: z.array(
+          z.strictObject({
+            step: natural,
+            action: text,
+            line: maybe(natural),
+            ok: z.boolean(),
+            problems: texts,
+            undefined: maybe(natural),
+          }),
+        ),
+        diagnostics: z.array(diagnostic),
+      }),
+    ),
+    passed: natural,
+    failed: natural,
+  }),
+);
 
-const engines: z.ZodType<EnginesDocument> = z.strictObject({
-  schema: z.literal("podwire/engines/v1"),
-  ...stamp,
-  engines: z.array(
-    z.strictObject({
-      name: text,
-      product: text,
-      os: text,
-      versions: texts,
-      defaultVersion: text,
-      switches: z.array(z.strictObject({ name: text, values: texts, summary: text })),
-      platforms: texts,
-      networkPlugins: texts,
-      filters: text,
-      features: z.record(text, z.strictObject({ support: text, note: maybe(text) })),
-      divergences: z.array(z.strictObject({ id: text, cause: text, source: text, versions: text })),
-    }),
-  ),
-});
+const engines = documented<EnginesDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/engines/v1"),
+    ...stamp,
+    engines: z.array(
+      z.strictObject({
+        name: text,
+        product: text,
+        os: text,
+        versions: texts,
+        defaultVersion: text,
+        switches: z.array(z.strictObject({ name: text, values: texts, summary: text })),
+        platforms: texts,
+        networkPlugins: texts,
+        filters: text,
+        features: z.record(text, z.strictObject({ support: text, note: maybe(text) })),
+        divergences: z.array(z.strictObject({ id: text, cause: text, source: text, versions: text })),
+      }),
+    ),
+  }),
+);
 
 const cluster = z.strictObject({
   profile: text,
@@ -213,60 +233,69 @@ const cluster = z.strictObject({
 });
 const figure = z.number().nonnegative();
 
-const bench: z.ZodType<BenchDocument> = z.strictObject({
-  schema: z.literal("podwire/bench/v1"),
-  ...seeded,
-  machine: z.strictObject({ node: text, cpu: text, cores: natural, load: figure }),
-  cluster,
-  results: z.array(
-    z.strictObject({
-      engine: text,
-      engineVersion: text,
-      path: z.enum(["walk", "walk-traced"]),
-      connections: z.enum(["new", "established"]),
-      nsPerDecision: figure,
-      decisionsPerSecond: figure,
-      p50: figure,
-      p99: figure,
-      packets: natural,
-      accepted: natural,
-      resultHash: text,
-      rules: natural,
-      setEntries: natural,
-      buildMs: figure,
-      compileMs: figure,
-      linkMs: figure,
-      tableBytes: natural,
-      allTablesBytes: natural,
-      rssBytes: natural,
-    }),
-  ),
-});
+const bench = documented<BenchDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/bench/v1"),
+    ...seeded,
+    machine: z.strictObject({ node: text, cpu: text, cores: natural, load: figure }),
+    cluster,
+    results: z.array(
+      z.strictObject({
+        engine: text,
+        engineVersion: text,
+        path: z.enum(["walk", "walk-traced"]),
+        connections: z.enum(["new", "established"]),
+        nsPerDecision: figure,
+        decisionsPerSecond: figure,
+        p50: figure,
+        p99: figure,
+        packets: natural,
+        accepted: natural,
+        resultHash: text,
+        rules: natural,
+        setEntries: natural,
+        buildMs: figure,
+        compileMs: figure,
+        linkMs: figure,
+        tableBytes: natural,
+        allTablesBytes: natural,
+        rssBytes: natural,
+      }),
+    ),
+  }),
+);
 
-const compile: z.ZodType<CompileDocument> = z.strictObject({
-  schema: z.literal("podwire/compile/v1"),
-  ...stamp,
-  engine: text,
-  engineVersion: text,
-  nodes: z.array(z.strictObject({ node: text, directory: text, files: texts })),
-  diagnostics: z.array(diagnostic),
-});
+const compile = documented<CompileDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/compile/v1"),
+    ...stamp,
+    engine: text,
+    engineVersion: text,
+    nodes: z.array(z.strictObject({ node: text, directory: text, files: texts })),
+    diagnostics: z.array(diagnostic),
+  }),
+);
 
-const generate: z.ZodType<GenerateDocument> = z.strictObject({
-  schema: z.literal("podwire/generate/v1"),
-  ...seeded,
-  cluster,
-  files: texts,
-});
+const generate = documented<GenerateDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/generate/v1"),
+    ...seeded,
+    cluster,
+    files: texts,
+  }),
+);
 
-const version: z.ZodType<VersionDocument> = z.strictObject({
-  schema: z.literal("podwire/version/v1"),
-  ...stamp,
-  node: text,
-});
+const version = documented<VersionDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/version/v1"),
+    ...stamp,
+    node: text,
+  }),
+);
 
 const schemas = { matrix, diff, probe, trace, run, engines, bench, compile, generate, version };
 
+/** Names that `podwire schema` takes beside `scenario`. */
 export const documentNames: readonly string[] = Object.keys(schemas);
 
 /** JSON Schema (draft 2020-12) of each result document, by the name in its `schema` field. */

@@ -3,12 +3,14 @@
  * Shapes are the public contract of the command line; a change of meaning makes a new `schema` version.
  */
 
-interface Document {
-  /** `podwire/<name>/v1` */
-  readonly schema: string;
+interface Document<Name extends string> {
+  readonly schema: `podwire/${Name}/v1`;
   /** podwire's own version. */
   readonly version: string;
-  readonly seed?: number;
+}
+
+interface SeededDocument<Name extends string> extends Document<Name> {
+  readonly seed: number;
 }
 
 /** What an engine could not express, in its own words. */
@@ -64,7 +66,7 @@ export interface EngineMatrix {
 }
 
 /** What `matrix` prints: verdicts of every ordered pair of ends. */
-export interface MatrixDocument extends Document {
+export interface MatrixDocument extends SeededDocument<"matrix"> {
   readonly endpoints: readonly EndpointDocument[];
   readonly ports: readonly { readonly protocol: string; readonly port?: number; readonly type?: number }[];
   readonly results: readonly EngineMatrix[];
@@ -79,7 +81,7 @@ export interface ProbePacketDocument {
 }
 
 /** What `probe` prints: one attempt's outcome. */
-export interface ProbeDocument extends Document {
+export interface ProbeDocument extends SeededDocument<"probe"> {
   readonly engine: string;
   readonly from: string;
   readonly to: string;
@@ -131,7 +133,7 @@ export interface TracePacketDocument {
 }
 
 /** What `trace` prints: a connection's packets, rule by rule. */
-export interface TraceDocument extends Document {
+export interface TraceDocument extends SeededDocument<"trace"> {
   readonly engine: string;
   readonly engineVersion: string;
   readonly from: string;
@@ -160,7 +162,7 @@ export interface DiffGroup {
 }
 
 /** What `diff` prints: where two sides differ, and why. */
-export interface DiffDocument extends Document {
+export interface DiffDocument extends SeededDocument<"diff"> {
   readonly engines: readonly [string, string];
   readonly compared: number;
   readonly undefined: number;
@@ -194,14 +196,14 @@ export interface RunResultDocument {
 }
 
 /** What `run` prints: results of scenarios. */
-export interface RunDocument extends Document {
+export interface RunDocument extends SeededDocument<"run"> {
   readonly results: readonly RunResultDocument[];
   readonly passed: number;
   readonly failed: number;
 }
 
 /** What `engines` prints: features, switches and documented divergences. */
-export interface EnginesDocument extends Document {
+export interface EnginesDocument extends Document<"engines"> {
   readonly engines: readonly {
     readonly name: string;
     readonly product: string;
@@ -253,7 +255,7 @@ export interface BenchResultDocument {
 }
 
 /** What `bench` prints: figures, and what they depend on. */
-export interface BenchDocument extends Document {
+export interface BenchDocument extends SeededDocument<"bench"> {
   readonly machine: {
     readonly node: string;
     readonly cpu: string;
@@ -271,7 +273,7 @@ export interface BenchDocument extends Document {
 }
 
 /** What `compile` wrote. */
-export interface CompileDocument extends Document {
+export interface CompileDocument extends Document<"compile"> {
   readonly engine: string;
   readonly engineVersion: string;
   readonly nodes: readonly {
@@ -283,14 +285,13 @@ export interface CompileDocument extends Document {
 }
 
 /** What `generate` wrote. */
-export interface GenerateDocument extends Document {
-  readonly seed: number;
+export interface GenerateDocument extends SeededDocument<"generate"> {
   readonly cluster: BenchDocument["cluster"];
   readonly files: readonly string[];
 }
 
 /** What `version` prints. */
-export interface VersionDocument extends Document {
+export interface VersionDocument extends Document<"version"> {
   /** Node's version. */
   readonly node: string;
 }

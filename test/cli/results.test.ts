@@ -24,6 +24,11 @@ spec:
   ingress: [{ from: [{ podSelector: { matchLabels: { app: api } } }] }]
 ---
 apiVersion: v1
+kind: Service
+metadata: { name: db, namespace: shop }
+spec: { selector: { app: db }, ports: [{ port: 8080, targetPort: 80 }] }
+---
+apiVersion: v1
 kind: ServiceAccount
 metadata: { name: sa, namespace: shop }
 `,
