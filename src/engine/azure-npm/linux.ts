@@ -101,7 +101,6 @@ function onTop(
     family: 4,
     tables: { ...tables.v4.tables, filter: { name: "filter", chains: [...withJump, ...chains] } },
   };
-  return Object.freeze({
-    iptables: Object.freeze({ v4, v6: tables.v6, sets: new Map([...tables.sets, ...sets]) }),
-  });
+  const all = tables.sets.size === 0 ? sets : new Map([...tables.sets, ...sets]);
+  return Object.freeze({ iptables: Object.freeze({ v4, v6: tables.v6, sets: all }) });
 }

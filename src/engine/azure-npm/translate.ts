@@ -146,7 +146,7 @@ class Translator {
     const allowAll = rules.findIndex((rule) => rule.peers.length === 0 && rule.ports.length === 0);
     if (allowAll >= 0) return [this.#acl(direction, [], undefined, `spec.${direction}[${allowAll}]`)];
     const acls = rules.flatMap((rule, i) => this.#rule(direction, rule, i));
-    const path = rules.length === 0 ? "spec.policyTypes" : `spec.${direction}`;
+    const path = rules.length === 0 ? "spec" : `spec.${direction}`; // without rules the types may be defaults
     const drop: Acl = {
       direction,
       action: "drop",
