@@ -208,6 +208,7 @@ function searchPort(conntrack: Conntrack, entry: CtEntry, choice: NatChoice, cho
   const [low, high] = range;
   const { manip, basePort } = choice;
   const port = choosePort({
+    manip,
     low,
     count: high - low + 1,
     offset: basePort === undefined ? undefined : (portOf(wanted, manip) - basePort) & 0xffff,

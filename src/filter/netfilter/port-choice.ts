@@ -3,6 +3,7 @@ import type { Prng } from "../../base/index.ts";
 
 /** Ports `low .. low + count - 1`, of which the kernel tries some from a random one on. */
 export interface PortQuestion {
+  readonly manip: "src" | "dst";
   readonly low: number;
   readonly count: number;
   /** First place in the range, where the rule says so. */

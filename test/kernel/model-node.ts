@@ -1,0 +1,113 @@
+/** Our model of the judge's node with two devices: routes, time to live and hooks as the kernel's forwarding has them. */
+import { cidrContains, formatIp, type Ip } from "../../src/addr/index.ts";
+import { createPrng } from "../../src/base/index.ts";
+import {
+  createHookResults,
+  Hook,
+  type HookResults,
+  type NodeFacts,
+  Verdict,
+} from "../../src/filter/index.ts";
+import { type IptablesDatapath, linkIptables, restoreRuleset } from "../../src/filter/iptables/index.ts";
+import type { ConntrackOptions } from "../../src/filter/netfilter/index.ts";
+import { type JudgedPacket, twoDeviceNode } from "../../src/harness/kernel/index.ts";
+import {
+  append,
+  createBatch,
+  decodeRow,
+  decrementTtl,
+  type PacketBatch,
+  rowAddress,
+  rowBytes,
+} from "../../src/packet/index.ts";
+import { emptyV4, emptyV6 } from "../filter/node.ts";
+
+const loopback = { index: 1, name: "lo", isLoopback: true, addresses: [] };
+
+function factsOf(): NodeFacts {
+  const { interfaces, addresses, routes } = twoDeviceNode();
+  const numberOf = (name: string): number => interfaces.indexOf(name) + 2;
+  return {
+    name: "judged",
+    generation: 0,
+    interfaces: [
+      loopback,
+      ...interfaces.map((name) => ({
+        index: numberOf(name),
+        name,
+        isLoopback: false,
+        addresses: addresses
+          .filter((one) => one.interface === name)
+          .map(({ ip }) => ({ ...ip, prefix: ip.family === 4 ? 32 : 128 })),
+      })),
+    ],
+    localAddresses: addresses.map(({ ip }) => ip),
+    routeTo: (ip: Ip) => numberOf(routes.find(({ net }) => cidrContains(net, ip))?.interface ?? "lo"),
+  };
+}
+
+export interface ModelFate {
+  readonly verdict: "forwarded" | "delivered" | "rejected" | "dropped";
+  readonly interface: string;
+  readonly mark: number;
+  readonly bytes: Uint8Array;
+}
+
+const dropped: ModelFate = { verdict: "dropped", interface: "", mark: 0, bytes: new Uint8Array(0) };
+
+export class ModelNode {
+  readonly clock: { ns: number } = { ns: 0 };
+  readonly datapath: IptablesDatapath;
+  readonly facts: NodeFacts = factsOf();
+  readonly batch: PacketBatch = createBatch(1, 200_000);
+  readonly out: HookResults = createHookResults(1);
+
+  constructor(v4: string, v6: string, options: Partial<ConntrackOptions> = {}) {
+    this.datapath = linkIptables(
+      {
+        v4: v4 === "" ? emptyV4 : restoreRuleset(v4, "v4", 4),
+        v6: v6 === "" ? emptyV6 : restoreRuleset(v6, "v6", 6),
+        sets: new Map(),
+      },
+      { facts: this.facts, nowNs: () => this.clock.ns, random: createPrng(1) },
+      options,
+    );
+  }
+
+  judge(packet: JudgedPacket): ModelFate {
+    const { batch } = this;
+    batch.length = 0;
+    batch.used = 0;
+    append(batch, packet.bytes);
+    decodeRow(batch, 0);
+    batch.state.iif[0] = this.facts.interfaces.find(({ name }) => name === packet.from)?.index ?? 0;
+    if (!this.#passes(Hook.prerouting)) return dropped;
+    const dst = rowAddress(batch, 0, "dst");
+    if (this.facts.localAddresses.some((ip) => formatIp(ip) === formatIp(dst)))
+      return this.#passes(Hook.input) ? this.#end("delivered", packet.from) : this.#refused();
+    const oif = this.facts.routeTo(dst);
+    batch.state.oif[0] = oif;
+    if (!decrementTtl(batch, 0)) return dropped;
+    if (!this.#passes(Hook.forward)) return this.#refused();
+    if (!this.#passes(Hook.postrouting)) return dropped;
+    return this.#end("forwarded", this.facts.interfaces.find(({ index }) => index === oif)?.name ?? "");
+  }
+
+  #passes(hook: number): boolean {
+    this.datapath.run(hook, this.batch, 0, 1, this.out);
+    return this.out.verdict[0] === Verdict.accept;
+  }
+
+  #refused(): ModelFate {
+    return this.out.verdict[0] === Verdict.reject ? { ...dropped, verdict: "rejected" } : dropped;
+  }
+
+  #end(verdict: "forwarded" | "delivered", name: string): ModelFate {
+    return {
+      verdict,
+      interface: name,
+      mark: this.batch.state.mark[0] ?? 0,
+      bytes: rowBytes(this.batch, 0).slice(),
+    };
+  }
+}
