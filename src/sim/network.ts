@@ -276,7 +276,8 @@ export class Network {
     const owner = this.#owners.get(dst);
     if (owner !== undefined) return this.#ontoNode(owner.node, bytes, journey);
     if (this.#frontends.has(dst)) {
-      const name = this.#frontends.nodeFor(dst, bytes);
+      // what a node of the backend pool lets go to a frontend did not come from a client: Azure does not turn it round
+      const name = from === undefined ? this.#frontends.nodeFor(dst, bytes) : undefined;
       return name === undefined ? ended("lost", bytes) : this.#ontoNode(this.node(name), bytes, journey);
     }
     const external = this.#externals.get(dst);

@@ -18,7 +18,9 @@ import {
   type NetworkPolicyPeer,
   type NetworkPolicyPort,
   type NetworkPolicyRule,
+  type Node,
   type Pod,
+  type Translation,
 } from "../../k8s/index.ts";
 import type { Divergence } from "../engine.ts";
 import { wireserverAddress } from "../platform/index.ts";
@@ -31,6 +33,8 @@ type Quirk =
   | "ipv6-unfiltered"
   | "all-namespaces-key"
   | "sidecar-ports"
+  | "marked-ingress"
+  | "marked-egress"
   | "wireserver";
 
 interface Statement {
@@ -93,6 +97,22 @@ const statements: readonly Statement[] = [
     versions: "all",
   },
   {
+    quirk: "marked-ingress",
+    id: "service-ingress-snat",
+    cause:
+      "what a node masquerades for a Service (load balancer, node port, hairpin) carries kube-proxy's mark 0x4000, which KUBE-FORWARD accepts before AZURE-NPM: a backend on that node is reached whatever its policies say",
+    source: "AKS: use network policies; Azure/azure-container-networking #940, #1086",
+    versions: "all, unless PlaceAzureChainFirst",
+  },
+  {
+    quirk: "marked-egress",
+    id: "egress-own-node",
+    cause:
+      "a pod's connection to a load balancer or a node port of its own node carries kube-proxy's mark 0x4000, which KUBE-FORWARD accepts before AZURE-NPM: its egress policies are not asked",
+    source: "AKS: migrate from Azure NPM to Cilium; Azure/azure-container-networking #1086",
+    versions: "all, unless PlaceAzureChainFirst",
+  },
+  {
     quirk: "wireserver",
     id: "platform-wireserver",
     cause:
@@ -112,6 +132,7 @@ export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
   ]);
   if (variant.namespaceNotIn === "any-of-negations") active.add("namespace-not-in");
   if (variant.bareNegation === "unscoped") active.add("bare-negation");
+  if (!variant.placeFirst) active.add("marked-ingress").add("marked-egress");
   return statements
     .filter(({ quirk }) => active.has(quirk))
     .map(
@@ -119,7 +140,8 @@ export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
         ...statement,
         when(state, cell, expected) {
           const verdict = npmVerdict(state, cell, active);
-          if (verdict === expected) return null;
+          const asked = expected === "undefined" ? npmVerdict(state, cell, noQuirks) : expected;
+          if (verdict === asked) return null;
           const alone = npmVerdict(state, cell, new Set([quirk]));
           const without = npmVerdict(state, cell, new Set([...active].filter((other) => other !== quirk)));
           return alone === verdict || without !== verdict ? verdict : null;
@@ -129,6 +151,8 @@ export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
 }
 
 type Quirks = ReadonlySet<Quirk>;
+
+const noQuirks: Quirks = new Set();
 
 interface Side {
   readonly end: CellEnd;
@@ -148,6 +172,8 @@ function npmVerdict(state: ClusterState, cell: Cell, quirks: Quirks): "allow" | 
   const [from, to] = [sideOf(cell.from, cell), sideOf(cell.to, cell)];
   if (from === undefined || to === undefined) return "deny";
   if (cell.family === 6 && quirks.has("ipv6-unfiltered")) return "allow";
+  if (cell.via !== undefined)
+    return serviceVerdict(state, cell, cell.via, from, to, quirks) ? "allow" : "deny";
   if (from.pod !== undefined && from.pod === to.pod) return "allow";
   if (isLocalNode(to, from)) return "allow"; // a pod to its own node passes INPUT, where NPM has no jump
   const policies = effectivePolicies(state, quirks);
@@ -156,6 +182,50 @@ function npmVerdict(state: ClusterState, cell: Cell, quirks: Quirks): "allow" | 
     sideAllows(state, policies, "Egress", from, to, to, cell, quirks) &&
     (isLocalNode(from, to) || sideAllows(state, policies, "Ingress", to, from, to, cell, quirks));
   return passes ? "allow" : "deny";
+}
+
+/**
+ * A connection that a Service's node translated: judged in FORWARD of that node (its own traffic and its own stack are
+ * not), and again on the backend's node, as coming from the first if that masqueraded it. Where the client's own node is
+ * another, it saw a connection to a node port.
+ */
+function serviceVerdict(
+  state: ClusterState,
+  cell: Cell,
+  via: Translation,
+  from: Side,
+  to: Side,
+  quirks: Quirks,
+): boolean {
+  const policies = effectivePolicies(state, quirks);
+  const allows = (
+    type: "Ingress" | "Egress",
+    subject: Side,
+    peer: Side,
+    destination: Side,
+    at: Cell,
+  ): boolean => sideAllows(state, policies, type, subject, peer, destination, at, quirks);
+  if (via.before !== undefined) {
+    const at: Cell = { ...cell, to: via.before.to, port: via.before.port };
+    const receiver = sideOf(at.to, at);
+    if (receiver === undefined || !allows("Egress", from, receiver, receiver, at)) return false;
+  }
+  const isMasqueraded = via.isMasqueraded || (from.pod !== undefined && from.pod === to.pod);
+  const isForwarded = !isOn(from, via.node) && !isOn(to, via.node);
+  const isMarked = (quirk: Quirk): boolean => isMasqueraded && quirks.has(quirk);
+  if (isForwarded && !isMarked("marked-egress") && !allows("Egress", from, to, to, cell)) return false;
+  if (isForwarded && !isMarked("marked-ingress") && !allows("Ingress", to, from, to, cell)) return false;
+  if (to.pod === undefined || to.pod.nodeName === via.node.name) return true;
+  const seen = isMasqueraded ? sideOf({ kind: "node", node: via.node }, cell) : from;
+  return seen !== undefined && allows("Ingress", to, seen, to, cell);
+}
+
+/** True for the node itself and for pods of its host network. */
+function isOn({ end, pod }: Side, node: Node): boolean {
+  if (pod !== undefined) return false;
+  return end.kind === "node"
+    ? end.node.name === node.name
+    : end.kind === "pod" && end.pod.nodeName === node.name;
 }
 
 function isWireserver(from: Side, to: Side, cell: Cell): boolean {

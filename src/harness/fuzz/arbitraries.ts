@@ -15,6 +15,8 @@ export interface ClusterArbitraryOptions {
   readonly policiesMax?: number;
   /** Also blocks of IPv6 in policies. Default false. */
   readonly ipv6Blocks?: boolean;
+  /** Up to this many Services of every type and traffic policy. Default 0. */
+  readonly servicesMax?: number;
   /** Negations in namespace selectors as well. Default true. */
   readonly namespaceNegations?: boolean;
 }
@@ -174,15 +176,51 @@ const pod = fc.record({
   }),
 });
 
-/** A cluster as objects: namespaces with labels, two nodes, pods and policies. */
+const trafficPolicy = fc.constantFrom("Cluster", "Local");
+
+/** Service ports differ from target ports, which are numbers or names (another number on another pod, or none). */
+const service = fc
+  .record({
+    namespace: fc.constantFrom(...namespaceNames),
+    selector: fc.dictionary(fc.constantFrom(...keys), fc.constantFrom(...values), {
+      minKeys: 1,
+      maxKeys: 1,
+      noNullPrototype: true,
+    }),
+    type: fc.constantFrom("ClusterIP", "NodePort", "LoadBalancer"),
+    isHeadless: fc.oneof(
+      { weight: 5, arbitrary: fc.constant(false) },
+      { weight: 1, arbitrary: fc.constant(true) },
+    ),
+    internal: trafficPolicy,
+    external: trafficPolicy,
+    protocol: fc.constantFrom(...protocols),
+    targetPort: fc.oneof(fc.constantFrom(...portNumbers), fc.constantFrom(...portNames)),
+    isSticky: fc.boolean(),
+    ranges: fc.option(fc.subarray([...cidrs], { minLength: 1, maxLength: 2 }), { nil: undefined }),
+  })
+  .map(({ namespace, type, isHeadless, internal, external, ranges, ...rest }) => ({
+    namespace,
+    spec: {
+      selector: rest.selector,
+      ports: [{ port: 1000, protocol: rest.protocol, targetPort: rest.targetPort }],
+      ...(isHeadless ? { clusterIP: "None" } : { type, internalTrafficPolicy: internal }),
+      ...(!isHeadless && type !== "ClusterIP" ? { externalTrafficPolicy: external } : {}),
+      ...(!isHeadless && type === "LoadBalancer" && ranges ? { loadBalancerSourceRanges: ranges } : {}),
+      ...(rest.isSticky ? { sessionAffinity: "ClientIP" } : {}),
+    },
+  }));
+
+/** A cluster as objects: namespaces with labels, two nodes, pods, policies and, where asked for, Services. */
 export function clusterObjects(options: ClusterArbitraryOptions = {}): fc.Arbitrary<readonly RawObject[]> {
   return fc
     .record({
       namespaces: fc.tuple(...namespaceNames.map(() => labels)),
       pods: fc.array(pod, { minLength: 2, maxLength: options.podsMax ?? 6 }),
       policies: fc.array(policy(options), { maxLength: options.policiesMax ?? 4 }),
+      services: fc.array(service, { maxLength: options.servicesMax ?? 0 }),
     })
-    .map(({ namespaces, pods, policies }) => [
+    .map(({ namespaces, pods, policies, services }) => [
       ...namespaceNames.map((name, i) => ({
         apiVersion: "v1",
         kind: "Namespace",
@@ -198,6 +236,12 @@ export function clusterObjects(options: ClusterArbitraryOptions = {}): fc.Arbitr
         kind: "Pod",
         metadata: { name: `p${i}`, namespace, labels: own },
         spec: { nodeName, hostNetwork, containers: [{ name: "main", ports }] },
+      })),
+      ...services.map(({ namespace, spec }, i) => ({
+        apiVersion: "v1",
+        kind: "Service",
+        metadata: { name: `s${i}`, namespace },
+        spec,
       })),
       ...policies.map(({ namespace, spec }, i) => ({
         apiVersion: "networking.k8s.io/v1",

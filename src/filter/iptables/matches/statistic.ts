@@ -1,5 +1,6 @@
 /**
- * `-m statistic`: by chance, or every nth packet. Random numbers come from the datapath's seeded generator.
+ * `-m statistic`: by chance, or every nth packet. Random numbers come from the datapath's generator: a chance with two
+ * outcomes, so that an explorer of outcomes can try both.
  * Source: kernel net/netfilter/xt_statistic.c.
  */
 import { parseU32 } from "../../words.ts";
@@ -72,7 +73,7 @@ function bindStatistic(match: MatchOf<"statistic">, node: MatchNode): RowTest {
   if (match.mode === "random") {
     const threshold = Math.round(match.probability * probabilityUnits);
     const { random } = node;
-    return () => (random.nextU32() >>> 1 < threshold === wanted ? Answer.yes : Answer.no);
+    return () => (random.chance(threshold, 0x8000_0000) === wanted ? Answer.yes : Answer.no);
   }
   // The counter runs from 0 to every - 1 and hits on 0; it starts so that packet number `packet` is the first hit.
   const { every } = match;
