@@ -1,7 +1,9 @@
 /** The live capture of Azure NPM: where it is, how its files are read. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { IpProtocol } from "../../src/wire/index.ts";
+import { hostEntry, type IpsetEntry, type IpsetRepr, type IpsetType } from "../../src/filter/ipset/index.ts";
+import { IpProtocol, protocolNumber } from "../../src/wire/index.ts";
+import { ip } from "../filter/node.ts";
 
 export const folder: string = join(process.env.PODWIRE_SHARED ?? "../shared", "truth/azure-npm-capture");
 export const isHere: boolean = existsSync(folder);
@@ -68,4 +70,55 @@ export function publishedCells(yaml: string): readonly Cell[] {
 
 export function readCaptured(file: string): string {
   return readFileSync(join(folder, file), "utf8");
+}
+
+/** Members of one set, from its readable name: NPM's naming says who belongs to it. */
+export function setOf(name: string, title: string, cache: Cache): IpsetRepr {
+  const pods = Object.values(cache.PodMap);
+  const namespaces = Object.values(cache.NsMap);
+  const dash = title.indexOf("-");
+  const [kind, rest] = title.startsWith("namedport:")
+    ? ["namedport", title.slice(10)]
+    : [title.slice(0, dash), title.slice(dash + 1)];
+  const hashed = (wanted: string): IpsetEntry => {
+    const found = Object.entries(cache.SetMap).find(([, candidate]) => candidate === wanted)?.[0];
+    if (found === undefined) throw new Error(`the capture has no set ${wanted}`);
+    return { set: found };
+  };
+  const [key = "", ...values] = rest.split(":");
+  const hasLabel = (labels: Readonly<Record<string, string>>): boolean =>
+    values.length === 0 ? key in labels : labels[key] === values.join(":");
+  let type: IpsetType = "hash:net";
+  let entries: readonly IpsetEntry[];
+  switch (kind) {
+    case "ns":
+      entries = pods.filter((pod) => pod.Namespace === rest).map((pod) => hostEntry(ip(pod.PodIP)));
+      break;
+    case "podlabel":
+      entries = pods.filter((pod) => hasLabel(pod.Labels)).map((pod) => hostEntry(ip(pod.PodIP)));
+      break;
+    case "nslabel":
+      type = "list:set";
+      entries = namespaces
+        .filter(({ LabelsMap }) => rest === "all-namespaces" || hasLabel(LabelsMap))
+        .map(({ Name }) => hashed(`ns-${Name}`));
+      break;
+    case "nestedlabel":
+      type = "list:set";
+      entries = values.map((value) => hashed(`podlabel-${key}:${value}`));
+      break;
+    case "namedport":
+      type = "hash:ip,port";
+      entries = pods.flatMap((pod) =>
+        pod.ContainerPorts.filter((port) => port.name === rest).map((port) => ({
+          ...hostEntry(ip(pod.PodIP)),
+          protocol: protocolNumber(port.protocol) ?? 0,
+          port: port.containerPort,
+        })),
+      );
+      break;
+    default:
+      throw new Error(`no such kind of set: ${title}`);
+  }
+  return { name, type, family: 4, hashsize: 1024, maxelem: type === "list:set" ? 8 : 65536, entries, title };
 }

@@ -1,7 +1,13 @@
 /** One node for filter tests: a clock that the test turns, one batch of packets, and hooks run one after another. */
 import { type Ip, parseIp } from "../../src/addr/index.ts";
 import { createPrng } from "../../src/base/index.ts";
-import { createHookResults, Hook, type LinkContext, Verdict } from "../../src/filter/index.ts";
+import {
+  createHookResults,
+  Hook,
+  type HookEvent,
+  type LinkContext,
+  Verdict,
+} from "../../src/filter/index.ts";
 import {
   type IptablesDatapath,
   type IptablesTables,
@@ -62,6 +68,7 @@ export interface Passage {
   /** The packet as it left the last hook. */
   readonly bytes: Uint8Array;
   readonly emitted: readonly Uint8Array[];
+  readonly events: readonly HookEvent[];
   readonly batch: PacketBatch;
 }
 
@@ -100,6 +107,7 @@ export class TestNode {
     batch.state.ctState[0] = options.ctState ?? 0;
     out.emitted.length = 0;
     out.emitted.used = 0;
+    out.events.length = 0;
     for (const hook of hooks) {
       this.datapath.run(hook, batch, 0, 1, out);
       if (out.verdict[0] !== Verdict.accept) break;
@@ -112,6 +120,7 @@ export class TestNode {
       ctState: batch.state.ctState[0] ?? 0,
       bytes: rowBytes(batch, 0).slice(),
       emitted: Array.from({ length: out.emitted.length }, (_, i) => rowBytes(out.emitted, i).slice()),
+      events: [...out.events],
       batch,
     };
   }
