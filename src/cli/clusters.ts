@@ -1,11 +1,6 @@
 /** From the command line's manifests, engines and cluster options to clusters ready to emulate. */
 import { InputError, usageError } from "../base/index.ts";
-import {
-  type ProductSelection,
-  parseSelections,
-  type SelectedCluster,
-  type Selection,
-} from "../harness/index.ts";
+import type { ProductSelection, SelectedCluster, Selection } from "../harness/index.ts";
 import {
   buildCluster,
   type ClusterState,
@@ -13,6 +8,7 @@ import {
   loadManifests,
   type ManifestInput,
 } from "../k8s/index.ts";
+import { loadEngines } from "./engines.ts";
 import { readInputs } from "./input.ts";
 import { type ClusterFlags, clusterWords } from "./options.ts";
 
@@ -25,13 +21,13 @@ export interface LoadedClusters {
  * Reads manifests once and builds a cluster for each engine with its own AKS settings (the user's words win).
  * With `all`, products that cannot run there are left out with the reason; a product that was named is an error.
  */
-export function loadClusters(
+export async function loadClusters(
   names: readonly string[],
   engines: string,
   flags: ClusterFlags,
   note: (text: string) => void,
-): LoadedClusters {
-  const selections = parseSelections(engines);
+): Promise<LoadedClusters> {
+  const selections = await loadEngines(engines);
   const inputs = readInputs(names);
   const objects = loadManifests(inputs);
   const words = clusterWords(flags);
@@ -82,14 +78,14 @@ export interface OneCluster {
 }
 
 /** For commands that work on one engine and cannot take the oracle. */
-export function loadCluster(
+export async function loadCluster(
   names: readonly string[],
   engine: string,
   flags: ClusterFlags,
   command: string,
   note: (text: string) => void,
-): OneCluster {
-  const { inputs, clusters } = loadClusters(names, engine, flags, note);
+): Promise<OneCluster> {
+  const { inputs, clusters } = await loadClusters(names, engine, flags, note);
   const [{ selection, state }] = clusters;
   if (clusters.length > 1) throw usageError(`${command} works on one engine, not on ${clusters.length}`);
   if (selection.kind === "oracle")

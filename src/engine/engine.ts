@@ -105,6 +105,8 @@ export interface Engine {
   readonly switches: Readonly<Record<string, string>>;
   readonly features: EngineFeatures;
   readonly divergences: readonly Divergence[];
+  /** Its tables are on the nodes from the beginning, as `compile` makes them; no agent ever changes them. */
+  readonly isStatic?: true;
   /**
    * Steady state of a cluster. Node-independent parts are built once, frozen and shared by identity; `base` is what
    * the platform put on the node, and tables of equal `base` identity are again shared.

@@ -23,6 +23,7 @@ export { type ComposeOptions, compileCluster, type EmulatedCluster, emulate } fr
 export { computeDiff, divergencesOf, unexplained } from "./diff.ts";
 export { documentJsonSchemas, documentNames } from "./document-schemas.ts";
 export type * from "./documents.ts";
+export { type DumpText, type DumpTexts, dumpFiles, readDump } from "./dump.ts";
 export {
   endAddress,
   isSource,
@@ -51,17 +52,22 @@ export {
 export { type NodeFiles, nodeFiles } from "./node-files.ts";
 export { createOriginPlacer, type OriginPlacer } from "./places.ts";
 export { probeConnection } from "./probe.ts";
+export { type ProgramFiles, programSelection } from "./program-source.ts";
 export { resolveEnd, resolveSource } from "./resolve-end.ts";
 export { interleavedRounds, quantile, type RoundsMeasure, type RoundsOptions } from "./rounds.ts";
 export { type RunOptions, runScenario } from "./run.ts";
 export {
+  type ExternalEngine,
   engineFor,
   engineNames,
+  engineOf,
+  isEngine,
   type OracleSelection,
   type ProductSelection,
   parseSelection,
   parseSelections,
   type Selection,
+  selectEngine,
 } from "./selection.ts";
 export { retainedBytes } from "./table-bytes.ts";
 export { traceConnection } from "./trace.ts";

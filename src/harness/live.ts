@@ -48,8 +48,13 @@ export class LiveCluster {
     for (const spec of this.#topology.spec.nodes) {
       const node = state.nodes.get(spec.name);
       assert(node !== undefined, "the topology was made from this state");
+      const base = platformTables(state, node);
+      const engine = engineFor(selection, node.os);
+      const compiled = engine.isStatic === true ? engine.compile(state)(node, base) : undefined;
+      if (compiled !== undefined && this.diagnostics.length === 0)
+        this.diagnostics.push(...compiled.diagnostics);
       const linked = linkTables(
-        platformTables(state, node),
+        compiled?.tables ?? base,
         linkContext(this.network.node(spec.name), this.network.loop, random),
       );
       this.network.setDatapath(spec.name, linked?.datapath);

@@ -41,8 +41,14 @@ export function engineNames(): readonly string[] {
   ];
 }
 
-/** Splits a comma list; `all` is every product. @throws InputError naming what is known. */
-export function parseSelections(text: string): readonly Selection[] {
+/**
+ * Splits a comma list; `all` is every product. `external` holds what names of files stand for. @throws InputError naming
+ * what is known.
+ */
+export function parseSelections(
+  text: string,
+  external: ReadonlyMap<string, Selection> = new Map(),
+): readonly Selection[] {
   const names = text
     .split(",")
     .map((name) => name.trim())
@@ -50,7 +56,7 @@ export function parseSelections(text: string): readonly Selection[] {
   if (names.length === 0) throw usage("no engine named");
   const products = [...new Set(engineDefinitions.map((definition) => definition.product))];
   const expanded = names.flatMap((name) => (name === "all" ? products : [name]));
-  return expanded.map(parseSelection);
+  return expanded.map((name) => external.get(name) ?? parseSelection(name));
 }
 
 /** @throws InputError for an unknown name, version, switch or value. */
@@ -88,6 +94,45 @@ export function parseSelection(label: string): Selection {
     poolOs: name === first.product ? undefined : first.os,
     engines,
   };
+}
+
+/** An engine that is not in the registry, as a product of its own. */
+export function selectEngine(label: string, engine: Engine): ProductSelection {
+  return {
+    kind: "product",
+    label,
+    product: engine.product,
+    version: engine.version,
+    poolOs: undefined,
+    aks: { networkPlugin: "azure", networkPolicy: "none" },
+    engines: { [engine.os]: engine },
+  };
+}
+
+/** What a module that brings an engine exports. */
+export interface ExternalEngine {
+  readonly engine?: unknown;
+  readonly default?: unknown;
+}
+
+export function engineOf({ engine, default: byDefault }: ExternalEngine): unknown {
+  return engine ?? byDefault;
+}
+
+/** Has it the shape of an engine? What its functions do is its author's business. */
+export function isEngine(value: unknown): value is Engine {
+  if (typeof value !== "object" || value === null) return false;
+  const engine = value as Readonly<Record<string, unknown>>;
+  const isNamed = typeof engine["name"] === "string" && typeof engine["version"] === "string";
+  const isPlaced = engine["os"] === "linux" || engine["os"] === "windows";
+  const hasLists = Array.isArray(engine["divergences"]) && typeof engine["features"] === "object";
+  return (
+    isNamed &&
+    isPlaced &&
+    hasLists &&
+    typeof engine["compile"] === "function" &&
+    typeof engine["agent"] === "function"
+  );
 }
 
 /** The engine that a node of this system runs, or the reason why the product has none. */

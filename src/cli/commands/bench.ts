@@ -8,12 +8,13 @@ import {
   type ClusterSize,
   measureWalks,
   type ProductSelection,
-  parseSelections,
   prepareBench,
   profileOf,
+  type Selection,
 } from "../../harness/index.ts";
 import { benchReport } from "../../report/index.ts";
 import { emit, outputsOf } from "../emit.ts";
+import { loadEngines } from "../engines.ts";
 import { ExitCode } from "../failure.ts";
 import { addCommonOptions, type CommonOptions, parseInteger } from "../options.ts";
 import { createProgress } from "../progress.ts";
@@ -41,7 +42,7 @@ export function addBenchCommand(program: Command, finish: (code: ExitCode) => vo
     .option("--policies <n>", "likewise", parseInteger);
   addCommonOptions(bench).action(async (options: BenchCommandOptions) => {
     const outputs = outputsOf(options, benchReport);
-    const document = await runBench(options, parseSelections(options.engine));
+    const document = await runBench(options, await loadEngines(options.engine));
     emit(document, outputs, benchReport, options);
     finish(ExitCode.ok);
   });
@@ -49,7 +50,7 @@ export function addBenchCommand(program: Command, finish: (code: ExitCode) => vo
 
 export async function runBench(
   options: BenchCommandOptions,
-  selections: ReturnType<typeof parseSelections>,
+  selections: readonly Selection[],
 ): Promise<BenchDocument> {
   const { profile, seed } = options;
   const sizes: { -readonly [K in keyof ClusterSize]?: number } = {};

@@ -1,9 +1,10 @@
 /** `podwire capture`: the packets of a scenario as a pcapng file. */
 import type { Command } from "commander";
 import { usageError } from "../../base/index.ts";
-import { captureScenario, engineNames, parseSelections } from "../../harness/index.ts";
+import { captureScenario, engineNames } from "../../harness/index.ts";
 import { runResultText } from "../../report/index.ts";
 import { noter, wantsColor } from "../emit.ts";
+import { loadEngines } from "../engines.ts";
 import { ExitCode } from "../failure.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
 import { writeFileAtomically, writeOutput } from "../output.ts";
@@ -25,9 +26,9 @@ export function addCaptureCommand(program: Command, finish: (code: ExitCode) => 
     .argument("<scenario>", "scenario file")
     .requiredOption("--out <file.pcapng>", "file to write")
     .option("-e, --engine <engine>", "instead of the first that the scenario names");
-  addCommonOptions(capture).action((name: string, options: CaptureOptions) => {
+  addCommonOptions(capture).action(async (name: string, options: CaptureOptions) => {
     const scenario = readScenario(name, engineNames());
-    const selections = parseSelections(options.engine ?? scenario.engines.join(","));
+    const selections = await loadEngines(options.engine ?? scenario.engines.join(","));
     const selection = selections.find((one) => one.kind === "product");
     if (selection === undefined)
       throw usageError("capture needs an engine with tables; the oracle sends no packets");

@@ -45,9 +45,9 @@ export function addConnectionCommands(program: Command, finish: (code: ExitCode)
       "Prints the way of a connection's packets: node, hook, table, chain, each rule that matched, the nearest miss and the manifest line behind it.",
     )
     .argument("<manifests...>", "files, directories, or - for standard input");
-  addConnectionOptions(trace).action((names: string[], options: ConnectionOptions) => {
+  addConnectionOptions(trace).action(async (names: string[], options: ConnectionOptions) => {
     const outputs = outputsOf(options, traceReport);
-    const loaded = loadCluster(names, options.engine, options, "trace", noter(options));
+    const loaded = await loadCluster(names, options.engine, options, "trace", noter(options));
     const { from, to, connection } = connectionOf(loaded, options);
     const cluster = emulate(loaded.state, loaded.selection, { seed: options.seed });
     const place = createOriginPlacer(loaded.inputs);
@@ -63,9 +63,9 @@ export function addConnectionCommands(program: Command, finish: (code: ExitCode)
       "Attempts one connection as `agnhost connect` does: prints nothing and exits 0 when connected, else prints TIMEOUT or REFUSED and exits 1.",
     )
     .argument("<manifests...>", "files, directories, or - for standard input");
-  addConnectionOptions(probe).action((names: string[], options: ConnectionOptions) => {
+  addConnectionOptions(probe).action(async (names: string[], options: ConnectionOptions) => {
     const outputs = outputsOf(options, probeReport);
-    const loaded = loadCluster(names, options.engine, options, "probe", noter(options));
+    const loaded = await loadCluster(names, options.engine, options, "probe", noter(options));
     const { from, to, connection } = connectionOf(loaded, options);
     const document = probeConnection(
       loaded.state,

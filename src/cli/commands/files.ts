@@ -55,10 +55,10 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
     .requiredOption("-e, --engine <engine>", "the engine; name[@version][+switch[=value]]...")
     .requiredOption("--out <dir>", "directory to write to; one below it for each node unless --node is given")
     .option("--node <name>", "this node only");
-  addClusterOptions(addCommonOptions(compile)).action((names: string[], options: CompileOptions) => {
+  addClusterOptions(addCommonOptions(compile)).action(async (names: string[], options: CompileOptions) => {
     const outputs = outputsOf(options, compileReport);
     const note = noter(options);
-    const { state, selection } = loadCluster(names, options.engine, options, "compile", note);
+    const { state, selection } = await loadCluster(names, options.engine, options, "compile", note);
     if (options.node !== undefined && !state.nodes.has(options.node))
       throw usageError(`no node ${options.node}; there is ${[...state.nodes.keys()].slice(0, 5).join(", ")}`);
     const said = new Map<string, Parameters<typeof diagnosticText>[0]>();

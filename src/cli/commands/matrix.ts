@@ -27,7 +27,7 @@ export function addMatrixCommands(program: Command, finish: (code: ExitCode) => 
     .argument("<manifests...>", "files, directories, or - for standard input");
   addTableOptions(matrix).action(async (names: string[], options: TableOptions) => {
     const outputs = outputsOf(options, matrixReport);
-    const { clusters } = loadClusters(names, options.engine, options, noter(options));
+    const { clusters } = await loadClusters(names, options.engine, options, noter(options));
     const progress = createProgress("cells", options);
     const document = await computeMatrix(clusters, version, {
       ...tableOptions(options),
@@ -47,7 +47,7 @@ export function addMatrixCommands(program: Command, finish: (code: ExitCode) => 
     .argument("<manifests...>", "files, directories, or - for standard input");
   addTableOptions(diff).action(async (names: string[], options: TableOptions) => {
     const outputs = outputsOf(options, diffReport);
-    const { clusters } = loadClusters(names, options.engine, options, noter(options));
+    const { clusters } = await loadClusters(names, options.engine, options, noter(options));
     const [a, b, ...more] = clusters;
     if (b === undefined || more.length > 0)
       throw usageError(`diff compares two engines, not ${clusters.length}: --engine a,b`);

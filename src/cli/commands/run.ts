@@ -11,6 +11,7 @@ import {
 import { runReport, runResultText } from "../../report/index.ts";
 import type { Scenario } from "../../scenario/index.ts";
 import { emit, noter, outputsOf, wantsColor } from "../emit.ts";
+import { loadEngines } from "../engines.ts";
 import { ExitCode } from "../failure.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
 import { writeOutput } from "../output.ts";
@@ -35,7 +36,7 @@ export function addRunCommand(program: Command, finish: (code: ExitCode) => void
     const outputs = outputsOf(options, runReport);
     const scenarios = readScenarios(names, engineNames());
     if (scenarios.length === 0) throw usageError(`no scenario files (*.yaml) in ${names.join(", ")}`);
-    const asked = options.engine === undefined ? undefined : parseSelections(options.engine);
+    const asked = options.engine === undefined ? undefined : await loadEngines(options.engine);
     const jobs = scenarios.flatMap((scenario) =>
       (asked ?? parseSelections(scenario.engines.join(","))).map((selection) => ({ scenario, selection })),
     );

@@ -16,8 +16,11 @@ export interface ProgramRepr {
   readonly origin?: Origin;
 }
 
-/** `tc`: a filter of clsact in direct-action mode; `tcx`: the same hook's newer form; `xdp`: before the stack. */
-export type AttachKind = "tc" | "tcx" | "xdp";
+/**
+ * `tc`: a filter of clsact in direct-action mode; `tcx`: the same hook's newer form; `xdp`: before the stack; `match`: a
+ * socket filter asked at tc, whose zero drops.
+ */
+export type AttachKind = "tc" | "tcx" | "xdp" | "match";
 
 export interface Attachment {
   readonly kind: AttachKind;

@@ -38,14 +38,17 @@ export function outcomeOf(kind: AttachKind, code: number): Outcome {
       return tcxCodes.get(code) ?? "next";
     case "xdp":
       return xdpCodes.get(code) ?? "drop";
+    case "match":
+      return code === 0 ? "drop" : "pass";
   }
 }
 
 const tcNames = ["TC_ACT_OK", "TC_ACT_SHOT", "TC_ACT_REDIRECT", "TC_ACT_STOLEN", "TC_ACT_UNSPEC"];
+const matchNames = ["non-zero", "0", "", "", ""];
 const xdpNames = ["XDP_PASS", "XDP_DROP", "XDP_REDIRECT", "XDP_TX", ""];
 
 /** The UAPI's name for an outcome. */
 export function outcomeName(kind: AttachKind, outcome: Outcome): string {
-  const names = kind === "xdp" ? xdpNames : tcNames;
+  const names = kind === "xdp" ? xdpNames : kind === "match" ? matchNames : tcNames;
   return names[outcomeOrder.indexOf(outcome)] ?? "";
 }

@@ -1,0 +1,129 @@
+/**
+ * Engines as the command line names them: products, and files that stand where an engine may stand
+ * (`program:PATH[:section@hook][+unverified]`, `./module.mjs`).
+ */
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { InputError, usageError } from "../base/index.ts";
+import {
+  type DumpText,
+  type DumpTexts,
+  dumpFiles,
+  type ExternalEngine,
+  engineOf,
+  isEngine,
+  type ProgramFiles,
+  parseSelections,
+  programSelection,
+  type Selection,
+  selectEngine,
+} from "../harness/index.ts";
+import { fileIssue } from "./input.ts";
+
+/** @throws InputError for unknown names, and for files that cannot be read or understood. */
+export async function loadEngines(text: string): Promise<readonly Selection[]> {
+  const external = new Map<string, Selection>();
+  for (const name of text.split(",").map((one) => one.trim())) {
+    if (name.startsWith("program:")) external.set(name, programSelection(name, programFiles(name)));
+    else if (/\.m?js$/.test(name)) external.set(name, await moduleSelection(name));
+  }
+  return parseSelections(text, external);
+}
+
+function read(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw new InputError([fileIssue(file, error)]);
+  }
+}
+
+function programFiles(label: string): ProgramFiles {
+  const isUnverified = label.endsWith("+unverified");
+  const rest = label.slice("program:".length).replace(/\+unverified$/, "");
+  const match = existsSync(rest) ? null : /^(.+?)(?::([^:@]*))?(?:@([^@:]+))?$/.exec(rest);
+  const [path = rest, section, hook] = match?.slice(1) ?? [rest];
+  try {
+    if (statSync(path).isDirectory()) return { dumps: readDumpFolder(path) };
+  } catch (error) {
+    throw new InputError([fileIssue(path, error)]);
+  }
+  const bytes = read(path);
+  if (isDumpText(bytes)) return { dumps: new Map([["", dumpOfFile(path, bytes)]]) };
+  const maps = path.replace(/\.[^./]*$/, ".maps.json");
+  return {
+    bpf: {
+      file: path,
+      bytes,
+      section: section === "" ? undefined : section,
+      hook,
+      isUnverified,
+      ...(existsSync(maps) ? { maps: { name: maps, text: read(maps).toString() } } : {}),
+    },
+  };
+}
+
+function isDumpText(bytes: Buffer): boolean {
+  return /^(#[^\n]*\n|\s*\n)*\*(raw|mangle|nat|filter|security)\b/.test(bytes.subarray(0, 4096).toString());
+}
+
+function dumpOfFile(path: string, bytes: Buffer): DumpTexts {
+  return { iptables: { name: path, text: bytes.toString() } };
+}
+
+/** A folder as `podwire compile` writes it: one node's files, or a folder for each node. */
+function readDumpFolder(folder: string): ReadonlyMap<string, DumpTexts> {
+  const here = dumpTexts(folder);
+  if (here !== undefined) return new Map([["", here]]);
+  const nodes = readdirSync(folder, { withFileTypes: true }).flatMap((entry): [string, DumpTexts][] => {
+    const texts = entry.isDirectory() ? dumpTexts(join(folder, entry.name)) : undefined;
+    return texts === undefined ? [] : [[basename(entry.name), texts]];
+  });
+  if (nodes.length > 0) return new Map(nodes);
+  const wanted = `${dumpFiles.iptables}, ${dumpFiles.ip6tables} or ${dumpFiles.ipset}`;
+  throw new InputError([
+    { code: "missing-file", path: "", message: `no ${wanted} in it, nor in folders below it`, file: folder },
+  ]);
+}
+
+function dumpTexts(folder: string): DumpTexts | undefined {
+  const one = (name: string): DumpText | undefined => {
+    const file = join(folder, name);
+    return existsSync(file) ? { name: file, text: read(file).toString() } : undefined;
+  };
+  const texts: DumpTexts = {
+    iptables: one(dumpFiles.iptables),
+    ip6tables: one(dumpFiles.ip6tables),
+    ipset: one(dumpFiles.ipset),
+    setTitles: one(dumpFiles.setTitles),
+  };
+  return (texts.iptables ?? texts.ip6tables ?? texts.ipset) ? texts : undefined;
+}
+
+/** A module whose export `engine` (or `default`) is an `Engine` of the public API. */
+async function moduleSelection(path: string): Promise<Selection> {
+  if (!existsSync(path))
+    throw new InputError([
+      { code: "missing-file", path: "", message: "no such file or directory", file: path },
+    ]);
+  let exports: ExternalEngine;
+  try {
+    exports = (await import(pathToFileURL(resolve(path)).href)) as ExternalEngine;
+  } catch (error) {
+    throw new InputError([
+      {
+        code: "invalid",
+        path: "",
+        message: `cannot be loaded: ${error instanceof Error ? error.message : String(error)}`,
+        file: path,
+      },
+    ]);
+  }
+  const engine = engineOf(exports);
+  if (!isEngine(engine))
+    throw usageError(
+      `${path} exports no engine: it needs name, os, version, divergences, features, compile and agent`,
+    );
+  return selectEngine(path, engine);
+}

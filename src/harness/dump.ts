@@ -1,0 +1,84 @@
+/**
+ * A node's tables as its own tools print them, read back: `iptables-save`, `ip6tables-save` and `ipset save` text, as
+ * `podwire compile` writes them or as they come from a live node.
+ */
+import { InputError } from "../base/index.ts";
+import type { NodeTables } from "../engine/index.ts";
+import type { IpsetRepr } from "../filter/ipset/index.ts";
+import { restoreIpsets } from "../filter/ipset/index.ts";
+import { type Ruleset, restoreRuleset } from "../filter/iptables/index.ts";
+
+/** A text with the name that messages call it by. */
+export interface DumpText {
+  readonly name: string;
+  readonly text: string;
+}
+
+export interface DumpTexts {
+  readonly iptables?: DumpText | undefined;
+  readonly ip6tables?: DumpText | undefined;
+  readonly ipset?: DumpText | undefined;
+  /** Set names by kernel name, as `compile` writes them (`ipset.names.json`). */
+  readonly setTitles?: DumpText | undefined;
+}
+
+/** File names in a dump's folder. */
+export const dumpFiles = {
+  iptables: "iptables.save",
+  ip6tables: "ip6tables.save",
+  ipset: "ipset.save",
+  setTitles: "ipset.names.json",
+} as const;
+
+const nothing = (family: 4 | 6): Ruleset => ({ family, tables: {} });
+
+/** @throws InputError with file, line and column of what is not supported, in all texts at once. */
+export function readDump(texts: DumpTexts): NodeTables {
+  const issues: InputError["issues"][number][] = [];
+  const attempt = <T>(read: () => T, otherwise: T): T => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      issues.push(...error.issues);
+      return otherwise;
+    }
+  };
+  const { iptables, ip6tables, ipset, setTitles } = texts;
+  const v4 = attempt(
+    () => (iptables === undefined ? nothing(4) : restoreRuleset(iptables.text, iptables.name)),
+    nothing(4),
+  );
+  const v6 = attempt(
+    () => (ip6tables === undefined ? nothing(6) : restoreRuleset(ip6tables.text, ip6tables.name, 6)),
+    nothing(6),
+  );
+  const sets = attempt(
+    () => (ipset === undefined ? new Map<string, IpsetRepr>() : restoreIpsets(ipset.text, ipset.name)),
+    new Map<string, IpsetRepr>(),
+  );
+  const titles = setTitles === undefined ? {} : attempt(() => readTitles(setTitles), {});
+  if (issues.length > 0) throw new InputError(issues);
+  const titled = [...sets].map(([name, set]): [string, IpsetRepr] => {
+    const title = titles[name];
+    return [name, title === undefined || title === name ? set : { ...set, title }];
+  });
+  return { iptables: { v4, v6, sets: new Map(titled) } };
+}
+
+function readTitles({ name, text }: DumpText): Readonly<Record<string, string>> {
+  const fail = (message: string): InputError =>
+    new InputError([{ code: "syntax", path: "", message, file: name }]);
+  try {
+    const value: unknown = JSON.parse(text);
+    const isNames =
+      typeof value === "object" &&
+      value !== null &&
+      Object.values(value).every((one) => typeof one === "string");
+    if (!isNames) throw fail("an object of set names was expected");
+    return value as Record<string, string>;
+  } catch (error) {
+    if (error instanceof SyntaxError) throw fail(`no JSON: ${error.message}`);
+    throw error;
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * What a person's files stand for as an engine: a node's dump (`iptables.save`, `ip6tables.save`, `ipset.save`), or a BPF
+ * program put on the interfaces of pods. Files are read by the caller; here they are understood.
+ */
+import { InputError, usageError } from "../base/index.ts";
+import { type ProgramSource, programEngine } from "../engine/program/index.ts";
+import {
+  type Attachment,
+  type BpfTables,
+  type MapEntry,
+  type MapRepr,
+  ProgramType,
+  tablesOfObject,
+  verifyProgram,
+} from "../filter/bpf/index.ts";
+import { type BpfFile, checkInstructions, mapShapes, pickProgram, readBpfFile } from "./bpf-file.ts";
+import { type DumpTexts, readDump } from "./dump.ts";
+import { type ProductSelection, selectEngine } from "./selection.ts";
+
+export interface ProgramFiles {
+  /** By node name; the empty name stands for every node. */
+  readonly dumps?: ReadonlyMap<string, DumpTexts>;
+  readonly bpf?: {
+    readonly file: string;
+    readonly bytes: Uint8Array;
+    readonly section: string | undefined;
+    /** `tc-ingress`, `tc-egress`, `xdp`, each with `=INTERFACE`; default: what the program's type says, on pods' interfaces. */
+    readonly hook: string | undefined;
+    /** `{ "MAP": [{ "key": [...], "value": [...] }] }`, bytes as numbers or "0x.." as bpftool prints them. */
+    readonly maps?: { readonly name: string; readonly text: string };
+    /** Run what the verifier could not prove, under the machine's guards. */
+    readonly isUnverified: boolean;
+  };
+}
+
+/** Files as an engine under the name that the user gave. @throws InputError with the place of whatever is not understood. */
+export function programSelection(label: string, files: ProgramFiles): ProductSelection {
+  return selectEngine(label, programEngine(programSource(files)));
+}
+
+function programSource({ dumps, bpf }: ProgramFiles): ProgramSource {
+  if (bpf !== undefined) return bpfSource(bpf);
+  const read = new Map([...(dumps ?? [])].map(([node, texts]) => [node, readDump(texts)]));
+  return {
+    filters: "iptables and ipset dump",
+    tables: (node, base) => ({ ...base, ...(read.get(node.name) ?? read.get("") ?? {}) }),
+  };
+}
+
+function bpfSource(options: NonNullable<ProgramFiles["bpf"]>): ProgramSource {
+  const { file, section, isUnverified } = options;
+  const content = readBpfFile(options.bytes, file);
+  const program = pickProgram(content, section, file);
+  checkInstructions(program.instructions, program.name);
+  const { kind, direction, device } = attachPoint(options.hook, program.type);
+  const type = program.type ?? typeAt(kind);
+  if (!isUnverified) demandVerified(content, program.name, program.instructions, type, file);
+  const origin = {
+    kind: "program",
+    name: file,
+    path: program.name,
+    role: "base",
+    direction: directionOf(direction),
+  } as const;
+  const tables = filled(tablesOf(content, file), options.maps);
+  const place = tables.programs.findIndex(({ name }) => name === program.name);
+  const programs =
+    place >= 0 ? tables.programs : [{ name: program.name, type, instructions: program.instructions }];
+  return {
+    filters: `BPF program at ${kind} ${direction}`,
+    tables: (_node, base, podInterfaces) => {
+      const attachment: Attachment = {
+        kind,
+        direction,
+        interface: device ?? podInterfaces,
+        program: Math.max(0, place),
+      };
+      const bpf: BpfTables = {
+        maps: tables.maps,
+        programs: programs.map((one) => ({ ...one, origin })),
+        attachments: [attachment],
+      };
+      return { ...base, bpf };
+    },
+  };
+}
+
+/** What comes from a pod is its egress. */
+function directionOf(direction: "ingress" | "egress"): "ingress" | "egress" {
+  return direction === "ingress" ? "egress" : "ingress";
+}
+
+function typeAt(kind: Attachment["kind"]): ProgramType {
+  return kind === "xdp" ? ProgramType.xdp : ProgramType.schedCls;
+}
+
+function attachPoint(
+  hook: string | undefined,
+  type: ProgramType | undefined,
+): Pick<Attachment, "kind" | "direction"> & { readonly device: string | undefined } {
+  const [name, device] = (hook ?? (type === ProgramType.xdp ? "xdp" : "tc-ingress")).split("=");
+  const tcKind = type === ProgramType.socketFilter || type === ProgramType.cgroupSkb ? "match" : "tc";
+  switch (name) {
+    case "xdp":
+      if (type !== undefined && type !== ProgramType.xdp) throw usageError("only XDP programs attach to xdp");
+      return { kind: "xdp", direction: "ingress", device };
+    case "tc-ingress":
+    case "tc-egress":
+      if (type === ProgramType.xdp) throw usageError(`an XDP program does not attach to ${name}`);
+      return { kind: tcKind, direction: name === "tc-ingress" ? "ingress" : "egress", device };
+    default:
+      throw usageError(
+        `no hook ${name}; there is tc-ingress, tc-egress and xdp, each with =INTERFACE if wanted`,
+      );
+  }
+}
+
+function demandVerified(
+  content: BpfFile,
+  name: string,
+  instructions: Parameters<typeof verifyProgram>[0],
+  type: ProgramType,
+  file: string,
+): void {
+  const { refusal } = verifyProgram(instructions, { type, maps: mapShapes(content) });
+  if (refusal === undefined) return;
+  const { pc, text, message, registers } = refusal;
+  throw new InputError([
+    {
+      code: "refused",
+      path: `${name}[${pc}]`,
+      message: `${message}: ${text}${registers === "" ? "" : ` (${registers})`}; add +unverified to run it under guards all the same`,
+      file,
+    },
+  ]);
+}
+
+function tablesOf({ form, maps, programs }: BpfFile, file: string): BpfTables {
+  if (form !== "object") return { maps: [], programs: [], attachments: [] };
+  return tablesOfObject({ file, programs, maps, license: "" });
+}
+
+/** Maps with what a person wants in them. */
+function filled(
+  tables: BpfTables,
+  given: { readonly name: string; readonly text: string } | undefined,
+): BpfTables {
+  if (given === undefined) return tables;
+  const contents = readMapContents(given.name, given.text);
+  for (const name of contents.keys())
+    if (!tables.maps.some((map) => map.name === name))
+      throw invalid(
+        given.name,
+        `there is no map ${name}; there is ${tables.maps.map((map) => map.name).join(", ")}`,
+      );
+  const maps = tables.maps.map((map): MapRepr => {
+    const entries = contents.get(map.name);
+    if (entries === undefined) return map;
+    for (const { key, value } of entries)
+      if (key.length !== map.keySize || value.length !== map.valueSize)
+        throw invalid(
+          given.name,
+          `map ${map.name} has keys of ${map.keySize} and values of ${map.valueSize} bytes, not ${key.length} and ${value.length}`,
+        );
+    return { ...map, entries };
+  });
+  return { ...tables, maps };
+}
+
+function readMapContents(file: string, text: string): ReadonlyMap<string, readonly MapEntry[]> {
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch (error) {
+    throw invalid(file, `no JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  if (typeof document !== "object" || document === null)
+    throw invalid(file, "an object of maps was expected");
+  return new Map(
+    Object.entries(document).map(([map, entries]) => {
+      if (!Array.isArray(entries)) throw invalid(file, `${map}: a list of entries was expected`);
+      return [
+        map,
+        entries.map((entry: unknown, i): MapEntry => {
+          const { key, value } = (entry ?? {}) as { readonly key?: unknown; readonly value?: unknown };
+          return {
+            key: byteList(file, `${map}[${i}].key`, key),
+            value: byteList(file, `${map}[${i}].value`, value),
+          };
+        }),
+      ];
+    }),
+  );
+}
+
+function byteList(file: string, path: string, value: unknown): Uint8Array {
+  const bytes = Array.isArray(value) ? value.map(Number) : [];
+  if (!Array.isArray(value) || bytes.some((byte) => !Number.isInteger(byte) || byte < 0 || byte > 255))
+    throw new InputError([{ code: "invalid", path, message: "a list of bytes was expected", file }]);
+  return Uint8Array.from(bytes);
+}
+
+function invalid(file: string, message: string): InputError {
+  return new InputError([{ code: "invalid", path: "", message, file }]);
+}
