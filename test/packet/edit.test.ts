@@ -24,28 +24,17 @@ import {
 import {
   checksumHolds,
   crc32c,
-  emitIcmp,
-  emitIpv4,
-  emitIpv6,
-  emitSctp,
-  emitTcp,
-  emitUdp,
   IpProtocol,
   optionsHeader,
-  parseIcmp,
   parseIpv4,
   parseIpv6,
-  parseSctp,
-  parseTcp,
-  parseUdp,
   pseudoHeaderSum,
   readCrc32c,
   readU16,
-  sizeIpv4,
-  sizeIpv6,
 } from "../../src/wire/index.ts";
 import { u16, u32, words6 } from "../wire/arbitraries.ts";
 import { randomPackets } from "./random-packets.ts";
+import { recomputed } from "./recomputed.ts";
 
 function rowOf(packet: Uint8Array): PacketBatch {
   const batch = createBatch(1, 2000);
@@ -53,52 +42,6 @@ function rowOf(packet: Uint8Array): PacketBatch {
   append(batch, packet);
   decodeRow(batch, 0);
   return batch;
-}
-
-/** The packet taken apart and put together again: what its bytes are when all checksums are computed in full. */
-function recomputed(packet: Uint8Array): Uint8Array {
-  const ip = packet[0]! >>> 4 === 4 ? parseIpv4(packet) : parseIpv6(packet);
-  if (!ip.ok) throw new Error(ip.fault);
-  const { protocol, payload } = ip.value;
-  const words = (address: number | readonly number[]): readonly number[] =>
-    typeof address === "number" ? [address] : address;
-  const pseudo = pseudoHeaderSum(words(ip.value.src), words(ip.value.dst), protocol, payload.length);
-  const fresh = new Uint8Array(payload.length);
-  writeTransport(protocol, payload, fresh, pseudo);
-  if ("options" in ip.value) {
-    const bytes = new Uint8Array(sizeIpv4(ip.value));
-    emitIpv4({ ...ip.value, payload: fresh }, bytes);
-    return bytes;
-  }
-  const bytes = new Uint8Array(sizeIpv6(ip.value));
-  emitIpv6({ ...ip.value, payload: fresh }, bytes);
-  return bytes;
-}
-
-function writeTransport(protocol: number, payload: Uint8Array, fresh: Uint8Array, pseudo: number): void {
-  const must = <T>(result: { ok: true; value: T } | { ok: false; fault: string }): T => {
-    if (!result.ok) throw new Error(result.fault);
-    return result.value;
-  };
-  switch (protocol) {
-    case IpProtocol.tcp:
-      emitTcp(must(parseTcp(payload)), fresh, 0, pseudo);
-      break;
-    case IpProtocol.udp: {
-      const unused = readU16(payload, 6) === 0;
-      emitUdp(must(parseUdp(payload)), fresh, 0, pseudo, unused ? { checksum: 0 } : {});
-      break;
-    }
-    case IpProtocol.sctp:
-      emitSctp(must(parseSctp(payload)), fresh);
-      break;
-    case IpProtocol.icmp:
-    case IpProtocol.icmpv6:
-      emitIcmp(must(parseIcmp(payload)), fresh, 0, protocol === IpProtocol.icmp ? 0 : pseudo);
-      break;
-    default:
-      fresh.set(payload);
-  }
 }
 
 type Edit =
