@@ -121,8 +121,9 @@ const typeTexts: Readonly<Record<number, string>> = {
   [Icmpv4Type.addressMaskRequest]: "address mask request",
 };
 
-export function printIcmpv4(repr: IcmpRepr): string {
-  return `ICMP ${describe(repr)}, length ${sizeIcmp(repr)}`;
+/** `length`: bytes of the message, where fewer were kept. */
+export function printIcmpv4(repr: IcmpRepr, length: number = sizeIcmp(repr)): string {
+  return `ICMP ${describe(repr)}, length ${length}`;
 }
 
 function describe(repr: IcmpRepr): string {

@@ -36,8 +36,9 @@ export function isIcmpv6Error(type: number): boolean {
   return type < 128;
 }
 
-export function printIcmpv6(repr: IcmpRepr): string {
-  return `ICMP6, ${describe(repr)}, length ${sizeIcmp(repr)}`;
+/** `length`: bytes of the message, where fewer were kept. */
+export function printIcmpv6(repr: IcmpRepr, length: number = sizeIcmp(repr)): string {
+  return `ICMP6, ${describe(repr)}, length ${length}`;
 }
 
 const typeTexts: Readonly<Record<number, string>> = {

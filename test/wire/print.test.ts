@@ -22,7 +22,11 @@ describe("a packet's line", () => {
     ["nothing", new Uint8Array(0), "unknown network protocol, length 0"],
     ["another version", Uint8Array.of(0x50, 1), "unknown network protocol, length 2"],
     ["a cut IPv4 header", tcp({ ...v4, flags: 2 }).slice(0, 19), "IP (truncated), length 19"],
-    ["a packet cut behind its header", tcp({ ...v4, flags: 2 }).slice(0, 39), "IP (truncated), length 39"],
+    [
+      "a packet cut behind its header",
+      tcp({ ...v4, flags: 2 }).slice(0, 39),
+      "IP truncated-ip - 1 bytes missing! 10.0.0.1.40000 > 10.0.0.2.80: tcp (truncated), length 19",
+    ],
     ["a cut IPv6 header", udp(v6).slice(0, 39), "IP6 (truncated), length 39"],
     [
       "a TCP offset that lies",
@@ -41,6 +45,43 @@ describe("a packet's line", () => {
     ],
   ])("says what it can of %s", (_, packet, line) => {
     expect(printPacket(packet)).toBe(line);
+  });
+});
+
+describe("a cut packet's line", () => {
+  const payload = new Uint8Array(50);
+  it.each([
+    [
+      tcp({ ...v4, flags: 0x18, seq: 5, ack: 6, payload }),
+      "Flags [P.], seq 5:55, ack 6, win 64240, length 50",
+    ],
+    [udp({ ...v6, payload }), "UDP, length 50"],
+  ])("has the lengths that its headers state", (packet, line) => {
+    const cut = packet.slice(0, packet.length - 20);
+    expect(printPacket(cut)).toContain("- 20 bytes missing! ");
+    expect(printPacket(cut)).toContain(line);
+    // a capture that says how long the packet was has not lost anything on the wire
+    expect(printPacket(cut, { wireLength: packet.length })).toBe(printPacket(packet));
+  });
+
+  it("does not make up what was cut off", () => {
+    const segment = tcp({
+      ...v4,
+      flags: 0x18,
+      seq: 5,
+      ack: 6,
+      options: [{ kind: "timestamps", value: 1, echo: 2 }],
+      payload,
+    });
+    expect(printPacket(segment.slice(0, 45), { wireLength: segment.length })).toBe(
+      "IP 10.0.0.1.40000 > 10.0.0.2.80: tcp (truncated), length 25",
+    );
+    expect(printPacket(segment.slice(0, 22), { wireLength: segment.length })).toBe(
+      "IP 10.0.0.1 > 10.0.0.2: tcp (truncated), length 2",
+    );
+    expect(printPacket(udp({ ...v6, payload }).slice(0, 44), { wireLength: 98 })).toBe(
+      "IP6 fd00::1.40000 > fd00::2.80: udp (truncated), length 4",
+    );
   });
 });
 
