@@ -42,6 +42,8 @@ export class SetCollection {
   readonly #nowNs: () => number;
   /** Counts changes of the name-to-set relation: linked rules resolve their sets again when it moves. */
   generation = 0;
+  /** Counts changes of any set's members, and of which sets there are. */
+  changes = 0;
 
   /** Members' time-outs run from now. */
   constructor(reprs: Iterable<IpsetRepr>, nowNs: () => number = () => 0) {
@@ -72,6 +74,7 @@ export class SetCollection {
 
   /** `inUse` tells whether a rule refers to a set. */
   apply(command: IpsetCommand, inUse: (name: string) => boolean): ApplyResult {
+    this.changes++;
     switch (command.op) {
       case "create":
         return this.#create(command);
@@ -98,6 +101,7 @@ export class SetCollection {
     node: SetNode,
     options: { readonly exist: boolean; readonly timeout: number | undefined },
   ): void {
+    this.changes++;
     const set = this.#sets.get(name);
     const targets = set?.type === "list:set" ? set.memberSets : set === undefined ? [] : [set];
     for (const target of targets) {

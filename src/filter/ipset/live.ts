@@ -55,6 +55,8 @@ export class LiveSet {
   /** `list:set`: names in order, and the sets behind them (resolved by the collection). */
   readonly members: string[] = [];
   memberSets: readonly LiveSet[] = [];
+  /** Counts changes of members. */
+  version = 0;
   /** Members carry more than their key. */
   readonly #isExtended: boolean;
   /** By number of `WordTable.ref`, from 1; of a list, in the order of `members`. */
@@ -100,6 +102,43 @@ export class LiveSet {
     return this.fields.title;
   }
 
+  /** IPv4 addresses and prefixes alone, nothing carried: what `visitPlain` can show. */
+  get isPlainV4(): boolean {
+    return this.#isPlainV4;
+  }
+
+  /** Calls back for every member of a plain IPv4 set: first word, prefix length, and whether it is a `nomatch`. */
+  visitPlain(visit: (word: number, prefix: number, isNomatch: boolean) => void): void {
+    assert(this.#isPlainV4, `${this.type} is no plain IPv4 set`);
+    for (const { prefix, table } of this.#tables)
+      table.forEach((key, state) => {
+        visit(key[0]!, prefix, state === SlotState.nomatch);
+      });
+  }
+
+  /** Whether the prefixes of a plain IPv4 set hold the address, entries of single addresses apart. */
+  prefixHolds(word: number): boolean {
+    const tables = this.#tables;
+    for (let i = 0; i < tables.length; i++) {
+      const { prefix, table } = tables[i]!;
+      if (prefix === 32) continue;
+      const state = table.get1((word & maskWord(prefix, 0)) >>> 0);
+      if (state !== SlotState.empty) return state === SlotState.match;
+    }
+    return false;
+  }
+
+  /** Whether a plain IPv4 set holds the address. */
+  holdsPlain(word: number): boolean {
+    const tables = this.#tables;
+    for (let i = 0; i < tables.length; i++) {
+      const { prefix, table } = tables[i]!;
+      const state = table.get1(prefix === 32 ? word : (word & maskWord(prefix, 0)) >>> 0);
+      if (state !== SlotState.empty) return state === SlotState.match;
+    }
+    return false;
+  }
+
   /** True if lookups change it or depend on the clock, so that no two nodes may share it. */
   get isStateful(): boolean {
     return this.fields.timeout !== undefined || this.fields.counters === true;
@@ -120,6 +159,7 @@ export class LiveSet {
 
   /** True if the entry was new or changed; false if the very same entry was there. */
   add(entry: IpsetEntry, nowNs = 0): boolean {
+    this.version++;
     if (this.type === "list:set") return this.#addName(entry, nowNs);
     const state = entry.nomatch ? SlotState.nomatch : SlotState.match;
     const own = this.#canonical(entry);
@@ -146,6 +186,7 @@ export class LiveSet {
   }
 
   delete(entry: IpsetEntry): boolean {
+    this.version++;
     if (this.type === "list:set") {
       const index = entry.set === undefined ? -1 : this.members.indexOf(entry.set);
       if (index < 0) return false;
@@ -161,6 +202,7 @@ export class LiveSet {
   }
 
   flush(): void {
+    this.version++;
     this.members.length = 0;
     this.#carried.length = 1;
     this.#tables.length = 0;
@@ -214,13 +256,7 @@ export class LiveSet {
     if (this.#isPlainV4) {
       if (batch.family[row] !== 4) return false;
       const word = ((dimensions & 1) !== 0 ? batch.src : batch.dst)[row * 4]!;
-      const tables = this.#tables;
-      for (let i = 0; i < tables.length; i++) {
-        const { prefix, table } = tables[i]!;
-        const state = table.get1(prefix === 32 ? word : (word & maskWord(prefix, 0)) >>> 0);
-        if (state !== SlotState.empty) return state === SlotState.match;
-      }
-      return false;
+      return this.holdsPlain(word);
     }
     return this.lookup(batch, row, dimensions, node, plainLookup);
   }

@@ -10,6 +10,7 @@ import type { LiveSet, SetNode } from "../ipset/index.ts";
 import { fragmentOffset, transportStart, transportWith } from "./headers.ts";
 import { jumpDepthMax, type LinkedRuleset, Op, opNot, TargetOp, targetBase } from "./link.ts";
 import { Answer, type RowTest } from "./matches/index.ts";
+import type { SkipIndex } from "./skip-index.ts";
 
 /** What a chain decided. */
 export const RuleVerdict = { accept: 0, drop: 1, reject: 2, nat: 3 } as const;
@@ -25,6 +26,8 @@ export interface NodeTablesAtRun {
   readonly isNft: boolean;
   /** Bits of `CtStateBit` for a row. */
   ctBits(batch: PacketBatch, row: number): number;
+  /** Leads past rules that cannot match; absent where no chain has signposts. */
+  readonly skipIndex: SkipIndex | undefined;
   /** By test number of the linked rules, and by action number. */
   readonly tests: readonly RowTest[];
   readonly actions: readonly ((batch: PacketBatch, row: number) => void)[];
@@ -40,6 +43,10 @@ export interface Decision {
   /** Reject kind or nat number. */
   detail: number;
 }
+
+/** Instead of an address class: not asked for yet; there is no index to ask. */
+const classUnknown = -1;
+const classUnused = -2;
 
 const returnStack = new Int32Array(jumpDepthMax + 1);
 const chainStack = new Int32Array(jumpDepthMax + 1);
@@ -60,6 +67,8 @@ export function evaluateChain(
   let current = chain;
   let pc = chains[chain]!.start;
   out.detail = 0;
+  let srcClass: number = classUnknown;
+  let dstClass = 0;
   if (observer !== undefined) observer.enter(chain, row);
   for (;;) {
     if (pc === 0) {
@@ -71,6 +80,18 @@ export function evaluateChain(
     }
     const next = code[pc]!;
     const rule = code[pc + 1]!;
+    if (rule < 0) {
+      // A signpost: to the next rule that can match, or to the rule behind it.
+      if (srcClass === classUnknown) {
+        srcClass = classUnused;
+        if (observer === undefined && node.skipIndex?.isReady() === true) {
+          srcClass = node.skipIndex.classOf(batch.src[row * 4]!);
+          dstClass = node.skipIndex.classOf(batch.dst[row * 4]!);
+        }
+      }
+      pc = srcClass < 0 ? next : node.skipIndex!.next(-1 - rule, code[pc + 2]!, srcClass, dstClass);
+      continue;
+    }
     const at = matchRule(code, pc + 2, node, batch, row);
     if (at < 0) {
       const isDropped = at <= hotdropBase;

@@ -4,14 +4,16 @@
  * numbers, local addresses, live sets) is asked through small per-node tables at run time.
  *
  * Layout of a rule: [next rule's address, rule index, match..., target...]; an address of 0 ends a chain. A match is
- * [op | NOT | number << 16, arguments...]. Governing source: kernel net/ipv4/netfilter/ip_tables.c.
+ * [op | NOT | number << 16, arguments...]. In a chain of many rules that ask for membership of one address in a set, each rule
+ * has a signpost in front, [the rule's address, -1 - run number, position], where an index of the sets may lead the
+ * evaluator past rules that cannot match (skip-index.ts). Governing source: kernel net/ipv4/netfilter/ip_tables.c.
  */
 import { maskWord } from "../../addr/index.ts";
 import { InputError, unreachable } from "../../base/index.ts";
 import { dimensionBits } from "../ipset/index.ts";
 import type { Match } from "./match.ts";
-import { isPlainSet } from "./matches/index.ts";
-import { builtinChains, type Rule, type Ruleset, type TableName } from "./ruleset.ts";
+import { isPlainSet, kindOf } from "./matches/index.ts";
+import { builtinChains, type Chain, type Rule, type Ruleset, type TableName } from "./ruleset.ts";
 import type { NatTarget, Target } from "./target.ts";
 
 /** Match operations; arguments follow in the code. */
@@ -72,6 +74,20 @@ export interface LinkedChain {
   readonly policy: "ACCEPT" | "DROP" | undefined;
 }
 
+/** Membership that a rule needs: of source or destination, in a set by slot number. */
+export interface SetNeed {
+  readonly slot: number;
+  readonly isSrc: boolean;
+}
+
+/** A chain with signposts. */
+export interface SignpostedRun {
+  /** Address of each rule, by position. */
+  readonly addresses: Int32Array;
+  /** What each rule needs of sets alone, before anything that remembers or draws is asked; all must hold. */
+  readonly needs: readonly (readonly SetNeed[])[];
+}
+
 export interface LinkedRuleset {
   readonly ruleset: Ruleset;
   readonly code: Int32Array;
@@ -86,9 +102,13 @@ export interface LinkedRuleset {
   /** Matches that each node turns into functions (`Op.test`). */
   readonly tests: readonly Match[];
   readonly actions: readonly ActionTarget[];
+  readonly runs: readonly SignpostedRun[];
   /** Deepest nesting of jumps below a built-in chain. */
   readonly depth: number;
 }
+
+/** Chains with fewer rules about sets are walked rule by rule. */
+const signpostedRulesMin = 16;
 
 /** Jumps may nest this deep (nf_tables' NFT_JUMP_STACK_SIZE is 16; legacy tables allow one level per chain). */
 export const jumpDepthMax = 512;
@@ -117,6 +137,7 @@ class Linker {
   readonly #nats: NatTarget[] = [];
   readonly #tests: Match[] = [];
   readonly #actions: ActionTarget[] = [];
+  readonly #runs: SignpostedRun[] = [];
   readonly #numbers = new Map<string, number>();
 
   constructor(ruleset: Ruleset) {
@@ -132,12 +153,7 @@ class Linker {
     for (const table of tables)
       for (const chain of table.chains) {
         const start = chain.rules.length === 0 ? 0 : this.#code.length;
-        chain.rules.forEach((rule, i) => {
-          this.#emitRule(
-            { table: table.name, chain: chain.name, number: i + 1, rule },
-            i + 1 === chain.rules.length,
-          );
-        });
+        this.#emitChain(table.name, chain);
         chains.push({ table: table.name, name: chain.name, start, policy: chain.policy });
       }
     const entry = new Map<string, number>();
@@ -157,8 +173,34 @@ class Linker {
       natTargets: this.#nats,
       tests: this.#tests,
       actions: this.#actions,
+      runs: this.#runs,
       depth: measureDepth(this.#ruleset),
     };
+  }
+
+  #emitChain(table: TableName, { name, rules }: Chain): void {
+    const needs = this.#ruleset.family === 4 ? rules.map((rule) => this.#needsOf(rule)) : [];
+    const hasSignposts = needs.filter((need) => need.length > 0).length >= signpostedRulesMin;
+    const addresses = new Int32Array(hasSignposts ? rules.length : 0);
+    rules.forEach((rule, i) => {
+      if (hasSignposts) {
+        addresses[i] = this.#code.length + 3;
+        this.#code.push(this.#code.length + 3, -1 - this.#runs.length, i);
+      }
+      this.#emitRule({ table, chain: name, number: i + 1, rule }, i + 1 === rules.length);
+    });
+    if (hasSignposts) this.#runs.push({ addresses, needs });
+  }
+
+  /** Up to the first match that counts, remembers or draws: passing such a match over would be noticed. */
+  #needsOf({ matches }: Rule): readonly SetNeed[] {
+    const needs: SetNeed[] = [];
+    for (const match of matches) {
+      if (kindOf(match).bind !== undefined && !(match.kind === "set" && isPlainSet(match))) break;
+      if (match.kind === "set" && !match.not)
+        needs.push({ slot: numberOf(this.#sets, match.set), isSrc: match.flags[0] === "src" });
+    }
+    return needs;
   }
 
   #emitRule(linked: LinkedRule, isLast: boolean): void {

@@ -12,6 +12,7 @@ import type { ActionTarget, LinkedRuleset } from "./link.ts";
 import { ctStateBits } from "./matches/connection.ts";
 import { kindOf, type MatchNode } from "./matches/index.ts";
 import { tosOf, ttlOf } from "./matches/packet-header.ts";
+import { SkipIndex } from "./skip-index.ts";
 
 /** What rules remember from packet to packet, by match or by a name that rules share. */
 export class RuleMemory {
@@ -80,11 +81,13 @@ export function bindNode(linked: LinkedRuleset, parts: NodeParts): NodeTablesAtR
     },
     memory: (key, make) => memory.get(key, make),
   };
+  const ownSets = linked.setNames.map((name) => sets.get(name));
   return {
     interfaceFits: fits,
     interfaceCount: count,
     isNft: backend === "nft",
-    sets: linked.setNames.map((name) => sets.get(name)),
+    sets: ownSets,
+    skipIndex: linked.runs.length === 0 ? undefined : new SkipIndex(linked, ownSets, sets),
     setNode: node,
     tests: linked.tests.map((match) => {
       const { bind } = kindOf(match);
