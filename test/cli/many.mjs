@@ -8,7 +8,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { pathToFileURL } from "node:url";
 
 const cases = JSON.parse(fs.readFileSync(0, "utf8"));
-const { writeSync } = fs;
+const { readSync, writeSync } = fs;
 let stdout = "";
 let stderr = "";
 
@@ -18,7 +18,7 @@ fs.writeSync = (descriptor, data, ...rest) => {
   stdout += data.toString("utf8", from);
   return data.length - from;
 };
-fs.readSync = () => 0;
+fs.readSync = (descriptor, ...rest) => (descriptor === 0 ? 0 : readSync(descriptor, ...rest));
 syncBuiltinESMExports();
 process.stdout.write = (text) => {
   stdout += text;

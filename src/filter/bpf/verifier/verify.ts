@@ -373,20 +373,19 @@ class Verifier {
   }
 
   #exit(state: VerifierState): boolean {
-    const result = this.#read(state, 0);
     const { frames } = state;
     const { returnTo } = state.frame;
-    if (result.kind === "pointer") throw new Refusal(`returns ${describeValue(result)}, not a number`);
     if (returnTo < 0) {
-      const isHeld = state.frames.some(({ registers, spills }) =>
-        [...registers, ...spills.values()].some(
-          (value) => value?.kind === "pointer" && value.to === "memory" && !value.orNull,
-        ),
-      );
-      if (isHeld && returnTo === -1)
+      const result = this.#read(state, 0);
+      if (result.kind === "pointer") throw new Refusal(`returns ${describeValue(result)}, not a number`);
+      if (returnTo === -1 && holdsRecord(state))
         throw new Refusal("ends with a record that was neither submitted nor discarded");
       return false;
     }
+    // a function may give back whatever its caller can use, or nothing
+    const result = state.registers[0];
+    if (result?.kind === "pointer" && result.to === "stack")
+      throw new Refusal("a function returns a pointer to its stack");
     const gone = frames.length - 1;
     frames.pop();
     state.mapValues((value) => (value.to === "stack" && value.frame === gone ? undefined : value));
@@ -462,6 +461,14 @@ class Verifier {
     this.#work.push({ state: taken });
     return false;
   }
+}
+
+function holdsRecord({ frames }: VerifierState): boolean {
+  const isRecord = (value: Value): boolean =>
+    value?.kind === "pointer" && value.to === "memory" && !value.orNull;
+  return frames.some(
+    ({ registers, spills }) => registers.some(isRecord) || [...spills.values()].some(isRecord),
+  );
 }
 
 /** Stacks are counted in words of 32 bytes, at least one (check_max_stack_depth). */
