@@ -27,10 +27,11 @@ import { type AccessContext, checkAccess, load, Refusal, store } from "./access.
 import { negated, scalarResult } from "./arithmetic.ts";
 import { assumeNumbers, assumePointer } from "./branches.ts";
 import { type CallEffect, callHelper } from "./calls.ts";
+import { unreachableSlot } from "./flow.ts";
+import { checkImmediate, moved } from "./moves.ts";
 import { newFrame, VerifierState } from "./state.ts";
 import {
   constant,
-  cut32,
   describeValue,
   isConstant,
   type Pointer,
@@ -81,25 +82,6 @@ function refused(
   const instruction = instructions[pc];
   const text = instruction === undefined ? "" : insnText(instruction, instructions[pc + 1]?.imm ?? 0);
   return { ok: false, followed, refusal: { pc, text, message, registers } };
-}
-
-function unreachableSlot(instructions: readonly Instruction[]): number | undefined {
-  const seen = new Uint8Array(instructions.length);
-  const pending = [0];
-  for (let pc = pending.pop(); pc !== undefined; pc = pending.pop()) {
-    if (seen[pc] === 1) continue;
-    seen[pc] = 1;
-    const instruction = instructions[pc] as Instruction;
-    const isWide = instruction.opcode === Opcode.lddw;
-    if (isWide) seen[pc + 1] = 1;
-    const target = jumpTarget(instruction, pc);
-    if (target !== undefined) pending.push(target);
-    const { opcode } = instruction;
-    if (opcode !== Opcode.exit && opcode !== Opcode.ja && opcode !== Opcode.ja32)
-      pending.push(pc + (isWide ? 2 : 1));
-  }
-  const dead = seen.indexOf(0);
-  return dead < 0 ? undefined : dead;
 }
 
 /** Work of the depth-first walk: a state to follow, or the end of everything that came from one. */
@@ -478,25 +460,4 @@ function roundedDepth(depth: number): number {
 
 function keyShape(map: MapShape): MapShape {
   return { ...map, name: `${map.name}'s keys`, valueSize: map.keySize, flags: MapFlag.rdonlyProg };
-}
-
-function checkImmediate(op: number, imm: number, is64: boolean): void {
-  if ((op === AluOp.div || op === AluOp.mod) && imm === 0) throw new Refusal("division by zero");
-  const isShift = op === AluOp.lsh || op === AluOp.rsh || op === AluOp.arsh;
-  if (isShift && (imm < 0 || imm >= (is64 ? 64 : 32)))
-    throw new Refusal(`shift by ${imm} of ${is64 ? 64 : 32} bits`);
-}
-
-function moved(value: Scalar | Pointer, is64: boolean, bits: number): Value {
-  if (value.kind === "pointer") {
-    if (!is64 || bits !== 0) throw new Refusal("part of a pointer is moved");
-    return value;
-  }
-  if (bits === 0) return is64 ? value : cut32(value);
-  if (!isConstant(value)) {
-    const isSmall = value.max < 1n << BigInt(bits - 1);
-    return isSmall ? value : is64 ? unknown : range(0n, u32Max);
-  }
-  const extended = BigInt.asIntN(bits, value.min);
-  return constant(is64 ? extended : BigInt.asUintN(32, extended));
 }
