@@ -30,6 +30,16 @@ export const CtState = {
 } as const;
 export type CtState = (typeof CtState)[keyof typeof CtState];
 
+/** How a datagram that was put together came: it leaves in fragments again. */
+export interface CameInFragments {
+  /** Bytes of data of each fragment, in order. */
+  readonly sizes: readonly number[];
+  /** Size of the largest fragment's packet. */
+  readonly largest: number;
+  /** IPv4: the largest had the Don't Fragment bit. */
+  readonly keepsDf: boolean;
+}
+
 /** What a node knows of a row and the wire does not carry. Cleared when the packet leaves the node or its namespace. */
 export interface RowState {
   readonly mark: Uint32Array;
@@ -40,6 +50,7 @@ export interface RowState {
   readonly ctZone: Uint16Array;
   /** In which directions the zone counts: 0 both, 1 original only, 2 reply only; the other is the default zone. */
   readonly ctZoneReach: Uint8Array;
+  readonly fragments: (CameInFragments | undefined)[];
   /** Interface numbers of the node (`NodeFacts.interfaces`); 0 = none. */
   readonly iif: Uint32Array;
   readonly oif: Uint32Array;
@@ -99,6 +110,7 @@ export function createBatch(capacity: number, bytesPerRow = 256): PacketBatch {
       ctEntry: new Uint32Array(capacity),
       ctZone: new Uint16Array(capacity),
       ctZoneReach: new Uint8Array(capacity),
+      fragments: new Array<CameInFragments | undefined>(capacity).fill(undefined),
       iif: new Uint32Array(capacity),
       oif: new Uint32Array(capacity),
     },
@@ -146,14 +158,45 @@ export function replaceRow(batch: PacketBatch, row: number, packet: Uint8Array):
   return true;
 }
 
+/**
+ * Puts another packet in a row's place, undecoded; the row's state stays. False, changing nothing, when the batch has no
+ * bytes left for a packet larger than the row's.
+ */
+export function replacePacket(batch: PacketBatch, row: number, packet: Uint8Array): boolean {
+  if (packet.length > batch.size[row]!) {
+    const end = batch.used + HEADROOM_BYTES + packet.length;
+    if (end > batch.bytes.length) return false;
+    batch.offset[row] = batch.used + HEADROOM_BYTES;
+    batch.used = end;
+  }
+  batch.size[row] = packet.length;
+  batch.bytes.set(packet, batch.offset[row]);
+  batch.status[row] = DecodeStatus.dirty;
+  return true;
+}
+
+/**
+ * What a packet that a node sends back about a row (a reset, an ICMP error) knows of its connection: RELATED, in the
+ * other direction (kernel net/netfilter/nf_conntrack_core.c, nf_conntrack_attach).
+ */
+export function relatedState(
+  { state }: PacketBatch,
+  row: number,
+): { readonly ctState: number; readonly ctEntry: number } {
+  const entry = state.ctEntry[row]!;
+  if (entry === 0) return { ctState: CtState.none, ctEntry: 0 };
+  return { ctState: CtState.related, ctEntry: (entry ^ 0x8000_0000) >>> 0 };
+}
+
 /** Forgets what a node knew of the row: done when a packet leaves a node or a network namespace. */
 export function clearRowState(batch: PacketBatch, row: number): void {
-  const { mark, ctState, ctEntry, ctZone, ctZoneReach, iif, oif } = batch.state;
+  const { mark, ctState, ctEntry, ctZone, ctZoneReach, fragments, iif, oif } = batch.state;
   mark[row] = 0;
   ctState[row] = 0;
   ctEntry[row] = 0;
   ctZone[row] = 0;
   ctZoneReach[row] = 0;
+  if (fragments[row] !== undefined) fragments[row] = undefined;
   iif[row] = 0;
   oif[row] = 0;
 }

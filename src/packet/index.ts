@@ -1,5 +1,6 @@
 export {
   append,
+  type CameInFragments,
   CtState,
   clearBatch,
   clearRowState,
@@ -8,6 +9,8 @@ export {
   HEADROOM_BYTES,
   type PacketBatch,
   type RowState,
+  relatedState,
+  replacePacket,
   replaceRow,
   rowBytes,
 } from "./batch.ts";
@@ -42,4 +45,5 @@ export {
   setTos,
   setTtl,
 } from "./edit.ts";
+export { leavingPackets } from "./refragment.ts";
 export { type PacketView, rowAddress, view } from "./view.ts";

@@ -8,7 +8,14 @@ import { createHookResults, type Datapath, Verdict } from "../filter/index.ts";
 import { createBatch } from "../packet/index.ts";
 import { Frontends } from "./frontends.ts";
 import { createEventLoop, type EventLoop } from "./loop.ts";
-import { type HookWatcher, type KeptState, NodeStack, type WalkEnd, walkNode } from "./path.ts";
+import {
+  type HookWatcher,
+  type KeptState,
+  NodeStack,
+  type SentBack,
+  type WalkEnd,
+  walkNode,
+} from "./path.ts";
 import type { EndpointSpec, FrontendSpec, InterfaceSpec, NetworkSpec } from "./spec.ts";
 
 /** What became of a packet. */
@@ -35,7 +42,7 @@ export interface PacketFate {
   readonly receiver: string | undefined;
   readonly bytes: Uint8Array;
   /** Packets that hooks sent back on the way. */
-  readonly emitted: readonly { readonly node: string; readonly bytes: Uint8Array }[];
+  readonly emitted: readonly (SentBack & { readonly node: string })[];
 }
 
 /** A packet as it crosses an interface. */
@@ -113,7 +120,7 @@ export class Network {
     this.#latencyNs = options.linkLatencyNs ?? 50_000;
     this.#tap = options.tap;
     this.#watcher = options.watcher;
-    const [batch, results] = [createBatch(1, 70_000), createHookResults(1)]; // one walk runs at a time
+    const [batch, results] = [createBatch(1, 140_000), createHookResults(1)]; // one walk runs at a time
     for (const node of spec.nodes) {
       const stack = new NodeStack(node, batch, results);
       this.nodes.set(node.name, stack);
@@ -173,9 +180,14 @@ export class Network {
 
   /** Sends from a pod, `node:NAME` or `ip:ADDRESS`; hops happen on the event loop. */
   send(from: string, bytes: Uint8Array): void {
+    this.#send(from, bytes);
+  }
+
+  /** `kept`: what the node knows of a packet that it sends back about another one. */
+  #send(from: string, bytes: Uint8Array, kept?: KeptState): void {
     const journey = this.#depart();
     this.counts.inFlight++;
-    const first = this.#leave(from, bytes, journey);
+    const first = this.#leave(from, bytes, journey, kept);
     if (first.kind === "end") this.#arrive({ ...first.fate, ...journey });
     else this.#schedule(first.transit, journey);
   }
@@ -212,7 +224,8 @@ export class Network {
     this.loop.after(this.#latencyNs, () => {
       const before = journey.emitted.length;
       const hop = this.#hop(transit, journey, this.#watcher);
-      for (const packet of journey.emitted.slice(before)) this.send(`node:${packet.node}`, packet.bytes);
+      for (const packet of journey.emitted.slice(before))
+        this.#send(`node:${packet.node}`, packet.bytes, packet.kept);
       if (hop.kind === "next") this.#schedule(hop.transit, journey);
       else this.#arrive({ ...hop.fate, ...journey });
     });
@@ -228,8 +241,8 @@ export class Network {
   }
 
   /** The first hop: out of a pod's namespace, a node's stack, or a host outside. */
-  #leave(from: string, bytes: Uint8Array, journey: Journey): Hop {
-    if (from.startsWith("node:")) return next(this.node(from.slice(5)), bytes, 0);
+  #leave(from: string, bytes: Uint8Array, journey: Journey, kept?: KeptState): Hop {
+    if (from.startsWith("node:")) return next(this.node(from.slice(5)), bytes, 0, kept);
     if (from.startsWith("ip:")) return this.#overFabric(undefined, bytes, journey);
     const endpoint = this.#endpoints.get(from);
     if (endpoint === undefined) return ended("lost", bytes);
@@ -243,9 +256,9 @@ export class Network {
 
   #hop(transit: Transit, journey: Journey, watcher: HookWatcher | undefined): Hop {
     const { node } = transit;
-    const sentBack: Uint8Array[] = [];
+    const sentBack: SentBack[] = [];
     const end = walkNode(node, transit.bytes, transit.iif, sentBack, watcher, transit.kept);
-    for (const bytes of sentBack) journey.emitted.push({ node: node.spec.name, bytes });
+    for (const packet of sentBack) journey.emitted.push({ node: node.spec.name, ...packet });
     switch (end.kind) {
       case "local":
         return deliveredTo(`node:${node.spec.name}`, end.bytes);
@@ -314,6 +327,7 @@ export class Network {
         return { ...place, disposition: "malformed" };
       case "ttl-exceeded":
       case "martian":
+      case "held":
         return { ...place, disposition: "lost" };
       case "denied": {
         const origin = end.rule < 0 ? undefined : node.datapath?.describeRule(end.rule).origin;

@@ -26,6 +26,7 @@ import {
   decrementTtl,
   icmpError,
   type PacketBatch,
+  relatedState,
   rowAddress,
   rowBytes,
 } from "../packet/index.ts";
@@ -74,6 +75,12 @@ export interface KeptState {
   readonly ctZone: number;
 }
 
+/** A packet that a node sends back about another one, and what it knows of it. */
+export interface SentBack {
+  readonly bytes: Uint8Array;
+  readonly kept: KeptState;
+}
+
 /** Where a walk through a node ended. */
 export type WalkEnd =
   | {
@@ -92,7 +99,7 @@ export type WalkEnd =
       readonly rule: number;
     };
 
-type StopReason = "denied" | "no-route" | "malformed" | "ttl-exceeded" | "martian";
+type StopReason = "denied" | "no-route" | "malformed" | "ttl-exceeded" | "martian" | "held";
 
 /** Sees a packet before and after each hook; hands out the filter observer of the run. */
 export interface HookWatcher {
@@ -208,7 +215,7 @@ export function walkNode(
   node: NodeStack,
   bytes: Uint8Array,
   iif: number,
-  emitted: Uint8Array[],
+  emitted: SentBack[],
   watcher?: HookWatcher,
   kept?: KeptState,
 ): WalkEnd {
@@ -236,13 +243,17 @@ export function walkNode(
 }
 
 function transmit({ batch }: NodeStack): WalkEnd {
-  const { mark, ctState, ctEntry, ctZone, oif } = batch.state;
+  const { oif } = batch.state;
   return {
     kind: "transmit",
     oif: oif[0]!,
     bytes: rowBytes(batch, 0).slice(),
-    state: { mark: mark[0]!, ctState: ctState[0]!, ctEntry: ctEntry[0]!, ctZone: ctZone[0]! },
+    state: stateOf(batch, 0),
   };
+}
+
+function stateOf({ state: { mark, ctState, ctEntry, ctZone } }: PacketBatch, row: number): KeptState {
+  return { mark: mark[row]!, ctState: ctState[row]!, ctEntry: ctEntry[row]!, ctZone: ctZone[row]! };
 }
 
 function restore({ state }: PacketBatch, kept: KeptState): void {
@@ -255,7 +266,7 @@ function restore({ state }: PacketBatch, kept: KeptState): void {
 function walkSteps(
   node: NodeStack,
   steps: readonly Step[],
-  emitted: Uint8Array[],
+  emitted: SentBack[],
   watcher: HookWatcher | undefined,
 ): WalkEnd | undefined {
   const { batch } = node;
@@ -284,7 +295,11 @@ function walkSteps(
         if (!decrementTtl(batch, 0)) {
           const from = node.spec.addresses.find((ip) => ip.family === batch.family[0]);
           const type = batch.family[0] === 6 ? Icmpv6Type.timeExceeded : Icmpv4Type.timeExceeded;
-          if (from !== undefined) emitted.push(icmpError(rowBytes(batch, 0), from, type, 0));
+          if (from !== undefined)
+            emitted.push({
+              bytes: icmpError(rowBytes(batch, 0), from, type, 0),
+              kept: { mark: 0, ...relatedState(batch, 0), ctZone: 0 },
+            });
           return stopped("ttl-exceeded", -1);
         }
         break;
@@ -296,7 +311,7 @@ function walkSteps(
 function runHook(
   node: NodeStack,
   number: number,
-  emitted: Uint8Array[],
+  emitted: SentBack[],
   watcher: HookWatcher | undefined,
 ): WalkEnd | undefined {
   const { datapath, batch, results } = node;
@@ -304,7 +319,8 @@ function runHook(
   const observer = watcher?.before(node.spec.name, number, datapath, batch, 0);
   datapath.run(number, batch, 0, 1, results, observer);
   watcher?.after(node.spec.name, number, results, 0);
-  for (let row = 0; row < results.emitted.length; row++) emitted.push(rowBytes(results.emitted, row).slice());
+  for (let row = 0; row < results.emitted.length; row++)
+    emitted.push({ bytes: rowBytes(results.emitted, row).slice(), kept: stateOf(results.emitted, row) });
   clearBatch(results.emitted);
   const verdict = results.verdict[0]!;
   if (verdict === Verdict.accept) return undefined;
@@ -312,6 +328,9 @@ function runHook(
     batch.state.oif[0] = results.detail[0]!;
     return transmit(node);
   }
+  // A fragment that is held: its datagram goes on with the last one.
+  const isReassembled = number === Hook.prerouting || number === Hook.input || number === Hook.output;
+  if (verdict === Verdict.stolen && isReassembled) return stopped("held", number);
   return { kind: "stopped", reason: "denied", hook: number, verdict, rule: results.rule[0]! };
 }
 

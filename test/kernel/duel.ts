@@ -8,7 +8,7 @@ import { restoreIpsets } from "../../src/filter/ipset/index.ts";
 import { type IptablesDatapath, linkIptables, restoreRuleset } from "../../src/filter/iptables/index.ts";
 import type { JudgedPacket, KernelFate, KernelJudge } from "../../src/harness/kernel/index.ts";
 import { createBatch } from "../../src/packet/index.ts";
-import { NodeStack, walkNode } from "../../src/sim/path.ts";
+import { NodeStack, type SentBack, walkNode } from "../../src/sim/path.ts";
 import type { NodeSpec } from "../../src/sim/spec.ts";
 import { printPacket } from "../../src/wire/index.ts";
 import { ip } from "../filter/node.ts";
@@ -93,7 +93,7 @@ export class EmulatedNode {
 
   pass({ from, bytes }: JudgedPacket): string {
     const iif = from === "inside" ? 0 : (duelSpec.interfaces.find(({ name }) => name === from)?.index ?? 0);
-    const emitted: Uint8Array[] = [];
+    const emitted: SentBack[] = [];
     const end = walkNode(this.stack, bytes, iif, emitted);
     const mark = (this.stack.batch.state.mark[0] ?? 0).toString(16);
     if (end.kind === "transmit") return `forwarded mark ${mark}`;

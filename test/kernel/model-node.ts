@@ -16,6 +16,7 @@ import {
   createBatch,
   decodeRow,
   decrementTtl,
+  leavingPackets,
   type PacketBatch,
   rowAddress,
   rowBytes,
@@ -51,9 +52,17 @@ export interface ModelFate {
   readonly interface: string;
   readonly mark: number;
   readonly bytes: Uint8Array;
+  /** What leaves: the packet, or its fragments. */
+  readonly packets: readonly Uint8Array[];
 }
 
-const dropped: ModelFate = { verdict: "dropped", interface: "", mark: 0, bytes: new Uint8Array(0) };
+const dropped: ModelFate = {
+  verdict: "dropped",
+  interface: "",
+  mark: 0,
+  bytes: new Uint8Array(0),
+  packets: [],
+};
 
 export class ModelNode {
   readonly clock: { ns: number } = { ns: 0 };
@@ -103,11 +112,13 @@ export class ModelNode {
   }
 
   #end(verdict: "forwarded" | "delivered", name: string): ModelFate {
+    const bytes = rowBytes(this.batch, 0).slice();
     return {
+      packets: verdict === "forwarded" ? leavingPackets(this.batch, 0) : [bytes],
       verdict,
       interface: name,
       mark: this.batch.state.mark[0] ?? 0,
-      bytes: rowBytes(this.batch, 0).slice(),
+      bytes,
     };
   }
 }

@@ -3,6 +3,7 @@
  * tracking between raw and mangle. Rules are shared by identity; connection entries, live sets and the mapping of
  * interface names belong to the node. Governing source: include/uapi/linux/netfilter_ipv4.h (hook priorities).
  */
+import { unreachable } from "../../base/index.ts";
 import { append, CtState, type PacketBatch, rowAddress } from "../../packet/index.ts";
 import {
   type ApplyResult,
@@ -22,6 +23,7 @@ import {
   type ConntrackOptions,
   type CtEntry,
   CtStatus,
+  Defragmenter,
   drawPort,
   isRelatedError,
   type NatChoice,
@@ -41,10 +43,12 @@ import { rejectPacket } from "./reject.ts";
 import type { IptablesTables, Ruleset, TableName } from "./ruleset.ts";
 import { ruleText } from "./save.ts";
 import { answeringAddress, isForMany } from "./source-address.ts";
+import { asksForConnections } from "./tracking.ts";
 
 /** What runs at a hook, in order. */
 type Stage =
   | { readonly kind: "table"; readonly table: TableName; readonly chain: string }
+  | { readonly kind: "defragment" }
   | { readonly kind: "conntrack" }
   | { readonly kind: "nat"; readonly chain: string; readonly manip: "src" | "dst" }
   | { readonly kind: "confirm" };
@@ -53,12 +57,14 @@ const table = (name: TableName, chain: string): Stage => ({ kind: "table", table
 
 const stages: { readonly [hook: number]: readonly Stage[] } = {
   [Hook.prerouting]: [
+    { kind: "defragment" },
     table("raw", "PREROUTING"),
     { kind: "conntrack" },
     table("mangle", "PREROUTING"),
     { kind: "nat", chain: "PREROUTING", manip: "dst" },
   ],
   [Hook.input]: [
+    { kind: "defragment" },
     table("mangle", "INPUT"),
     table("filter", "INPUT"),
     table("security", "INPUT"),
@@ -67,6 +73,7 @@ const stages: { readonly [hook: number]: readonly Stage[] } = {
   ],
   [Hook.forward]: [table("mangle", "FORWARD"), table("filter", "FORWARD"), table("security", "FORWARD")],
   [Hook.output]: [
+    { kind: "defragment" },
     table("raw", "OUTPUT"),
     { kind: "conntrack" },
     table("mangle", "OUTPUT"),
@@ -91,6 +98,10 @@ interface FamilyState {
   chains: Map<Stage, number>;
   setGeneration: number;
   nodeGeneration: number;
+  /** Rows of the family are reassembled and tracked. */
+  tracks: boolean;
+  /** Table nat is there: even without a rule it settles clashes of ports. */
+  hasNat: boolean;
 }
 
 export class IptablesDatapath implements Datapath {
@@ -102,6 +113,7 @@ export class IptablesDatapath implements Datapath {
     Hook.postrouting,
   ];
   readonly conntrack: Conntrack;
+  readonly #defragmenter: Defragmenter;
   readonly #context: LinkContext;
   readonly #sets: SetCollection;
   readonly #choosePort: PortChooser;
@@ -117,6 +129,7 @@ export class IptablesDatapath implements Datapath {
     this.#sets = new SetCollection(tables.sets.values(), () => context.nowNs());
     this.#rulesets = { 4: tables.v4, 6: tables.v6 };
     this.conntrack = new Conntrack(() => context.nowNs(), conntrack);
+    this.#defragmenter = new Defragmenter(() => context.nowNs(), this.conntrack.options.timeouts);
     this.#choosePort = conntrack?.choosePort ?? ((question) => drawPort(question, context.random));
     this.#family(4);
     this.#family(6);
@@ -145,10 +158,25 @@ export class IptablesDatapath implements Datapath {
       const family = this.#family(batch.family[row] === 6 ? 6 : 4);
       for (let i = 0; i < sequence.length; i++) {
         const stage = sequence[i]!;
-        if (stage.kind === "conntrack") this.#track(hook, batch, row, out);
-        else if (stage.kind === "confirm") this.#confirm(batch, row, out);
-        else if (stage.kind === "nat") this.#translate(family, stage, batch, row, out, observer);
-        else this.#judge(family, stage, batch, row, out, observer);
+        switch (stage.kind) {
+          case "table":
+            this.#judge(family, stage, batch, row, out, observer);
+            break;
+          case "nat":
+            if (family.hasNat) this.#translate(family, stage, batch, row, out, observer);
+            break;
+          case "defragment":
+            if (family.tracks || hook === Hook.input) this.#defragment(hook, batch, row, out);
+            break;
+          case "conntrack":
+            if (family.tracks) this.#track(hook, batch, row, out);
+            break;
+          case "confirm":
+            this.#confirm(batch, row, out);
+            break;
+          default:
+            unreachable(stage);
+        }
         if (out.verdict[row] !== Verdict.accept) {
           this.conntrack.release(batch, row);
           break;
@@ -245,9 +273,19 @@ export class IptablesDatapath implements Datapath {
       }),
       setGeneration: this.#sets.generation,
       nodeGeneration: this.#context.facts.generation,
+      tracks: this.conntrack.options.tracking === "always" || asksForConnections(ruleset),
+      hasNat: ruleset.tables.nat !== undefined,
     };
     this.#families[family] = made;
     return made;
+  }
+
+  /** With tracking where packets come in; without, an IPv4 datagram to the node is made whole before INPUT. */
+  #defragment(hook: number, batch: PacketBatch, row: number, out: HookResults): void {
+    if (hook === Hook.input && batch.family[row] === 6) return;
+    if (batch.state.ctState[row] !== CtState.none) return; // over loopback, or an answer of the node's own
+    const end = this.#defragmenter.take(batch, row, hook);
+    if (end !== "whole") out.verdict[row] = end === "held" ? Verdict.stolen : Verdict.drop;
   }
 
   #track(hook: number, batch: PacketBatch, row: number, out: HookResults): void {

@@ -5,7 +5,7 @@
  * net/netfilter/nf_conntrack_core.c and the protocol files named in the modules beside this one. Left out: helpers
  * (expectations), chain length limits, the garbage collector's own early drop.
  */
-import { CtState, DecodeStatus, type PacketBatch, packetEnd } from "../../packet/index.ts";
+import { CtState, DecodeStatus, type PacketBatch, packetEnd, relatedState } from "../../packet/index.ts";
 import { IpProtocol, isIcmpv4Error, isIcmpv6Error } from "../../wire/index.ts";
 import { isSound } from "./checksum.ts";
 import { type ConntrackOptions, type CtEntry, CtStatus, conntrackDefaults } from "./entry.ts";
@@ -135,8 +135,9 @@ export class Conntrack {
   attach(batch: PacketBatch, row: number, answers: PacketBatch, answer: number): void {
     const entry = this.entryOf(batch, row);
     if (entry === undefined) return;
-    answers.state.ctState[answer] = CtState.related;
-    answers.state.ctEntry[answer] = ((entry.id + 1) | (rowDirection(batch, row) ? 0 : replyBit)) >>> 0;
+    const { ctState, ctEntry } = relatedState(batch, row);
+    answers.state.ctState[answer] = ctState;
+    answers.state.ctEntry[answer] = ctEntry;
     if (!(entry.status & (CtStatus.confirmed | CtStatus.dying))) this.#store.retire(entry);
   }
 

@@ -65,6 +65,11 @@ export interface CtEntry {
 
 /** Sysctls of net.netfilter, without their `nf_conntrack_`. */
 export interface ConntrackOptions extends TcpOptions {
+  /**
+   * `always`: packets are tracked and datagrams reassembled, as on a node where any rule or other user of the kernel asks
+   * for connections. `by-rules`: in a family only while one of its own rules asks.
+   */
+  readonly tracking: "always" | "by-rules";
   /** Wrong transport checksums are INVALID. */
   readonly checksum: boolean;
   /** Most entries of the table. */
@@ -84,6 +89,7 @@ export const conntrackDefaults: ConntrackOptions = {
   tcpIgnoreInvalidRst: false,
   tcpRetransmissionsMax: 3,
   timeouts: timeoutDefaults,
+  tracking: "always",
   checksum: true,
   max: 262_144,
   buckets: 262_144,

@@ -1,5 +1,6 @@
 export { isSound, transportChecksumHolds } from "./checksum.ts";
 export { Conntrack, rowDirection, ZoneReach } from "./conntrack.ts";
+export { type DefragmentEnd, Defragmenter } from "./defragment.ts";
 export { type ConntrackOptions, type CtEntry, CtStatus, conntrackDefaults } from "./entry.ts";
 export { describeEntryState, formatEntry } from "./list.ts";
 export { type Manip, type NatChoice, setupNat } from "./nat.ts";
