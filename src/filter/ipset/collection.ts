@@ -91,6 +91,12 @@ export class SetCollection {
     }
   }
 
+  /** Copies a set that packets will change, and the members of a list, so that whoever holds the sets sees the changes. */
+  makeOwn(name: string): void {
+    const set = this.#sets.get(name);
+    for (const one of [name, ...(set?.members ?? [])]) if (this.#sets.has(one)) this.#own(one);
+  }
+
   /** What the SET target does with a packet's own entry; refusals change nothing, as in the kernel. */
   changeByRow(
     op: "add" | "del",

@@ -33,6 +33,7 @@ import {
 } from "../netfilter/index.ts";
 import { Verdict } from "../verdict.ts";
 import { applyRules } from "./apply.ts";
+import { describeLinkedRule } from "./describe.ts";
 import { type Decision, evaluateChain, type NodeTablesAtRun, RuleVerdict } from "./evaluate.ts";
 import { explainMatch } from "./explain.ts";
 import { entryKey, type LinkedRuleset, linkRuleset } from "./link.ts";
@@ -41,7 +42,6 @@ import { bindNode, RuleMemory } from "./node-binding.ts";
 import type { IptablesOp } from "./ops.ts";
 import { rejectPacket } from "./reject.ts";
 import type { IptablesTables, Ruleset, TableName } from "./ruleset.ts";
-import { ruleText } from "./save.ts";
 import { answeringAddress, isForMany } from "./source-address.ts";
 import { asksForConnections } from "./tracking.ts";
 
@@ -205,14 +205,7 @@ export class IptablesDatapath implements Datapath {
 
   describeRule(index: number): RuleDescription {
     const { linked, local } = this.#linkedRule(index);
-    const { table: name, chain, number, rule } = linked.rules[local]!;
-    return {
-      table: name,
-      chain,
-      number,
-      text: ruleText(chain, rule, linked.ruleset.family),
-      origin: rule.origin,
-    };
+    return describeLinkedRule(linked, local);
   }
 
   explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string {

@@ -7,6 +7,7 @@ import { CtState, DecodeStatus, type PacketBatch } from "../../packet/index.ts";
 import { IpProtocol, readU16 } from "../../wire/index.ts";
 import type { FilterObserver } from "../datapath.ts";
 import type { LiveSet, SetNode } from "../ipset/index.ts";
+import { nextFitting } from "./field-scan.ts";
 import { fragmentOffset, transportStart, transportWith } from "./headers.ts";
 import { jumpDepthMax, type LinkedRuleset, Op, opNot, TargetOp, targetBase } from "./link.ts";
 import { Answer, type RowTest } from "./matches/index.ts";
@@ -82,17 +83,33 @@ export function evaluateChain(
     const rule = code[pc + 1]!;
     if (rule < 0) {
       // A signpost: to the next rule that can match, or to the rule behind it.
+      const { fields, addresses } = linked.runs[-1 - rule]!;
+      if (fields !== undefined) {
+        if (observer !== undefined || batch.status[row] !== DecodeStatus.ok) {
+          pc = next;
+          continue;
+        }
+        const lane = row * 4;
+        const src = batch.src[lane]! | 0;
+        const dst = batch.dst[lane]! | 0;
+        const at = nextFitting(fields, code[pc + 2]!, src, dst, batch.protocol[row]!, batch.dport[row]!);
+        pc = at < 0 ? 0 : addresses[at]!;
+        continue;
+      }
       if (srcClass === classUnknown) {
         srcClass = classUnused;
-        if (observer === undefined && node.skipIndex?.isReady() === true) {
+        if (node.skipIndex?.isReady() === true) {
           srcClass = node.skipIndex.classOf(batch.src[row * 4]!);
           dstClass = node.skipIndex.classOf(batch.dst[row * 4]!);
         }
       }
-      pc = srcClass < 0 ? next : node.skipIndex!.next(-1 - rule, code[pc + 2]!, srcClass, dstClass);
+      pc =
+        srcClass < 0 || observer !== undefined
+          ? next
+          : node.skipIndex!.next(-1 - rule, code[pc + 2]!, srcClass, dstClass);
       continue;
     }
-    const at = matchRule(code, pc + 2, node, batch, row);
+    const at = matchRule(code, pc + 2, node, batch, row, srcClass, dstClass);
     if (at < 0) {
       const isDropped = at <= hotdropBase;
       if (observer !== undefined) observer.rule(rule, isDropped ? hotdropBase - at : -2 - at);
@@ -115,6 +132,7 @@ export function evaluateChain(
         break;
       case TargetOp.action:
         node.actions[code[at + 1]!]!(batch, row);
+        srcClass = classUnused; // it may have changed a set, or the packet
         pc = next;
         break;
       case TargetOp.accept:
@@ -175,6 +193,8 @@ function matchRule(
   node: NodeTablesAtRun,
   batch: PacketBatch,
   row: number,
+  srcClass: number,
+  dstClass: number,
 ): number {
   let at = start;
   for (;;) {
@@ -257,8 +277,12 @@ function matchRule(
         at += 3;
         break;
       case Op.set: {
-        const set = node.sets[code[at + 1]!];
-        holds = set?.matches(batch, row, code[at + 2]!, node.setNode) === true;
+        const slot = code[at + 1]!;
+        const dimensions = code[at + 2]!;
+        const known =
+          srcClass < 0 ? -1 : node.skipIndex!.holds(slot, (dimensions & 1) !== 0 ? srcClass : dstClass);
+        holds =
+          known < 0 ? node.sets[slot]?.matches(batch, row, dimensions, node.setNode) === true : known === 1;
         at += 3;
         break;
       }

@@ -4,13 +4,14 @@
  * numbers, local addresses, live sets) is asked through small per-node tables at run time.
  *
  * Layout of a rule: [next rule's address, rule index, match..., target...]; an address of 0 ends a chain. A match is
- * [op | NOT | number << 16, arguments...]. In a chain of many rules that ask for membership of one address in a set, each rule
- * has a signpost in front, [the rule's address, -1 - run number, position], where an index of the sets may lead the
- * evaluator past rules that cannot match (skip-index.ts). Governing source: kernel net/ipv4/netfilter/ip_tables.c.
+ * [op | NOT | number << 16, arguments...]. In a long chain each rule has a signpost in front, [the rule's address, -1 - run
+ * number, position], that leads the evaluator past rules that cannot match: by an index of the sets that they name
+ * (skip-index.ts), or by a table of the addresses, protocols and ports that they name (field-scan.ts). Governing source: kernel net/ipv4/netfilter/ip_tables.c.
  */
 import { maskWord } from "../../addr/index.ts";
 import { InputError, unreachable } from "../../base/index.ts";
 import { dimensionBits } from "../ipset/index.ts";
+import { type FieldTable, fieldTable } from "./field-scan.ts";
 import type { Match } from "./match.ts";
 import { isPlainSet, kindOf } from "./matches/index.ts";
 import { builtinChains, type Chain, type Rule, type Ruleset, type TableName } from "./ruleset.ts";
@@ -86,6 +87,8 @@ export interface SignpostedRun {
   readonly addresses: Int32Array;
   /** What each rule needs of sets alone, before anything that remembers or draws is asked; all must hold. */
   readonly needs: readonly (readonly SetNeed[])[];
+  /** Of a chain that is led by header fields instead. */
+  readonly fields: FieldTable | undefined;
 }
 
 export interface LinkedRuleset {
@@ -107,7 +110,7 @@ export interface LinkedRuleset {
   readonly depth: number;
 }
 
-/** Chains with fewer rules about sets are walked rule by rule. */
+/** Shorter chains are walked rule by rule. */
 const signpostedRulesMin = 16;
 
 /** Jumps may nest this deep (nf_tables' NFT_JUMP_STACK_SIZE is 16; legacy tables allow one level per chain). */
@@ -179,8 +182,11 @@ class Linker {
   }
 
   #emitChain(table: TableName, { name, rules }: Chain): void {
-    const needs = this.#ruleset.family === 4 ? rules.map((rule) => this.#needsOf(rule)) : [];
-    const hasSignposts = needs.filter((need) => need.length > 0).length >= signpostedRulesMin;
+    const isLong = this.#ruleset.family === 4 && rules.length >= signpostedRulesMin;
+    const needs = isLong ? rules.map((rule) => this.#needsOf(rule)) : [];
+    const bySets = needs.filter((need) => need.length > 0).length >= signpostedRulesMin;
+    const fields = isLong && !bySets ? fieldTable(rules.map((rule) => stablePart(rule))) : undefined;
+    const hasSignposts = bySets || fields !== undefined;
     const addresses = new Int32Array(hasSignposts ? rules.length : 0);
     rules.forEach((rule, i) => {
       if (hasSignposts) {
@@ -189,18 +195,15 @@ class Linker {
       }
       this.#emitRule({ table, chain: name, number: i + 1, rule }, i + 1 === rules.length);
     });
-    if (hasSignposts) this.#runs.push({ addresses, needs });
+    if (hasSignposts) this.#runs.push({ addresses, needs: bySets ? needs : [], fields });
   }
 
-  /** Up to the first match that counts, remembers or draws: passing such a match over would be noticed. */
-  #needsOf({ matches }: Rule): readonly SetNeed[] {
-    const needs: SetNeed[] = [];
-    for (const match of matches) {
-      if (kindOf(match).bind !== undefined && !(match.kind === "set" && isPlainSet(match))) break;
-      if (match.kind === "set" && !match.not)
-        needs.push({ slot: numberOf(this.#sets, match.set), isSrc: match.flags[0] === "src" });
-    }
-    return needs;
+  #needsOf(rule: Rule): readonly SetNeed[] {
+    return stablePart(rule).flatMap((match): readonly SetNeed[] =>
+      match.kind === "set" && !match.not
+        ? [{ slot: numberOf(this.#sets, match.set), isSrc: match.flags[0] === "src" }]
+        : [],
+    );
   }
 
   #emitRule(linked: LinkedRule, isLast: boolean): void {
@@ -364,6 +367,14 @@ class Linker {
         unreachable(target);
     }
   }
+}
+
+/** Matches before the first that counts, remembers or draws: passing such a match over would be noticed. */
+function stablePart({ matches }: Rule): readonly Match[] {
+  const end = matches.findIndex(
+    (match) => kindOf(match).bind !== undefined && !(match.kind === "set" && isPlainSet(match)),
+  );
+  return end < 0 ? matches : matches.slice(0, end);
 }
 
 /**

@@ -81,6 +81,8 @@ export function bindNode(linked: LinkedRuleset, parts: NodeParts): NodeTablesAtR
     },
     memory: (key, make) => memory.get(key, make),
   };
+  for (const target of linked.actions)
+    if (target.kind === "SET" && target.action !== "map") sets.makeOwn(target.set);
   const ownSets = linked.setNames.map((name) => sets.get(name));
   return {
     interfaceFits: fits,

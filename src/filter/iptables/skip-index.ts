@@ -23,6 +23,14 @@ interface BuiltIndex {
   readonly versions: readonly number[];
   readonly classes: AddressClasses;
   readonly runs: readonly RunBits[];
+  readonly members: MemberBits;
+}
+
+/** Which sets hold the addresses of a class: `class * words + slot >> 5`; `known` tells the slots that are indexed. */
+interface MemberBits {
+  readonly words: number;
+  readonly bits: Int32Array;
+  readonly known: Uint8Array;
 }
 
 /** Bits of one run by class: `class * words + position >> 5`. */
@@ -68,6 +76,13 @@ export class SkipIndex {
   /** Class of an IPv4 address; only when ready. */
   classOf(word: number): number {
     return this.#built!.classes.of(word);
+  }
+
+  /** Whether a set holds the addresses of a class: 1, 0, or -1 for a set that is not indexed. */
+  holds(slot: number, addressClass: number): number {
+    const { known, bits, words } = this.#built!.members;
+    if (known[slot] === 0) return -1;
+    return (bits[addressClass * words + (slot >>> 5)]! >>> (slot & 31)) & 1;
   }
 
   /** Address in the code of the first rule of `run` from `position` on that can match; 0 when there is none. */
@@ -117,12 +132,31 @@ function buildIndex(linked: LinkedRuleset, sets: readonly (LiveSet | undefined)[
     versions: sets.map((set) => (set === undefined ? 0 : versionOf(set))),
     classes,
     runs: linked.runs.map((run) => runBits(run, classes, indexed)),
+    members: memberBits(sets.length, classes, indexed),
   };
   const list = shared.get(linked) ?? [];
   list.unshift(built);
   list.length = Math.min(list.length, sharedMax);
   shared.set(linked, list);
   return built;
+}
+
+/** More bits than this are not worth their memory: sets are asked themselves. */
+const memberWordsMax = 1 << 22;
+
+function memberBits(
+  setCount: number,
+  classes: AddressClasses,
+  indexed: ReadonlyMap<number, readonly LiveSet[]>,
+): MemberBits {
+  const words = (setCount + 31) >>> 5;
+  const known = new Uint8Array(setCount);
+  if (words * classes.count > memberWordsMax) return { words, bits: new Int32Array(0), known };
+  for (const slot of indexed.keys()) known[slot] = 1;
+  const bits = new Int32Array(words * classes.count);
+  for (let id = 0; id < classes.count; id++)
+    for (const slot of classes.slotsOf(id)) bits[id * words + (slot >>> 5)]! |= 1 << (slot & 31);
+  return { words, bits, known };
 }
 
 /** The set itself, or the members of a list; `undefined` where some of it is not a plain set of IPv4 addresses. */

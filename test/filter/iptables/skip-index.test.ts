@@ -4,7 +4,7 @@ import { expect, it } from "vitest";
 import { createHookResults, type FilterObserver, Hook } from "../../../src/filter/index.ts";
 import type { IpsetCommand, IpsetRepr } from "../../../src/filter/ipset/index.ts";
 import { linkIptables, type Match, type Rule, type Ruleset } from "../../../src/filter/iptables/index.ts";
-import { append, createBatch, decodeRow, tcp } from "../../../src/packet/index.ts";
+import { append, createBatch, decodeRow, tcp, udp } from "../../../src/packet/index.ts";
 import { addresses, net, sets } from "../arbitraries.ts";
 import { emptyV6, linkContext } from "../node.ts";
 
@@ -36,15 +36,19 @@ const rule = (targets: readonly Rule["target"][]): fc.Arbitrary<Rule> =>
     )
     .map(([matches, target]) => ({ matches, target }));
 
+const addsSource: Rule["target"] = { kind: "SET", action: "add", set: "hosts", flags: ["src"], exist: true };
 const marks = [1, 2, 4].map((value): Rule["target"] => ({ kind: "MARK", value, mask: value }));
 const ends: readonly Rule["target"][] = [{ kind: "DROP" }, { kind: "ACCEPT" }, { kind: "RETURN" }];
 
 const ruleset: fc.Arbitrary<Ruleset> = fc
   .tuple(
-    fc.array(rule([{ kind: "jump", chain: "A" }, { kind: "jump", chain: "A" }, ...marks, ...ends]), {
-      minLength: 16,
-      maxLength: 70,
-    }),
+    fc.array(
+      rule([{ kind: "jump", chain: "A" }, { kind: "jump", chain: "A" }, addsSource, ...marks, ...ends]),
+      {
+        minLength: 16,
+        maxLength: 70,
+      },
+    ),
     fc.array(rule([{ kind: "goto", chain: "B" }, ...marks, ...ends]), { minLength: 1, maxLength: 40 }),
     fc.array(rule([...marks, ...ends]), { maxLength: 3 }),
   )
@@ -97,19 +101,25 @@ const watcher: FilterObserver = { enter: () => {}, rule: () => {}, lookup: () =>
 
 type Sets = ReadonlyMap<string, IpsetRepr>;
 
-/** Verdict, rule and mark of every packet, through two nodes of equal tables and equal memories. */
+/** A change of no consequence before each packet: an index is never worth building. */
+const restless: readonly IpsetCommand[] = [
+  { op: "del", name: "hosts", entry: { net: { family: 4, words: [1], prefix: 32 } }, exist: true },
+];
+
+/** Verdict, rule and mark of every packet. */
 function fates(
   rules: Ruleset,
   all: Sets,
   rounds: readonly (readonly IpsetCommand[])[],
-  observer?: FilterObserver,
+  { observer, isRestless }: { readonly observer?: FilterObserver; readonly isRestless?: boolean } = {},
 ) {
   const datapath = linkIptables({ v4: rules, v6: emptyV6, sets: all }, linkContext());
   const list = addresses[4];
   const batch = createBatch(list.length * list.length, 64);
   for (const src of list)
     for (const dst of list) {
-      append(batch, tcp({ src, dst, sport: 1, dport: 80, flags: 2 }));
+      const ends = { src, dst, sport: 1, dport: batch.length % 3 === 0 ? 79 : 80 };
+      append(batch, batch.length % 2 === 0 ? tcp({ ...ends, flags: 2 }) : udp(ends));
       decodeRow(batch, batch.length - 1);
     }
   const out = createHookResults(batch.capacity);
@@ -117,7 +127,10 @@ function fates(
     datapath.apply({ kind: "ipset-restore", commands } as never);
     batch.state.mark.fill(0);
     batch.state.ctState.fill(1);
-    datapath.run(Hook.forward, batch, 0, batch.length, out, observer);
+    for (let row = 0; row < batch.length; row++) {
+      if (isRestless) datapath.apply({ kind: "ipset-restore", commands: restless } as never);
+      datapath.run(Hook.forward, batch, row, row + 1, out, observer);
+    }
     return [...out.verdict].map((verdict, i) => `${verdict} ${out.rule[i]} ${batch.state.mark[i]}`);
   });
 }
@@ -130,9 +143,56 @@ it("law: led past rules = every rule tried, whatever happens to the sets in betw
       fc.array(fc.array(change, { maxLength: 3 }), { maxLength: 5 }),
       (rules, all, changes) => {
         const rounds = [[], ...changes, []];
-        expect(fates(rules, all, rounds)).toEqual(fates(rules, all, rounds, watcher));
+        const tried = fates(rules, all, rounds, { isRestless: true });
+        expect(fates(rules, all, rounds)).toEqual(tried);
+        expect(fates(rules, all, rounds, { observer: watcher })).toEqual(tried);
       },
     ),
     { numRuns: process.env.PODWIRE_SOAK ? 5000 : 150 },
+  );
+});
+
+const fieldMatch: fc.Arbitrary<readonly Match[]> = fc
+  .tuple(
+    fc.option(net(4)),
+    fc.option(net(4)),
+    fc.constantFrom(0, 6, 17, 1),
+    fc.constantFrom(0, 79, 80),
+    fc.nat(12),
+  )
+  .map(([src, dst, protocol, port, roll]): readonly Match[] => {
+    const not = roll === 0 ? { not: true } : {};
+    return [
+      ...(src === null ? [] : [{ kind: "source" as const, net: src, ...not }]),
+      ...(dst === null
+        ? []
+        : [{ kind: "destination" as const, net: dst, ...(roll === 1 ? { not: true } : {}) }]),
+      ...(protocol === 0
+        ? []
+        : [{ kind: "protocol" as const, protocol, ...(roll === 2 ? { not: true } : {}) }]),
+      ...(roll > 2 && (protocol === 6 || protocol === 17)
+        ? [{ kind: "dport" as const, min: port, max: 80, ...(roll === 3 ? { not: true } : {}) }]
+        : []),
+      ...(roll === 4 ? [{ kind: "statistic" as const, mode: "nth" as const, every: 2, packet: 0 }] : []),
+    ];
+  });
+
+it("law: led by header fields = every rule tried", () => {
+  const rules = fc.array(
+    fc.tuple(fieldMatch, fc.constantFrom<Rule["target"]>({ kind: "jump", chain: "A" }, ...marks, ...ends)),
+    { minLength: 16, maxLength: 60 },
+  );
+  fc.assert(
+    fc.property(rules, ruleset, sets(4), (list, other, all) => {
+      const filter = other.tables.filter;
+      const forward = list.map(([matches, target]): Rule => ({ matches, target }));
+      const chains = (filter?.chains ?? []).map((chain) =>
+        chain.name === "FORWARD" ? { ...chain, rules: forward } : chain,
+      );
+      const whole: Ruleset = { family: 4, tables: { filter: { name: "filter", chains } } };
+      const rounds = [[], []];
+      expect(fates(whole, all, rounds)).toEqual(fates(whole, all, rounds, { observer: watcher }));
+    }),
+    { numRuns: process.env.PODWIRE_SOAK ? 5000 : 100 },
   );
 });

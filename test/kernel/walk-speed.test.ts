@@ -1,0 +1,107 @@
+/**
+ * What a rule costs that is tried and does not match: ours beside the kernel's, for the same rules in one run. Kernel: the
+ * slope between few and many rules of its whole forwarding of a packet, in the judge's own loop. Ours: the same slope of
+ * `Datapath.run` at FORWARD, JIT warm, trace off. Best of interleaved rounds on both sides.
+ */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createHookResults, Hook } from "../../src/filter/index.ts";
+import { type KernelJudge, startKernelJudge, twoDeviceNode } from "../../src/harness/kernel/index.ts";
+import { append, createBatch, decodeRow, tcp } from "../../src/packet/index.ts";
+import { describeNeeding } from "../needs.ts";
+import { EmulatedNode } from "./duel.ts";
+
+const needs = ["root", "tun", "iptables", "ipset", "conntrack", "ip"] as const;
+const rounds = 7;
+const few = 100;
+const many = 1000;
+
+const address = (i: number): string => `10.${100 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`;
+
+/** `count` rules of which none fits 10.0.0.1:1000 > 203.0.113.5:80/tcp, and the sets that they name. */
+const shapes: Readonly<
+  Record<string, (count: number) => { readonly rules: string[]; readonly sets: string }>
+> = {
+  "-s A -d B": (count) => ({
+    rules: Array.from({ length: count }, (_, i) => `-s ${address(i)} -d ${address(i + 1)} -j ACCEPT`),
+    sets: "",
+  }),
+  "-p tcp --dport P": (count) => ({
+    rules: Array.from({ length: count }, (_, i) => `-p tcp -m tcp --dport ${2000 + i} -j ACCEPT`),
+    sets: "",
+  }),
+  "one set": (count) => ({
+    rules: Array.from({ length: count }, (_, i) => `-m set --match-set s${i % 50} dst -j ACCEPT`),
+    sets: manySets(),
+  }),
+  "two sets, comment, jump": (count) => ({
+    rules: Array.from(
+      { length: count },
+      (_, i) =>
+        `-m set --match-set s${i % 50} dst -m set --match-set s${(i + 1) % 50} dst -m comment --comment c${i} -j U`,
+    ),
+    sets: manySets(),
+  }),
+};
+
+function manySets(): string {
+  const lines: string[] = [];
+  for (let s = 0; s < 50; s++) {
+    lines.push(`create s${s} hash:net`);
+    for (let i = 0; i < 200; i++) lines.push(`add s${s} ${address(s * 200 + i)}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+const packetBytes = tcp({ src: "10.0.0.1", dst: "203.0.113.5", sport: 1000, dport: 80, flags: 2 });
+
+describeNeeding("what a rule costs, beside the kernel", needs, () => {
+  describe.each(["legacy"] as const)("iptables-%s", (backend) => {
+    let judge: KernelJudge;
+    beforeAll(async () => {
+      judge = await startKernelJudge({ backend, node: twoDeviceNode(), conntrack: "by-rules" });
+    });
+    afterAll(async () => {
+      await judge.close();
+    });
+
+    it.each(Object.keys(shapes))("%s", async (name) => {
+      const tables = (count: number) => {
+        const { rules, sets } = shapes[name]?.(count) ?? { rules: [], sets: "" };
+        const lines = rules.map((rule) => `-A FORWARD ${rule}`).join("\n");
+        return { v4: `*filter\n:FORWARD DROP [0:0]\n:U - [0:0]\n${lines}\nCOMMIT\n`, sets };
+      };
+      const kernel = { few: Number.POSITIVE_INFINITY, many: Number.POSITIVE_INFINITY };
+      const ours = { few: Number.POSITIVE_INFINITY, many: Number.POSITIVE_INFINITY };
+      const walks = { few: walker(tables(few)), many: walker(tables(many)) };
+      for (let round = 0; round < rounds; round++)
+        for (const size of ["few", "many"] as const) {
+          await judge.load(tables(size === "few" ? few : many));
+          const packet = { from: "in0", bytes: packetBytes };
+          kernel[size] = Math.min(kernel[size], await judge.measure(packet, 2000));
+          ours[size] = Math.min(ours[size], walks[size]());
+        }
+      const slope = (side: typeof kernel): number => (side.many - side.few) / (many - few);
+      const [theirs, own] = [slope(kernel), slope(ours)];
+      process.stdout.write(
+        `  ${name}: kernel ${theirs.toFixed(1)} ns a rule (${kernel.many.toFixed(0)} ns a packet at ${many}), ours ${own.toFixed(2)} ns a rule (${ours.many.toFixed(0)} ns a packet)\n`,
+      );
+      if (name.includes("set")) expect(own).toBeLessThan(theirs / 20);
+      else expect(own).toBeLessThan(theirs);
+    });
+  });
+});
+
+/** Judges 1,000 copies of the packet; nanoseconds a packet. */
+function walker(tables: { readonly v4: string; readonly sets: string }): () => number {
+  const { datapath } = new EmulatedNode(tables, "legacy");
+  const batch = createBatch(1000, 64);
+  while (append(batch, packetBytes) >= 0) decodeRow(batch, batch.length - 1);
+  const out = createHookResults(batch.capacity);
+  const pass = (): void => datapath.run(Hook.forward, batch, 0, batch.length, out);
+  for (let i = 0; i < 20; i++) pass();
+  return () => {
+    const started = performance.now();
+    pass();
+    return ((performance.now() - started) * 1e6) / batch.length;
+  };
+}
