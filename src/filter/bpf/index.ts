@@ -41,5 +41,6 @@ export {
   tablesOfObject,
 } from "./tables.ts";
 export { type Outcome, outcomeOf } from "./verdicts.ts";
+export { type Signature, signatures } from "./verifier/signatures.ts";
 export { type Verdict, type VerifyOptions, verifyProgram } from "./verifier/verify.ts";
 export { BpfMachine, BpfStop, type Fault, type FaultKind, type Helper, type RunResult } from "./vm.ts";

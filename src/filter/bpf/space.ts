@@ -136,6 +136,14 @@ function refused(message: string): InputError {
 
 /** Why the kernel answers EINVAL or E2BIG to a map of this shape. */
 function shapeProblem({ type, keySize, valueSize, maxEntries, flags }: MapShape): string | undefined {
+  const takesNoPrealloc: readonly MapType[] = [
+    MapType.hash,
+    MapType.percpuHash,
+    MapType.hashOfMaps,
+    MapType.lpmTrie,
+  ];
+  if ((flags & MapFlag.noPrealloc) !== 0 && !takesNoPrealloc.includes(type))
+    return "maps of its type are made whole: it cannot have the flag BPF_F_NO_PREALLOC";
   const isPowerOfTwo = maxEntries > 0 && (maxEntries & (maxEntries - 1)) === 0;
   if (type === MapType.ringbuf)
     return keySize !== 0 || valueSize !== 0 || !isPowerOfTwo || maxEntries % 4096 !== 0

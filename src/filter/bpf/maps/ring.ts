@@ -44,7 +44,7 @@ export class RingBuffer implements BpfMap {
   reserve(size: number): number {
     const whole = (size + headerBytes + 7) & ~7;
     if (size > 0x3fff_ffff || whole > this.shape.maxEntries) return 0;
-    if (this.pendingBytes + whole > this.shape.maxEntries) return 0;
+    if (this.pendingBytes + whole >= this.shape.maxEntries) return 0; // the kernel never fills the last byte
     const address = this.#start + (this.producer % this.shape.maxEntries) + headerBytes;
     this.producer += whole;
     this.#records.set(address, { size, state: "open" });
