@@ -36,82 +36,32 @@ import { applyRules } from "./apply.ts";
 import { describeLinkedRule } from "./describe.ts";
 import { type Decision, evaluateChain, type NodeTablesAtRun, RuleVerdict } from "./evaluate.ts";
 import { explainMatch } from "./explain.ts";
-import { entryKey, type LinkedRuleset, linkRuleset } from "./link.ts";
+import { type LinkedRuleset, linkRuleset } from "./link.ts";
 import { natChoice } from "./nat-target.ts";
 import { bindNode, RuleMemory } from "./node-binding.ts";
 import type { IptablesOp } from "./ops.ts";
 import { rejectPacket } from "./reject.ts";
-import type { IptablesTables, Ruleset, TableName } from "./ruleset.ts";
+import type { IptablesTables, Ruleset } from "./ruleset.ts";
 import { answeringAddress, isForMany } from "./source-address.ts";
+import { netfilterHooks, type Step, stepsOf } from "./stages.ts";
 import { asksForConnections } from "./tracking.ts";
-
-/** What runs at a hook, in order. */
-type Stage =
-  | { readonly kind: "table"; readonly table: TableName; readonly chain: string }
-  | { readonly kind: "defragment" }
-  | { readonly kind: "conntrack" }
-  | { readonly kind: "nat"; readonly chain: string; readonly manip: "src" | "dst" }
-  | { readonly kind: "confirm" };
-
-const table = (name: TableName, chain: string): Stage => ({ kind: "table", table: name, chain });
-
-const stages: { readonly [hook: number]: readonly Stage[] } = {
-  [Hook.prerouting]: [
-    { kind: "defragment" },
-    table("raw", "PREROUTING"),
-    { kind: "conntrack" },
-    table("mangle", "PREROUTING"),
-    { kind: "nat", chain: "PREROUTING", manip: "dst" },
-  ],
-  [Hook.input]: [
-    { kind: "defragment" },
-    table("mangle", "INPUT"),
-    table("filter", "INPUT"),
-    table("security", "INPUT"),
-    { kind: "nat", chain: "INPUT", manip: "src" },
-    { kind: "confirm" },
-  ],
-  [Hook.forward]: [table("mangle", "FORWARD"), table("filter", "FORWARD"), table("security", "FORWARD")],
-  [Hook.output]: [
-    { kind: "defragment" },
-    table("raw", "OUTPUT"),
-    { kind: "conntrack" },
-    table("mangle", "OUTPUT"),
-    { kind: "nat", chain: "OUTPUT", manip: "dst" },
-    table("filter", "OUTPUT"),
-    table("security", "OUTPUT"),
-  ],
-  [Hook.postrouting]: [
-    table("mangle", "POSTROUTING"),
-    { kind: "nat", chain: "POSTROUTING", manip: "src" },
-    { kind: "confirm" },
-  ],
-};
 
 /** Rule indices of IPv6 rules start here, so that one number names a rule of either family. */
 const familyStride = 0x1000_0000;
 
+type NatStep = Extract<Step, { kind: "nat" }>;
+
 interface FamilyState {
   linked: LinkedRuleset;
   atRun: NodeTablesAtRun;
-  /** Chain numbers by hook and stage; -1 where the table is absent. */
-  chains: Map<Stage, number>;
+  /** By hook number. */
+  steps: readonly (readonly Step[])[];
   setGeneration: number;
   nodeGeneration: number;
-  /** Rows of the family are reassembled and tracked. */
-  tracks: boolean;
-  /** Table nat is there: even without a rule it settles clashes of ports. */
-  hasNat: boolean;
 }
 
 export class IptablesDatapath implements Datapath {
-  readonly hooks: readonly number[] = [
-    Hook.prerouting,
-    Hook.input,
-    Hook.forward,
-    Hook.output,
-    Hook.postrouting,
-  ];
+  readonly hooks: readonly number[] = netfilterHooks;
   readonly conntrack: Conntrack;
   readonly #defragmenter: Defragmenter;
   readonly #context: LinkContext;
@@ -148,40 +98,14 @@ export class IptablesDatapath implements Datapath {
     out: HookResults,
     observer?: FilterObserver,
   ): void {
-    const sequence = stages[hook];
     this.#events = out.events;
+    const [steps4, steps6] = [this.#family(4).steps[hook], this.#family(6).steps[hook]];
     for (let row = first; row < last; row++) {
       out.verdict[row] = Verdict.accept;
       out.rule[row] = -1;
       out.detail[row] = 0;
-      if (sequence === undefined) continue;
-      const family = this.#family(batch.family[row] === 6 ? 6 : 4);
-      for (let i = 0; i < sequence.length; i++) {
-        const stage = sequence[i]!;
-        switch (stage.kind) {
-          case "table":
-            this.#judge(family, stage, batch, row, out, observer);
-            break;
-          case "nat":
-            if (family.hasNat) this.#translate(family, stage, batch, row, out, observer);
-            break;
-          case "defragment":
-            if (family.tracks || hook === Hook.input) this.#defragment(hook, batch, row, out);
-            break;
-          case "conntrack":
-            if (family.tracks) this.#track(hook, batch, row, out);
-            break;
-          case "confirm":
-            this.#confirm(batch, row, out);
-            break;
-          default:
-            unreachable(stage);
-        }
-        if (out.verdict[row] !== Verdict.accept) {
-          this.conntrack.release(batch, row);
-          break;
-        }
-      }
+      const steps = batch.family[row] === 6 ? steps6 : steps4;
+      if (steps !== undefined) this.#step(steps, hook, batch, row, out, observer);
       if (observer !== undefined) observer.verdict(hook, row, out.verdict[row]!);
     }
   }
@@ -249,14 +173,10 @@ export class IptablesDatapath implements Datapath {
     )
       return state;
     const linked = linkRuleset(ruleset);
-    const chains = new Map<Stage, number>();
-    for (const sequence of Object.values(stages))
-      for (const stage of sequence)
-        if (stage.kind === "table" || stage.kind === "nat")
-          chains.set(stage, chainOf(linked, stage.kind === "nat" ? "nat" : stage.table, stage.chain));
+    const tracks = this.conntrack.options.tracking === "always" || asksForConnections(ruleset);
     const made: FamilyState = {
       linked,
-      chains,
+      steps: stepsOf(linked, tracks),
       atRun: bindNode(linked, {
         context: this.#context,
         sets: this.#sets,
@@ -266,16 +186,48 @@ export class IptablesDatapath implements Datapath {
       }),
       setGeneration: this.#sets.generation,
       nodeGeneration: this.#context.facts.generation,
-      tracks: this.conntrack.options.tracking === "always" || asksForConnections(ruleset),
-      hasNat: ruleset.tables.nat !== undefined,
     };
     this.#families[family] = made;
     return made;
   }
 
-  /** With tracking where packets come in; without, an IPv4 datagram to the node is made whole before INPUT. */
+  #step(
+    steps: readonly Step[],
+    hook: number,
+    batch: PacketBatch,
+    row: number,
+    out: HookResults,
+    observer: FilterObserver | undefined,
+  ): void {
+    const family = this.#families[batch.family[row] === 6 ? 6 : 4] as FamilyState;
+    for (let i = 0; i < steps.length; i++) {
+      const step = steps[i]!;
+      switch (step.kind) {
+        case "table":
+          this.#judge(family, step.chain, batch, row, out, observer);
+          break;
+        case "nat":
+          this.#translate(family, step, batch, row, out, observer);
+          break;
+        case "defragment":
+          this.#defragment(hook, batch, row, out);
+          break;
+        case "conntrack":
+          this.#track(hook, batch, row, out);
+          break;
+        case "confirm":
+          if (!this.conntrack.confirm(batch, row)) out.verdict[row] = Verdict.drop;
+          break;
+        default:
+          unreachable(step);
+      }
+      if (out.verdict[row] === Verdict.accept) continue;
+      this.conntrack.release(batch, row);
+      return;
+    }
+  }
+
   #defragment(hook: number, batch: PacketBatch, row: number, out: HookResults): void {
-    if (hook === Hook.input && batch.family[row] === 6) return;
     if (batch.state.ctState[row] !== CtState.none) return; // over loopback, or an answer of the node's own
     const end = this.#defragmenter.take(batch, row, hook);
     if (end !== "whole") out.verdict[row] = end === "held" ? Verdict.stolen : Verdict.drop;
@@ -286,20 +238,14 @@ export class IptablesDatapath implements Datapath {
     if (end === "full") out.verdict[row] = Verdict.drop;
   }
 
-  #confirm(batch: PacketBatch, row: number, out: HookResults): void {
-    if (!this.conntrack.confirm(batch, row)) out.verdict[row] = Verdict.drop;
-  }
-
   #judge(
     family: FamilyState,
-    stage: Stage,
+    chain: number,
     batch: PacketBatch,
     row: number,
     out: HookResults,
     observer: FilterObserver | undefined,
   ): void {
-    const chain = family.chains.get(stage)!;
-    if (chain < 0) return;
     const decision = this.#decision;
     evaluateChain(family.linked, family.atRun, chain, batch, row, decision, observer);
     if (decision.rule >= 0) out.rule[row] = decision.rule + (batch.family[row] === 6 ? familyStride : 0);
@@ -325,7 +271,7 @@ export class IptablesDatapath implements Datapath {
 
   #translate(
     family: FamilyState,
-    stage: Extract<Stage, { kind: "nat" }>,
+    step: NatStep,
     batch: PacketBatch,
     row: number,
     out: HookResults,
@@ -333,23 +279,23 @@ export class IptablesDatapath implements Datapath {
   ): void {
     const entry = this.conntrack.entryOf(batch, row);
     if (entry === undefined) return;
-    const done = stage.manip === "src" ? CtStatus.srcNatDone : CtStatus.dstNatDone;
+    const done = step.manip === "src" ? CtStatus.srcNatDone : CtStatus.dstNatDone;
     const state = batch.state.ctState[row];
     const isFirst = state === CtState.new || (state === CtState.related && !isRelatedError(batch, row));
     if (isFirst && !(entry.status & done)) {
-      const choice = this.#natChoice(family, stage, batch, row, out, observer);
+      const choice = this.#natChoice(family, step, batch, row, out, observer);
       if (choice === "drop") {
         out.verdict[row] = Verdict.drop;
         return;
       }
       if (!(entry.status & CtStatus.confirmed))
-        setupNat(this.conntrack, entry, stage.manip, choice, this.#choosePort);
-    } else if (stage.chain === "POSTROUTING" && this.#isMasqueradedElsewhere(entry, batch, row)) {
+        setupNat(this.conntrack, entry, step.manip, choice, this.#choosePort);
+    } else if (step.isPostrouting && this.#isMasqueradedElsewhere(entry, batch, row)) {
       this.conntrack.kill(entry);
       out.verdict[row] = Verdict.drop;
       return;
     }
-    if (!applyNat(entry, batch, row, stage.manip)) out.verdict[row] = Verdict.drop;
+    if (!applyNat(entry, batch, row, step.manip)) out.verdict[row] = Verdict.drop;
   }
 
   /** A route moved: what MASQUERADE took the address of one interface for now leaves by another. */
@@ -361,13 +307,13 @@ export class IptablesDatapath implements Datapath {
 
   #natChoice(
     family: FamilyState,
-    stage: Extract<Stage, { kind: "nat" }>,
+    step: NatStep,
     batch: PacketBatch,
     row: number,
     out: HookResults,
     observer: FilterObserver | undefined,
   ): NatChoice | "drop" | undefined {
-    const chain = family.chains.get(stage)!;
+    const { chain } = step;
     if (chain < 0) return undefined;
     const decision = this.#decision;
     evaluateChain(family.linked, family.atRun, chain, batch, row, decision, observer);
@@ -376,16 +322,12 @@ export class IptablesDatapath implements Datapath {
     const target = family.linked.natTargets[decision.detail]!;
     const entry = this.conntrack.entryOf(batch, row);
     if (target.kind === "MASQUERADE" && entry !== undefined) entry.masqueradeOif = batch.state.oif[row]!;
-    return natChoice(target, stage.manip, this.#context.facts, batch, row);
+    return natChoice(target, step.manip, this.#context.facts, batch, row);
   }
 
   #isReferenced(set: string): boolean {
     return ([4, 6] as const).some((family) => linkRuleset(this.#rulesets[family]).setNames.includes(set));
   }
-}
-
-function chainOf(linked: LinkedRuleset, name: TableName, chain: string): number {
-  return linked.entry.get(entryKey(name, chain)) ?? -1;
 }
 
 /** Makes a node's tables ready to run. @throws InputError for missing chains, missing sets or loops. */

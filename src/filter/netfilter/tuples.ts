@@ -188,10 +188,11 @@ export class TupleTable {
   }
 
   hash(tuple: Tuple): number {
-    let h = this.#seed;
-    for (let i = 0; i < tupleWords; i++) {
-      h = Math.imul(h ^ tuple[i]!, 0x85ebca6b);
-      h ^= h >>> 15;
+    let h = mix(mix(this.#seed, tuple[8]!), tuple[9]!);
+    h = mix(mix(h, tuple[0]!), tuple[4]!);
+    if (tupleFamily(tuple) === 6) {
+      h = mix(mix(mix(h, tuple[1]!), tuple[2]!), tuple[3]!);
+      h = mix(mix(mix(h, tuple[5]!), tuple[6]!), tuple[7]!);
     }
     h = Math.imul(h, 0xc2b2ae35);
     return (h ^ (h >>> 13)) >>> 0;
@@ -225,9 +226,11 @@ export class TupleTable {
       if (ref === empty) return -1;
       if (ref >= 0 && hashes[slot] === hash) {
         const at = slot * tupleWords;
-        let i = 0;
-        while (i < tupleWords && keys[at + i] === tuple[i]) i++;
-        if (i === tupleWords) return slot;
+        if (keys[at] === tuple[0] && keys[at + 4] === tuple[4] && keys[at + 8] === tuple[8]) {
+          let i = 1;
+          while (i < tupleWords && keys[at + i] === tuple[i]) i++;
+          if (i === tupleWords) return slot;
+        }
       }
       slot = (slot + 1) & mask;
     }
@@ -250,6 +253,11 @@ export class TupleTable {
           refs[slot]!,
         );
   }
+}
+
+function mix(hash: number, word: number): number {
+  const h = Math.imul(hash ^ word, 0x85ebca6b);
+  return h ^ (h >>> 15);
 }
 
 const empty = -1;
