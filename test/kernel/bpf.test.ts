@@ -5,7 +5,14 @@ import { createPrng } from "../../src/base/index.ts";
 import { BpfRunner, BpfSpace, type MapEntry, ProgramType } from "../../src/filter/bpf/index.ts";
 import { type BpfJudge, BpfRefusal, startBpfJudge } from "../../src/harness/kernel/index.ts";
 import { tcp, udp } from "../../src/packet/index.ts";
-import { programMaps, programOf, programText, seeds, statements } from "../filter/bpf/random-programs.ts";
+import {
+  programMaps,
+  programOf,
+  programText,
+  seeds,
+  statements,
+  xdpStatements,
+} from "../filter/bpf/random-programs.ts";
 import { ip } from "../filter/node.ts";
 import { describeNeeding } from "../needs.ts";
 
@@ -46,58 +53,76 @@ describeNeeding("random BPF programs", ["root", "cc"], () => {
   });
   afterAll(() => judge.close());
 
-  it("give the kernel's return value, packet, context and maps", { timeout: 3_000_000 }, async () => {
-    const runs = isSoak ? 500_000 : 20_000;
-    let refused = 0;
-    let ran = 0;
-    await fc.assert(
-      fc.asyncProperty(statements, seeds, fc.constantFrom(...frames), async (list, starts, packet) => {
-        const program = programOf(list, starts);
-        const context = new Uint8Array(192);
-        new DataView(context.buffer).setUint32(8, 0x1234, true);
-        new DataView(context.buffer).setUint32(48, 99, true);
-        await judge.forget();
-        for (const shape of programMaps) expect(await judge.createMap(shape)).toBeGreaterThanOrEqual(0);
-        let number: number;
-        try {
-          number = await judge.load(ProgramType.schedCls, program, 0);
-        } catch (error) {
-          if (!(error instanceof BpfRefusal)) throw error;
-          refused++;
-          return;
-        }
-        const theirs = await judge.run(number, packet, context);
-        if (typeof theirs === "number") throw new Error(`test run failed: ${theirs}`);
-        ran++;
-        const space = new BpfSpace(likeThisKernel);
-        for (const shape of programMaps) space.createMap(shape);
-        const runner = new BpfRunner({ space, nowNs: () => 0, random: createPrng(1) });
-        const linked = space.program(space.loadProgram("random", program));
-        if (linked === undefined) throw new Error("no program");
-        const outcome = runner.run(linked, ProgramType.schedCls, packet, 14, {
-          mark: 0x1234,
-          cb: 99,
-          protocol: 8,
-        });
-        expect(outcome.fault).toBeUndefined();
-        expect((outcome.code ?? 0) >>> 0).toBe(theirs.code);
-        const buffer = runner.packet(ProgramType.schedCls);
-        expect(Buffer.from(buffer.copy()).toString("hex")).toBe(Buffer.from(theirs.packet).toString("hex"));
-        const view = new DataView(theirs.context.buffer);
-        for (const [name, at] of [
-          ["mark", 8],
-          ["priority", 32],
-          ["cb", 48],
-        ] as const)
-          expect(`${name}=${buffer.get(name)}`).toBe(`${name}=${view.getUint32(at, true)}`);
-        for (let map = 0; map < programMaps.length; map++)
-          expect(sorted(space.map(map)?.entries() ?? [])).toEqual(sorted(await judge.entries(map)));
-      }),
-      { numRuns: runs, seed: isSoak ? Date.now() : 20_262, reporter: report },
-    );
-    console.log(`${ran} random BPF programs judged by the kernel, ${refused} refused by its verifier`);
-    expect(ran).toBeGreaterThan(runs * 0.9);
-  });
+  /** Runs one program in both and compares all that it leaves. False: the verifier refuses it. */
+  async function agrees(
+    type: ProgramType,
+    list: Parameters<typeof programText>[0],
+    starts: readonly bigint[],
+    packet: Uint8Array,
+  ): Promise<boolean> {
+    const program = programOf(list, starts);
+    await judge.forget();
+    for (const shape of programMaps) expect(await judge.createMap(shape)).toBeGreaterThanOrEqual(0);
+    let number: number;
+    try {
+      number = await judge.load(type, program, 0);
+    } catch (error) {
+      if (error instanceof BpfRefusal) return false;
+      throw error;
+    }
+    const isSkb = type === ProgramType.schedCls;
+    const context = new Uint8Array(isSkb ? 192 : 0);
+    if (isSkb) new DataView(context.buffer).setUint32(8, 0x1234, true);
+    if (isSkb) new DataView(context.buffer).setUint32(48, 99, true);
+    const theirs = await judge.run(number, packet, context);
+    if (typeof theirs === "number") throw new Error(`test run failed: ${theirs}`);
+    const space = new BpfSpace(likeThisKernel);
+    for (const shape of programMaps) space.createMap(shape);
+    const runner = new BpfRunner({ space, nowNs: () => 0, random: createPrng(1) });
+    const linked = space.program(space.loadProgram("random", program));
+    if (linked === undefined) throw new Error("no program");
+    const values = isSkb ? { mark: 0x1234, cb: 99, protocol: 8 } : {};
+    const outcome = runner.run(linked, type, packet, 14, values);
+    expect(outcome.fault).toBeUndefined();
+    expect((outcome.code ?? 0) >>> 0).toBe(theirs.code);
+    const buffer = runner.packet(type);
+    // a test run of XDP gives the metadata with the packet
+    const ours = Buffer.concat([buffer.copyMeta(), buffer.copy()]);
+    expect(ours.toString("hex")).toBe(Buffer.from(theirs.packet).toString("hex"));
+    const view = new DataView(theirs.context.buffer);
+    if (isSkb)
+      for (const [name, at] of [
+        ["mark", 8],
+        ["priority", 32],
+        ["cb", 48],
+      ] as const)
+        expect(`${name}=${buffer.get(name)}`).toBe(`${name}=${view.getUint32(at, true)}`);
+    for (let map = 0; map < programMaps.length; map++)
+      expect(sorted(space.map(map)?.entries() ?? [])).toEqual(sorted(await judge.entries(map)));
+    return true;
+  }
+
+  it.each([
+    { name: "tc", type: ProgramType.schedCls, list: statements, runs: 15_000 },
+    { name: "XDP", type: ProgramType.xdp, list: xdpStatements, runs: 5_000 },
+  ])(
+    "of $name give the kernel's return value, packet, context and maps",
+    { timeout: 3_000_000 },
+    async ({ name, type, list, runs }) => {
+      const numRuns = isSoak ? runs * 20 : runs;
+      let ran = 0;
+      await fc.assert(
+        fc.asyncProperty(list, seeds, fc.constantFrom(...frames), async (one, starts, packet) => {
+          if (await agrees(type, one, starts, packet)) ran++;
+        }),
+        { numRuns, seed: isSoak ? Date.now() : 20_262, reporter: report },
+      );
+      console.log(
+        `${ran} random ${name} programs judged by the kernel, ${numRuns - ran} refused by its verifier`,
+      );
+      expect(ran).toBeGreaterThan(numRuns * 0.9);
+    },
+  );
 });
 
 function report(

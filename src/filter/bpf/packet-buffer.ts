@@ -60,6 +60,7 @@ export class PacketBuffer {
     this.meta = this.data;
     this.end = this.data + packet.length;
     this.networkOffset = networkOffset;
+    bytes.fill(0, this.#base, this.data); // what a program uncovers is no earlier packet's
     bytes.set(packet, this.data);
     bytes.fill(0, this.contextAt, this.contextAt + this.#layout.sizeBytes);
     for (const [name, value] of Object.entries(values)) this.set(name, value);
@@ -83,6 +84,11 @@ export class PacketBuffer {
   /** A copy of the packet as it is now. */
   copy(): Uint8Array {
     return this.memory.bytes.slice(this.data, this.end);
+  }
+
+  /** What stands before the packet: metadata that an XDP program made room for. */
+  copyMeta(): Uint8Array {
+    return this.memory.bytes.slice(this.meta, this.data);
   }
 
   /** A context field's word. */

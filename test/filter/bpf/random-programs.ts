@@ -287,20 +287,26 @@ const packetCalls: fc.Arbitrary<Statement> = fc
     return { lines: [...(calls[kind] ?? []), "mov %r7, %r0", ...reload] };
   });
 
-const directAccess: fc.Arbitrary<Statement> = fc
-  .tuple(fc.nat(60), fc.constantFrom(...sizes), fc.boolean(), fc.constantFrom("%r6", "%r7", "%r8", "%r9"))
-  .map(([offset, [name, size], isStore, target]) => ({
-    lines: [
-      `ldxdw %r1, [%r10${contextSlot}]`,
-      "ldxw %r2, [%r1+76]",
-      "ldxw %r3, [%r1+80]",
-      "mov %r4, %r2",
-      `add %r4, ${offset + size}`,
-      "jgt %r4, %r3, +1",
-      isStore ? `stx${name} [%r2+${offset}], ${target}` : `ldx${name} ${target}, [%r2+${offset}]`,
-      ...reload,
-    ],
-  }));
+/** Offsets of `data` and `data_end` in the context. */
+type PacketPointers = readonly [data: number, end: number];
+const skbPointers: PacketPointers = [76, 80];
+const xdpPointers: PacketPointers = [0, 4];
+
+const directAccess = ([data, end]: PacketPointers): fc.Arbitrary<Statement> =>
+  fc
+    .tuple(fc.nat(60), fc.constantFrom(...sizes), fc.boolean(), fc.constantFrom("%r6", "%r7", "%r8", "%r9"))
+    .map(([offset, [name, size], isStore, target]) => ({
+      lines: [
+        `ldxdw %r1, [%r10${contextSlot}]`,
+        `ldxw %r2, [%r1+${data}]`,
+        `ldxw %r3, [%r1+${end}]`,
+        "mov %r4, %r2",
+        `add %r4, ${offset + size}`,
+        "jgt %r4, %r3, +1",
+        isStore ? `stx${name} [%r2+${offset}], ${target}` : `ldx${name} ${target}, [%r2+${offset}]`,
+        ...reload,
+      ],
+    }));
 
 const contextFields: fc.Arbitrary<Statement> = fc
   .tuple(fc.constantFrom(0, 8, 16, 32, 48, 52, 64), fc.constantFrom("%r6", "%r7"), fc.boolean())
@@ -314,23 +320,70 @@ const contextFields: fc.Arbitrary<Statement> = fc
     ],
   }));
 
+const xdpCalls: fc.Arbitrary<Statement> = fc
+  .record({
+    kind: fc.constantFrom("head", "tail", "meta", "load", "store", "length", "diff"),
+    by: fc.oneof(fc.integer({ min: -40, max: 40 }), fc.integer({ min: -300, max: 300 })),
+    offset: fc.nat(120),
+    length: fc.constantFrom(1, 2, 4, 8),
+    buffer: slotOffset,
+  })
+  .map(({ kind, by, offset, length, buffer }) => {
+    const context = `ldxdw %r1, [%r10${contextSlot}]`;
+    const pointer = ["mov %r3, %r10", `add %r3, ${buffer}`];
+    const calls: Readonly<Record<string, readonly string[]>> = {
+      head: [context, `mov %r2, ${by}`, "call 44"],
+      tail: [context, `mov %r2, ${by}`, "call 65"],
+      meta: [context, `mov %r2, ${by % 44}`, "call 54"],
+      load: [context, `mov %r2, ${offset}`, ...pointer, `mov %r4, ${length}`, "call 189"],
+      store: [context, `mov %r2, ${offset}`, ...pointer, `mov %r4, ${length}`, "call 190"],
+      length: [context, "call 188"],
+      diff: [
+        "mov %r1, %r10",
+        "add %r1, -32",
+        "mov %r2, 8",
+        "mov %r3, %r10",
+        "add %r3, -16",
+        "mov %r4, 4",
+        `mov32 %r5, ${by}`,
+        "call 28",
+      ],
+    };
+    return { lines: [...(calls[kind] ?? []), "mov %r7, %r0", ...reload] };
+  });
+
 const localCall: fc.Arbitrary<Statement> = fc
   .constantFrom("f", "g")
   .map((name) => ({ lines: ["mov %r1, %r6", "mov %r2, %r7", `call local ${name}`, ...reload] }));
 
+const common = [
+  { weight: 12, arbitrary: arithmetic },
+  { weight: 5, arbitrary: branch },
+  { weight: 5, arbitrary: stack },
+  { weight: 3, arbitrary: stackAtomic },
+  { weight: 3, arbitrary: mapValue },
+  { weight: 3, arbitrary: mapChange },
+  { weight: 2, arbitrary: prefixLookup },
+  { weight: 1, arbitrary: localCall },
+];
+
+/** Of programs on socket buffers (tc). */
 export const statements: fc.Arbitrary<readonly Statement[]> = fc.array(
   fc.oneof(
-    { weight: 12, arbitrary: arithmetic },
-    { weight: 5, arbitrary: branch },
-    { weight: 5, arbitrary: stack },
-    { weight: 3, arbitrary: stackAtomic },
-    { weight: 3, arbitrary: mapValue },
-    { weight: 3, arbitrary: mapChange },
-    { weight: 2, arbitrary: prefixLookup },
+    ...common,
     { weight: 4, arbitrary: packetCalls },
-    { weight: 3, arbitrary: directAccess },
+    { weight: 3, arbitrary: directAccess(skbPointers) },
     { weight: 2, arbitrary: contextFields },
-    { weight: 1, arbitrary: localCall },
+  ),
+  { maxLength: 28 },
+);
+
+/** Of XDP programs. */
+export const xdpStatements: fc.Arbitrary<readonly Statement[]> = fc.array(
+  fc.oneof(
+    ...common,
+    { weight: 6, arbitrary: xdpCalls },
+    { weight: 4, arbitrary: directAccess(xdpPointers) },
   ),
   { maxLength: 28 },
 );
