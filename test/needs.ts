@@ -18,6 +18,7 @@ const packages = {
   conntrack: "conntrack",
   cc: "gcc libc6-dev",
   ip: "iproute2",
+  tc: "iproute2",
   tcpdump: "tcpdump",
   clang: "clang",
   bpftool: "bpftool",

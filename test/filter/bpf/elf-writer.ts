@@ -47,6 +47,12 @@ class Strings {
   }
 }
 
+/** Of symbol and relocation tables. */
+const entrySizes: ReadonlyMap<number, bigint> = new Map([
+  [2, 24n],
+  [9, 16n],
+]);
+
 /** Sections get numbers from 1 in their order; symbols from 1 in theirs. */
 export function writeElf({
   sections,
@@ -118,6 +124,8 @@ export function writeElf({
     view.setBigUint64(at + 32, BigInt(body.length), true);
     view.setUint32(at + 40, link, true);
     view.setUint32(at + 44, info, true);
+    view.setBigUint64(at + 48, 8n, true);
+    view.setBigUint64(at + 56, entrySizes.get(type) ?? 0n, true);
     offset += (body.length + 7) & ~7;
   });
   return bytes;
