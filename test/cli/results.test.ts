@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
+import { faultOf } from "../report/xml.ts";
 import { folderWith, podwire, podwires } from "./installed.ts";
 
 const cwd = folderWith("results", {
@@ -179,7 +180,7 @@ describe.each(examples)("podwire $document", (example) => {
     expect(Number(root?.[1])).toBe(xml.match(/<testcase /g)?.length ?? 0);
     expect(Number(root?.[2])).toBe(xml.match(/<failure /g)?.length ?? 0);
     expect(Number(root?.[2]) > 0).toBe(code === 1 || name === "trace");
-    expect(unbalanced(xml)).toBe("");
+    expect(faultOf(xml)).toBe("");
   });
 });
 
@@ -199,24 +200,6 @@ function parseCsv(text: string): readonly (readonly string[])[] {
     rest = rest.slice(cell[0].length);
   }
   return records;
-}
-
-/** What keeps a text from being well-formed XML: nothing but elements, attributes, escaped text. */
-function unbalanced(xml: string): string {
-  const open: string[] = [];
-  const body = xml.replace(/^<\?xml version="1.0" encoding="UTF-8"\?>/, "");
-  for (const [token] of body.matchAll(/<[^>]*>|[^<]+/g)) {
-    const tag = /^<(\/?)([a-z-]+)((?: [a-z]+="[^"<&]*(?:&(?:amp|lt|gt|quot);[^"<&]*)*")*)(\/?)>$/.exec(token);
-    if (tag === null) {
-      if (token.startsWith("<") || token.replaceAll(/&(?:amp|lt|gt|quot);/g, "").includes("&")) return token;
-      continue;
-    }
-    const [, closes, name = "", , isEmpty] = tag;
-    if (closes) {
-      if (open.pop() !== name) return token;
-    } else if (!isEmpty) open.push(name);
-  }
-  return open.join(" ");
 }
 
 describe("exit codes", () => {
