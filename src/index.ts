@@ -211,6 +211,7 @@ export {
 } from "./oracle/index.ts";
 export {
   append,
+  arp,
   createBatch,
   DecodeStatus,
   decode,
@@ -222,6 +223,7 @@ export {
   icmpEcho,
   icmpError,
   ipPacket,
+  neighborDiscovery,
   type PacketBatch,
   type PacketView,
   rowBytes,
@@ -265,8 +267,20 @@ export {
 } from "./scenario/index.ts";
 // packets: builders (layers to bytes), batches of rows, printing in tcpdump's manner
 export {
+  authenticationHeader,
+  type ExtensionHeader,
+  emitIpv4Options,
+  fragmentHeader,
+  Icmpv4Type,
+  Icmpv6Type,
   IpProtocol,
+  type Ipv4Option,
+  type Ipv6Option,
+  type NdpRepr,
+  optionsHeader,
+  printFrame,
   printPacket,
+  routingHeader,
   type SctpChunk,
   SctpChunkType,
   TcpFlag,

@@ -10,12 +10,15 @@ import {
   Icmpv4Type,
   Icmpv6Type,
   IpProtocol,
+  Ipv6Field,
   icmpHeaderSize,
+  ipv6HeaderSize,
   parseIpv4,
   parseIpv6,
   readU16,
   readU32,
   TcpFlag,
+  walkExtensions,
 } from "../wire/index.ts";
 import type { Network, PacketFate } from "./network.ts";
 import type { HookWatcher } from "./path.ts";
@@ -154,17 +157,19 @@ export interface IpView {
   readonly payload: Uint8Array;
 }
 
-/** Addresses and transport payload of a whole packet. */
+/** Addresses and transport payload of a whole packet; `undefined` for fragments, which nodes put together before hosts. */
 export function readIp(bytes: Uint8Array): IpView | undefined {
   if (bytes.length === 0) return undefined;
   if (bytes[0]! >>> 4 === 4) {
     const ip = parseIpv4(bytes);
-    if (!ip.ok) return undefined;
+    if (!ip.ok || ip.value.moreFragments || ip.value.fragmentOffset > 0) return undefined;
     const { src, dst, protocol, payload } = ip.value;
     return { src: { family: 4, words: [src] }, dst: { family: 4, words: [dst] }, protocol, payload };
   }
   const ip = parseIpv6(bytes);
   if (!ip.ok) return undefined;
   const { src, dst, protocol, payload } = ip.value;
+  const walk = walkExtensions(bytes, 0, ipv6HeaderSize + readU16(bytes, Ipv6Field.payloadLength));
+  if (!walk.ok || walk.value.moreFragments || walk.value.fragmentOffset > 0) return undefined;
   return { src: { family: 6, words: src }, dst: { family: 6, words: dst }, protocol, payload };
 }

@@ -7,6 +7,7 @@ import { fault, type Parsed, parsed, readU32, writeU16, writeU32 } from "./bytes
 import { finishSum, sumWords } from "./checksum.ts";
 import { describeOffender } from "./offender.ts";
 
+/** Message types of ICMP for IPv4, by their IANA numbers. */
 export const Icmpv4Type = {
   echoReply: 0,
   unreachable: 3,

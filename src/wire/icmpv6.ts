@@ -3,6 +3,7 @@ import { type IcmpRepr, sizeIcmp } from "./icmpv4.ts";
 import { parseNdp, printNdp } from "./ndp.ts";
 import { describeOffender } from "./offender.ts";
 
+/** Message types of ICMPv6, by their IANA numbers. */
 export const Icmpv6Type = {
   unreachable: 1,
   packetTooBig: 2,

@@ -14,6 +14,7 @@ export const Ipv4OptionType = {
   routerAlert: 148,
 } as const;
 
+/** One option of an IPv4 header. */
 export interface Ipv4Option {
   /** Copied flag, class and number, as one byte. */
   readonly type: number;

@@ -29,6 +29,7 @@ export const NextHeader = {
   destinationOptions: 60,
 } as const;
 
+/** An IPv6 extension header as it stands in a packet. */
 export interface ExtensionHeader {
   readonly type: number;
   /** The whole header but its first byte (next header): length byte and data. */

@@ -29,6 +29,7 @@ export interface NdpOption {
   readonly data: Uint8Array;
 }
 
+/** A neighbour discovery message. */
 export type NdpRepr = { readonly options: readonly NdpOption[] } & (
   | { readonly kind: "router-solicitation" }
   | {

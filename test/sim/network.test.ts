@@ -189,7 +189,7 @@ describe("a packet's path", () => {
     const hooks = (steps: (typeof paths.linux)["arrive"]): string =>
       steps.map((step) => (step.kind === "hook" ? nameOf(step.hook) : step.kind)).join(" ");
     const { linux, windows } = paths;
-    expect(hooks(linux.arrive)).toBe("tcIngress prerouting route");
+    expect(hooks(linux.arrive)).toBe("xdp tcIngress prerouting route");
     expect(hooks(linux.toNode)).toBe("input");
     expect(hooks(linux.onward)).toBe("ttl forward postrouting tcEgress");
     expect(hooks(linux.fromNode)).toBe("route output reroute postrouting tcEgress");

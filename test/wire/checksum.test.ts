@@ -38,6 +38,7 @@ describe("the Internet checksum", () => {
 
   it("folds as often as it must: 64 KiB of ones", () => {
     expect(internetChecksum(new Uint8Array(65_535).fill(0xff))).toBe(internetChecksum(bytes("ff00")));
+    expect(finishSum(0x1_ffff)).toBe(0xfffe); // the carry of the carry
   });
 
   it("agrees with a widely printed IPv4 header", () => {

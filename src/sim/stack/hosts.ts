@@ -4,7 +4,7 @@
  */
 import { formatIp, type Ip } from "../../addr/index.ts";
 import { assert } from "../../base/index.ts";
-import { icmpEcho, icmpError } from "../../packet/index.ts";
+import { icmpEcho } from "../../packet/index.ts";
 import {
   checksumHolds,
   crc32c,
@@ -16,17 +16,16 @@ import {
   readCrc32c,
   readU16,
   sctpChecksumAt,
-  Unreachable6Code,
-  UnreachableCode,
 } from "../../wire/index.ts";
 import { type IpView, readIp } from "../judge.ts";
 import type { Network } from "../network.ts";
 import type { ListenerSpec } from "../spec.ts";
 import { EchoSocket, UdpSocket } from "./datagram.ts";
 import { readIcmpReport } from "./icmp-report.ts";
-import { SctpSocket, sctpAnswer } from "./sctp.ts";
+import { refusal } from "./refusal.ts";
+import { SctpSocket } from "./sctp.ts";
 import type { Socket, SocketContext, SocketEnds } from "./socket.ts";
-import { TcpSocket, tcpReset } from "./tcp.ts";
+import { TcpSocket } from "./tcp.ts";
 
 export type FlowProtocol = "TCP" | "UDP" | "SCTP" | "ICMP";
 
@@ -264,25 +263,6 @@ function startsConnection(protocol: number, payload: Uint8Array): boolean {
   if (protocol === IpProtocol.tcp) return ((payload[13] ?? 0) & 0x17) === 0x02;
   if (protocol === IpProtocol.sctp) return payload[12] === 1;
   return protocol === IpProtocol.udp;
-}
-
-function refusal(
-  { protocol, payload, dst }: IpView,
-  ends: SocketEnds,
-  bytes: Uint8Array,
-): Uint8Array | undefined {
-  switch (protocol) {
-    case IpProtocol.tcp:
-      return tcpReset(ends, payload);
-    case IpProtocol.sctp:
-      return sctpAnswer(ends, payload);
-    case IpProtocol.udp:
-      return dst.family === 4
-        ? icmpError(bytes, dst, Icmpv4Type.unreachable, UnreachableCode.port)
-        : icmpError(bytes, dst, Icmpv6Type.unreachable, Unreachable6Code.port);
-    default:
-      return undefined;
-  }
 }
 
 /** A host drops what was damaged on the way, without a word. */

@@ -1,8 +1,9 @@
 /** UDP and echo endpoints: one packet, one answer; errors; silence. */
 import { describe, expect, it } from "vitest";
 import { Hook } from "../../../src/filter/index.ts";
-import { icmpError, rowBytes, udp } from "../../../src/packet/index.ts";
+import { fragment, icmpError, ipPacket, rowBytes, udp } from "../../../src/packet/index.ts";
 import type { Flow, FlowProtocol } from "../../../src/sim/index.ts";
+import { optionsHeader } from "../../../src/wire/index.ts";
 import { addressOf, type SmallWorld, smallWorld, Wire } from "../small-network.ts";
 
 const secondNs = 1e9;
@@ -105,6 +106,43 @@ describe("UDP", () => {
     world.network.send("x/a", udp({ src: "fd01::1:1", dst: "fd01::2:1", ...fields }));
     settle(world);
     expect(wire.lines).toHaveLength(3); // the one that was taken is answered: nobody listens there
+  });
+});
+
+describe("a host", () => {
+  it("says of protocols that it does not speak that it does not", () => {
+    const wire = new Wire();
+    const world = smallWorld({ tap: wire.tap });
+    const payload = new Uint8Array(8);
+    const v6 = { src: "fd01::1:1", dst: "fd01::2:1" };
+    const packets = [
+      ipPacket({ src: "10.1.1.1", dst: "10.1.2.1", protocol: 253, payload }),
+      ipPacket({ ...v6, protocol: 253, payload }),
+      ipPacket({ ...v6, protocol: 253, payload, extensions: [optionsHeader(60)] }),
+      ipPacket({ ...v6, protocol: 59, payload }),
+    ];
+    for (const packet of packets) world.network.send("x/a", packet);
+    settle(world);
+    expect(wire.lines.slice(packets.length).map((line) => line.replace(/.*?: /, ""))).toEqual([
+      "ICMP 10.1.2.1 protocol 253 unreachable, length 36",
+      "ICMP6, parameter problem, next header - octet 6, length 56",
+      "ICMP6, parameter problem, next header - octet 40, length 64",
+    ]);
+  });
+
+  it("takes no fragment for a datagram", () => {
+    const wire = new Wire();
+    const world = smallWorld({ tap: wire.tap });
+    for (const ends of [
+      { src: "10.1.1.1", dst: "10.1.2.1" },
+      { src: "fd01::1:1", dst: "fd01::2:1" },
+    ]) {
+      const parts = fragment(udp({ ...ends, sport: 1, dport: 81, payload: new Uint8Array(200) }), 140);
+      wire.forget();
+      for (const part of parts) world.network.send("x/a", part);
+      settle(world);
+      expect(wire.lines).toHaveLength(parts.length);
+    }
   });
 });
 
