@@ -68,6 +68,8 @@ export interface Passage {
   /** The packet as it left the last hook. */
   readonly bytes: Uint8Array;
   readonly emitted: readonly Uint8Array[];
+  /** What each emitted packet knows of its connection. */
+  readonly emittedStates: readonly { readonly ctState: number; readonly ctEntry: number }[];
   readonly events: readonly HookEvent[];
   readonly batch: PacketBatch;
 }
@@ -78,6 +80,7 @@ export interface PassOptions {
   readonly mark?: number;
   /** Of `CtState`; default: not looked up yet. */
   readonly ctState?: number;
+  readonly ctEntry?: number;
 }
 
 export const forwardPath: readonly number[] = [Hook.prerouting, Hook.forward, Hook.postrouting];
@@ -89,7 +92,7 @@ export class TestNode {
   readonly #batch = createBatch(1, 2048);
   readonly #out = createHookResults(1);
 
-  constructor(tables: Partial<IptablesTables> = {}, conntrack?: ConntrackOptions, seed = 1) {
+  constructor(tables: Partial<IptablesTables> = {}, conntrack?: Partial<ConntrackOptions>, seed = 1) {
     const whole: IptablesTables = { v4: emptyV4, v6: emptyV6, sets: new Map(), ...tables };
     this.datapath = linkIptables(whole, linkContext(this.clock, seed), conntrack);
   }
@@ -105,6 +108,7 @@ export class TestNode {
     batch.state.oif[0] = options.oif ?? 4;
     batch.state.mark[0] = options.mark ?? 0;
     batch.state.ctState[0] = options.ctState ?? 0;
+    batch.state.ctEntry[0] = options.ctEntry ?? 0;
     out.emitted.length = 0;
     out.emitted.used = 0;
     out.events.length = 0;
@@ -120,6 +124,10 @@ export class TestNode {
       ctState: batch.state.ctState[0] ?? 0,
       bytes: rowBytes(batch, 0).slice(),
       emitted: Array.from({ length: out.emitted.length }, (_, i) => rowBytes(out.emitted, i).slice()),
+      emittedStates: Array.from({ length: out.emitted.length }, (_, i) => ({
+        ctState: out.emitted.state.ctState[i] ?? 0,
+        ctEntry: out.emitted.state.ctEntry[i] ?? 0,
+      })),
       events: [...out.events],
       batch,
     };

@@ -6,7 +6,7 @@ import { assert, InputError } from "../../base/index.ts";
 import { CtState, type PacketBatch, setTos, setTtl } from "../../packet/index.ts";
 import type { LinkContext } from "../datapath.ts";
 import { dimensionBits, internInterface, type SetCollection } from "../ipset/index.ts";
-import type { Conntrack } from "../netfilter/index.ts";
+import { type Conntrack, ZoneReach } from "../netfilter/index.ts";
 import type { NodeTablesAtRun } from "./evaluate.ts";
 import type { ActionTarget, LinkedRuleset } from "./link.ts";
 import { ctStateBits } from "./matches/connection.ts";
@@ -102,6 +102,11 @@ export function bindNode(linked: LinkedRuleset, parts: NodeParts): NodeTablesAtR
   };
 }
 
+function zoneReach(direction: "orig" | "reply" | undefined): number {
+  if (direction === undefined) return ZoneReach.both;
+  return direction === "orig" ? ZoneReach.original : ZoneReach.reply;
+}
+
 type RowAction = (batch: PacketBatch, row: number) => void;
 
 function bindAction(target: ActionTarget, node: MatchNode, { sets, conntrack }: NodeParts): RowAction {
@@ -109,11 +114,13 @@ function bindAction(target: ActionTarget, node: MatchNode, { sets, conntrack }: 
     case "CONNMARK":
       return bindConnmark(target, conntrack);
     case "CT": {
-      const { zone } = target;
+      const { zone, zoneDirection } = target;
+      const reach = zoneReach(zoneDirection);
       return (batch, row) => {
-        const { ctState, ctZone, mark } = batch.state;
+        const { ctState, ctZone, ctZoneReach, mark } = batch.state;
         if (ctState[row] !== CtState.none || zone === undefined) return; // seen already: the target leaves it alone
         ctZone[row] = zone === "mark" ? mark[row]! & 0xffff : zone;
+        ctZoneReach[row] = reach;
       };
     }
     case "SET": {

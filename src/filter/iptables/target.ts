@@ -59,13 +59,15 @@ export interface SetTarget {
   readonly mapQueue?: boolean;
 }
 
-/** Zones of one direction and helpers are not modelled, and refused. */
+/** Helpers are not modelled, and refused. */
 export interface CtTarget {
   readonly kind: "CT";
   readonly events?: readonly string[];
   readonly expEvents?: readonly string[];
   /** `mark`: the packet's mark is the zone. */
   readonly zone?: number | "mark";
+  /** The zone counts in this direction alone. */
+  readonly zoneDirection?: "orig" | "reply";
 }
 
 export type Target =

@@ -91,11 +91,9 @@ export class Conntrack {
     if (!isSound(batch, row, verifiesChecksum && this.options.checksum)) return "tracked";
     if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6)
       if (!this.#isQuery(batch, row, protocol)) return "tracked";
-    const { ctZone, ctZoneReach } = batch.state;
-    const zone = ctZoneReach[row] === ZoneReach.reply ? 0 : ctZone[row]!;
-    const replyZone = ctZoneReach[row] === ZoneReach.original ? 0 : ctZone[row]!;
-    if (!tupleOfRow(batch, row, zone, this.#tuple)) return "tracked";
-    const ref = this.#find(this.#tuple, zone, replyZone);
+    if (!tupleOfRow(batch, row, zoneOf(batch, row), this.#tuple)) return "tracked";
+    const replyZone = replyZoneOf(batch, row);
+    const ref = this.#store.find(this.#tuple, replyZone, this.#nowNs());
     if (ref < 0) return this.#open(batch, row, replyZone);
     this.#follow(batch, row, this.#store.entry(ref >>> 1) as CtEntry, (ref & 1) as 0 | 1);
     return "tracked";
@@ -111,8 +109,8 @@ export class Conntrack {
     if (rowDirection(batch, row) === 1) return true; // a reset or ICMP error about a packet that was never let through
     const store = this.#store;
     const nowNs = this.#nowNs();
-    const rival = store.find(entry.tuples[0], nowNs);
-    const replyRival = store.find(entry.tuples[1], nowNs);
+    const rival = store.rival(entry.tuples[0], 0, entry, nowNs);
+    const replyRival = store.rival(entry.tuples[1], 1, entry, nowNs);
     if (rival >= 0 || replyRival >= 0) return this.#resolveClash(batch, row, entry, rival, replyRival);
     entry.status |= CtStatus.confirmed;
     store.insert(entry, 0);
@@ -143,15 +141,15 @@ export class Conntrack {
 
   /** True if some connection other than `entry` uses the reply tuple, so that its replies could not be told apart. */
   isTaken(reply: Tuple, entry: CtEntry): boolean {
-    const ref = this.#rivalRef(reply, entry);
+    const ref = this.#store.rival(reply, 1, entry, this.#nowNs());
     if (ref < 0) return false;
     const rival = this.#store.entry(ref >>> 1) as CtEntry;
-    return rival !== entry && !tuplesEqual(rival.tuples[0], entry.tuples[0]); // of equal originals the first wins later
+    return !tuplesEqual(rival.tuples[0], entry.tuples[0]); // of equal originals the first wins later
   }
 
   /** The live entry whose reply tuple this is. */
   replyOwner(reply: Tuple): CtEntry | undefined {
-    const ref = this.#store.find(reply, this.#nowNs());
+    const ref = this.#store.find(reply, tupleZone(reply), this.#nowNs());
     return ref >= 0 && ref & 1 ? this.#store.entry(ref >>> 1) : undefined;
   }
 
@@ -168,24 +166,6 @@ export class Conntrack {
   /** Entries whose source NAT was decided and that have the original source of `tuple`, newest first. */
   withSource(tuple: Tuple): readonly CtEntry[] {
     return this.#store.withSource(tuple);
-  }
-
-  #rivalRef(reply: Tuple, entry: CtEntry): number {
-    const ref = this.#store.find(reply, this.#nowNs());
-    if (ref < 0 || ref & 1) return ref;
-    return entry.zone === tupleZone(reply) ? ref : -1; // an original tuple of another zone is no rival
-  }
-
-  /** The live entry of a tuple, `-1` if none; zones may differ by direction. */
-  #find(tuple: Tuple, zone: number, replyZone: number): number {
-    const nowNs = this.#nowNs();
-    const ref = this.#store.find(tuple, nowNs);
-    if (zone === replyZone) return ref;
-    if (ref >= 0 && (ref & 1) === 0) return ref;
-    setTupleZone(tuple, replyZone);
-    const replyRef = this.#store.find(tuple, nowNs);
-    setTupleZone(tuple, zone);
-    return replyRef >= 0 && replyRef & 1 ? replyRef : -1;
   }
 
   /**
@@ -212,14 +192,13 @@ export class Conntrack {
   #lookupError(batch: PacketBatch, row: number): boolean {
     const at = carriedPacketAt(batch, row);
     if (at < 0) return false;
-    const { ctZone, ctZoneReach, ctState, ctEntry } = batch.state;
-    const zone = ctZoneReach[row] === ZoneReach.reply ? 0 : ctZone[row]!;
-    const replyZone = ctZoneReach[row] === ZoneReach.original ? 0 : ctZone[row]!;
+    const { ctState, ctEntry } = batch.state;
+    const [zone, replyZone] = [zoneOf(batch, row), replyZoneOf(batch, row)];
     const end = packetEnd(batch, row);
     const family = batch.family[row]!;
     if (!tupleOfCarried(batch.bytes, at, end, family, zone, this.#inverse)) return false;
     invertTuple(this.#inverse, this.#tuple);
-    const ref = this.#find(this.#tuple, zone, replyZone);
+    const ref = this.#store.find(this.#tuple, replyZone, this.#nowNs());
     if (ref < 0) return false;
     const entry = this.#store.entry(ref >>> 1) as CtEntry;
     const known = entry.tuples[ref & 1] as Tuple;
@@ -253,7 +232,7 @@ export class Conntrack {
         return;
       case "reopen":
         this.#store.retire(entry);
-        this.#open(batch, row, tupleZone(entry.tuples[1]));
+        this.#open(batch, row, replyZoneOf(batch, row));
         return;
       case "kill":
         this.#store.retire(entry);
@@ -386,6 +365,15 @@ export class Conntrack {
     store.insert(entry, 1);
     return true;
   }
+}
+
+/** Zone of a row's connection in its original direction. */
+function zoneOf({ state: { ctZone, ctZoneReach } }: PacketBatch, row: number): number {
+  return ctZoneReach[row] === ZoneReach.reply ? 0 : ctZone[row]!;
+}
+
+function replyZoneOf({ state: { ctZone, ctZoneReach } }: PacketBatch, row: number): number {
+  return ctZoneReach[row] === ZoneReach.original ? 0 : ctZone[row]!;
 }
 
 const noNextHeader = 59;

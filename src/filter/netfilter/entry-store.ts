@@ -6,7 +6,7 @@ import { IpProtocol } from "../../wire/index.ts";
 import { type ConntrackOptions, type CtEntry, CtStatus } from "./entry.ts";
 import { newSctpTrack } from "./sctp-state.ts";
 import { newTcpTrack } from "./tcp-window.ts";
-import { type Tuple, TupleTable, tupleFamily, tupleProtocol, tupleZone } from "./tuples.ts";
+import { setTupleZone, type Tuple, TupleTable, tupleFamily, tupleProtocol, tupleZone } from "./tuples.ts";
 
 /** Chains searched for an entry to drop (NF_CT_EVICTION_RANGE). */
 const evictionRange = 8;
@@ -17,7 +17,8 @@ const sweepStep = 2;
 
 export class EntryStore {
   readonly #options: ConntrackOptions;
-  readonly #table: TupleTable;
+  /** By direction: equal tuples of both directions may live side by side in zones of one direction. */
+  readonly #tables: readonly [TupleTable, TupleTable];
   readonly #entries: (CtEntry | undefined)[] = [];
   readonly #free: number[] = [];
   readonly #retired: number[] = [];
@@ -29,7 +30,7 @@ export class EntryStore {
 
   constructor(options: ConntrackOptions) {
     this.#options = options;
-    this.#table = new TupleTable(options.hashSeed);
+    this.#tables = [new TupleTable(options.hashSeed), new TupleTable(options.hashSeed)];
   }
 
   entry(id: number): CtEntry | undefined {
@@ -46,7 +47,7 @@ export class EntryStore {
   }
 
   clear(): void {
-    this.#table.clear();
+    for (const table of this.#tables) table.clear();
     this.#entries.length = 0;
     this.#free.length = 0;
     this.#retired.length = 0;
@@ -55,18 +56,49 @@ export class EntryStore {
     this.#count = 0;
   }
 
-  /** Entry number * 2 + direction of a live entry's tuple, or -1. */
-  find(tuple: Tuple, nowNs: number): number {
-    const ref = this.#table.get(tuple);
-    if (ref < 0) return -1;
-    const entry = this.#entries[ref >>> 1] as CtEntry;
-    if (entry.expiresNs > nowNs) return ref;
-    this.retire(entry);
-    return -1;
+  /**
+   * Entry number * 2 + direction of the live entry that a packet of this tuple belongs to, or -1: an original tuple in the
+   * tuple's own zone, or a reply tuple in `replyZone`.
+   */
+  find(tuple: Tuple, replyZone: number, nowNs: number): number {
+    const hash = this.#tables[0].hash(tuple);
+    const original = this.#live(this.#tables[0].get(tuple, hash), nowNs);
+    if (original >= 0) return original * 2;
+    const zone = tupleZone(tuple);
+    if (zone === replyZone) return this.#replyRef(tuple, hash, nowNs);
+    setTupleZone(tuple, replyZone);
+    const ref = this.#replyRef(tuple, this.#tables[1].hash(tuple), nowNs);
+    setTupleZone(tuple, zone);
+    return ref;
+  }
+
+  /** The live entry other than `entry` that already has a tuple for one of its directions; likewise a reference or -1. */
+  rival(tuple: Tuple, direction: 0 | 1, entry: CtEntry, nowNs: number): number {
+    const hash = this.#tables[0].hash(tuple);
+    const own = this.#live(this.#tables[direction].get(tuple, hash), nowNs);
+    if (own >= 0 && own !== entry.id) return own * 2 + direction;
+    if (entry.zone !== tupleZone(entry.tuples[1])) return -1;
+    const other = direction === 0 ? 1 : 0;
+    const reverse = this.#live(this.#tables[other].get(tuple, hash), nowNs);
+    return reverse >= 0 && reverse !== entry.id ? reverse * 2 + other : -1;
   }
 
   insert(entry: CtEntry, direction: 0 | 1): void {
-    this.#table.set(entry.tuples[direction], entry.id * 2 + direction);
+    this.#tables[direction].set(entry.tuples[direction], entry.id);
+  }
+
+  #replyRef(tuple: Tuple, hash: number, nowNs: number): number {
+    const id = this.#live(this.#tables[1].get(tuple, hash), nowNs);
+    return id < 0 ? -1 : id * 2 + 1;
+  }
+
+  /** The number itself, or -1 for none and for an entry whose life has just been found over. */
+  #live(id: number, nowNs: number): number {
+    if (id < 0) return -1;
+    const entry = this.#entries[id] as CtEntry;
+    if (entry.expiresNs > nowNs) return id;
+    this.retire(entry);
+    return -1;
   }
 
   /** An unconfirmed entry; the tuples are copied. */
@@ -119,11 +151,12 @@ export class EntryStore {
     if (this.#sweptNs !== nowNs) this.#sweep(nowNs, this.#entries.length);
     this.#sweptNs = nowNs;
     if (this.#count < max) return true;
-    const first = Math.floor((this.#table.hash(tuple) * buckets) / 2 ** 32);
+    const first = Math.floor((this.#tables[0].hash(tuple) * buckets) / 2 ** 32);
     for (let i = 0; i < evictionRange; i++) {
       const before = this.#count;
-      for (const ref of this.#table.inBucket((first + i) % buckets, buckets)) {
-        const entry = this.#entries[ref >>> 1] as CtEntry;
+      const bucket = (first + i) % buckets;
+      for (const id of this.#tables.flatMap((table) => table.inBucket(bucket, buckets))) {
+        const entry = this.#entries[id] as CtEntry;
         if (!(entry.status & (CtStatus.assured | CtStatus.dying))) this.retire(entry);
       }
       if (this.#count < before) return true;
@@ -145,9 +178,10 @@ export class EntryStore {
 
   #takeOut(entry: CtEntry): void {
     if (entry.status & CtStatus.confirmed)
-      for (const direction of [0, 1] as const)
-        if (this.#table.get(entry.tuples[direction]) === entry.id * 2 + direction)
-          this.#table.delete(entry.tuples[direction]);
+      for (const direction of [0, 1] as const) {
+        const [table, tuple] = [this.#tables[direction], entry.tuples[direction]];
+        if (table.get(tuple, table.hash(tuple)) === entry.id) table.delete(tuple);
+      }
     if (entry.status & CtStatus.srcNatDone) this.#forgetSource(entry);
     entry.status |= CtStatus.dying;
     this.#count--;

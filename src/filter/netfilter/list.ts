@@ -30,22 +30,16 @@ export function formatEntry(entry: CtEntry, nowNs: number): string {
     String(seconds),
     ...(state === "" ? [] : [state]),
     ...formatTuple(original, entry),
-    ...formatZone(entry),
+    ...(entry.zone !== 0 && entry.zone !== tupleZone(reply) ? [`zone-orig=${entry.zone}`] : []),
     ...(entry.status & CtStatus.seenReply ? [] : ["[UNREPLIED]"]),
     ...formatTuple(reply, entry),
+    ...(tupleZone(reply) !== 0 && entry.zone !== tupleZone(reply) ? [`zone-reply=${tupleZone(reply)}`] : []),
     ...(entry.status & CtStatus.assured ? ["[ASSURED]"] : []),
     `mark=${entry.mark}`,
     ...(entry.zone !== 0 && entry.zone === tupleZone(reply) ? [`zone=${entry.zone}`] : []),
     "use=1",
   ];
   return words.join(" ");
-}
-
-/** A zone that counts in one direction only. */
-function formatZone({ zone, tuples }: CtEntry): readonly string[] {
-  const replyZone = tupleZone(tuples[1]);
-  if (zone === replyZone) return [];
-  return zone === 0 ? [] : [`zone-orig=${zone}`];
 }
 
 const dccp = 33;

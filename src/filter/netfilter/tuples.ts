@@ -130,7 +130,7 @@ function setGreKey(tuple: Tuple, bytes: Uint8Array, at: number, end: number): bo
   return true;
 }
 
-/** Open addressing, in order of the hash, from tuple to a reference (entry number * 2 + direction). */
+/** Open addressing, in order of the hash, from tuple to an entry's number. Takes the tuple's hash, made once by `hash`. */
 export class TupleTable {
   count = 0;
   readonly #seed: number;
@@ -145,8 +145,8 @@ export class TupleTable {
   }
 
   /** -1 when the tuple is not there. */
-  get(tuple: Tuple): number {
-    const slot = this.#find(tuple, this.hash(tuple));
+  get(tuple: Tuple, hash: number): number {
+    const slot = this.#find(tuple, hash);
     return slot < 0 ? -1 : this.#refs[slot]!;
   }
 

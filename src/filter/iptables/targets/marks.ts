@@ -55,6 +55,12 @@ function readConnmark(options: OptionValues): Target {
   };
 }
 
+const zoneOptions = [
+  ["--zone", undefined],
+  ["--zone-orig", "orig"],
+  ["--zone-reply", "reply"],
+] as const;
+
 function readCt(options: OptionValues): Target {
   if (options.has("--notrack")) {
     if (options.names.length > 1) throw options.incomplete("--notrack stands alone");
@@ -68,8 +74,14 @@ function readCt(options: OptionValues): Target {
   const [ctEvents, expEvents] = [events("--ctevents"), events("--expevents")];
   if (ctEvents !== undefined) target.events = ctEvents;
   if (expEvents !== undefined) target.expEvents = expEvents;
-  const value = options.read("--zone", zone, "a zone up to 65535, or mark");
-  if (value !== undefined) target.zone = value;
+  const given = zoneOptions.filter(([name]) => options.has(name));
+  const [option] = given;
+  if (given.length > 1)
+    throw options.incomplete(`only one of ${zoneOptions.map(([name]) => name).join(", ")}`);
+  if (option === undefined) return target;
+  const [name, direction] = option;
+  target.zone = options.read(name, zone, "a zone up to 65535, or mark") ?? 0;
+  if (direction !== undefined) target.zoneDirection = direction;
   return target;
 }
 
@@ -132,7 +144,7 @@ export const markReaders: Readonly<Record<string, TargetReader>> = {
       "--notrack": { values: 0 },
       "--ctevents": { values: 1 },
       "--expevents": { values: 1 },
-      "--zone": { values: 1 },
+      ...Object.fromEntries(zoneOptions.map(([name]) => [name, { values: 1 } as const])),
     },
     tables: ["raw"],
     read: readCt,
@@ -177,12 +189,12 @@ export const markTexts: TargetTexts<"MARK" | "CONNMARK" | "CT" | "NOTRACK" | "SE
     target.action === "set"
       ? `-j CONNMARK --set-xmark ${hex(target.value)}/${hex(target.mask)}`
       : `-j CONNMARK --${target.action}-mark --nfmask ${hex(target.nfMask)} --ctmask ${hex(target.ctMask)}`,
-  CT: ({ events, expEvents, zone }) =>
+  CT: ({ events, expEvents, zone, zoneDirection }) =>
     [
       "-j CT",
       events === undefined ? "" : ` --ctevents ${events.join(",")}`,
       expEvents === undefined ? "" : ` --expevents ${expEvents.join(",")}`,
-      zone === undefined ? "" : ` --zone ${zone}`,
+      zone === undefined ? "" : ` --zone${zoneDirection === undefined ? "" : `-${zoneDirection}`} ${zone}`,
     ].join(""),
   NOTRACK: ({ flavour }) => (flavour === "NOTRACK" ? "-j NOTRACK" : "-j CT --notrack"),
   SET: (target) =>
