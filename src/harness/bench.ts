@@ -151,6 +151,7 @@ export function walkRows(
       recorder.after("", Hook.forward, results, row);
     }
   results.emitted.length = 0;
+  results.events.length = 0;
 }
 
 /** Figures of one case. */

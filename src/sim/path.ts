@@ -322,6 +322,7 @@ function runHook(
   for (let row = 0; row < results.emitted.length; row++)
     emitted.push({ bytes: rowBytes(results.emitted, row).slice(), kept: stateOf(results.emitted, row) });
   clearBatch(results.emitted);
+  results.events.length = 0; // the watcher has seen them
   const verdict = results.verdict[0]!;
   if (verdict === Verdict.accept) return undefined;
   if (verdict === Verdict.redirect) {
