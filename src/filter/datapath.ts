@@ -63,6 +63,8 @@ export interface FilterObserver {
   /** A set or map was asked. `keyRef` is the kind's own reference to the key. */
   lookup(map: number, keyRef: number, hit: boolean): void;
   verdict(point: number, row: number, verdict: number): void;
+  /** No rule of built-in chain `point` ended the row's way: the chain's policy decides. */
+  policy?(point: number, row: number): void;
 }
 
 /** An operation on live tables, as the engine's agent issues it. Each kind declares its own operations. */

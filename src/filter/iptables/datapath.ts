@@ -3,7 +3,7 @@
  * tracking between raw and mangle. Rules are shared by identity; connection entries, live sets and the mapping of
  * interface names belong to the node. Governing source: include/uapi/linux/netfilter_ipv4.h (hook priorities).
  */
-import { unreachable } from "../../base/index.ts";
+import { InputError, unreachable } from "../../base/index.ts";
 import { append, CtState, type PacketBatch, rowAddress } from "../../packet/index.ts";
 import {
   type ApplyResult,
@@ -36,7 +36,7 @@ import { applyRules } from "./apply.ts";
 import { describeLinkedRule } from "./describe.ts";
 import { type Decision, evaluateChain, type NodeTablesAtRun, RuleVerdict } from "./evaluate.ts";
 import { explainMatch } from "./explain.ts";
-import { type LinkedRuleset, linkRuleset } from "./link.ts";
+import { familyStride, type LinkedRuleset, linkRuleset } from "./link.ts";
 import { natChoice } from "./nat-target.ts";
 import { bindNode, RuleMemory } from "./node-binding.ts";
 import type { IptablesOp } from "./ops.ts";
@@ -45,9 +45,6 @@ import type { IptablesTables, Ruleset } from "./ruleset.ts";
 import { answeringAddress, isForMany } from "./source-address.ts";
 import { netfilterHooks, type Step, stepsOf } from "./stages.ts";
 import { asksForConnections } from "./tracking.ts";
-
-/** Rule indices of IPv6 rules start here, so that one number names a rule of either family. */
-const familyStride = 0x1000_0000;
 
 type NatStep = Extract<Step, { kind: "nat" }>;
 
@@ -81,8 +78,7 @@ export class IptablesDatapath implements Datapath {
     this.conntrack = new Conntrack(() => context.nowNs(), conntrack);
     this.#defragmenter = new Defragmenter(() => context.nowNs(), this.conntrack.options.timeouts);
     this.#choosePort = conntrack?.choosePort ?? ((question) => drawPort(question, context.random));
-    this.#family(4);
-    this.#family(6);
+    for (const family of [4, 6] as const) refuseMissingSets(this.#family(family).linked, this.#sets);
   }
 
   /** The tables as they are now, for `save`. */
@@ -182,7 +178,7 @@ export class IptablesDatapath implements Datapath {
         sets: this.#sets,
         conntrack: this.conntrack,
         memory: this.#memory,
-        report: (rule, row) => this.#events.push({ row, rule: rule + (family === 6 ? familyStride : 0) }),
+        report: (rule, row) => this.#events.push({ row, rule }),
       }),
       setGeneration: this.#sets.generation,
       nodeGeneration: this.#context.facts.generation,
@@ -248,7 +244,7 @@ export class IptablesDatapath implements Datapath {
   ): void {
     const decision = this.#decision;
     evaluateChain(family.linked, family.atRun, chain, batch, row, decision, observer);
-    if (decision.rule >= 0) out.rule[row] = decision.rule + (batch.family[row] === 6 ? familyStride : 0);
+    if (decision.rule >= 0) out.rule[row] = decision.rule;
     if (decision.verdict === RuleVerdict.drop) {
       out.verdict[row] = Verdict.drop;
     } else if (decision.verdict === RuleVerdict.reject) {
@@ -318,7 +314,7 @@ export class IptablesDatapath implements Datapath {
     const decision = this.#decision;
     evaluateChain(family.linked, family.atRun, chain, batch, row, decision, observer);
     if (decision.verdict !== RuleVerdict.nat) return undefined;
-    out.rule[row] = decision.rule + (batch.family[row] === 6 ? familyStride : 0);
+    out.rule[row] = decision.rule;
     const target = family.linked.natTargets[decision.detail]!;
     const entry = this.conntrack.entryOf(batch, row);
     if (target.kind === "MASQUERADE" && entry !== undefined) entry.masqueradeOif = batch.state.oif[row]!;
@@ -328,6 +324,19 @@ export class IptablesDatapath implements Datapath {
   #isReferenced(set: string): boolean {
     return ([4, 6] as const).some((family) => linkRuleset(this.#rulesets[family]).setNames.includes(set));
   }
+}
+
+/** @throws InputError for a rule that names a set which is not there: the kernel would not have taken it. */
+function refuseMissingSets(linked: LinkedRuleset, sets: SetCollection): void {
+  const missing = linked.setNames.filter((name) => sets.get(name) === undefined);
+  if (missing.length === 0) return;
+  throw new InputError(
+    missing.map((name) => ({
+      code: "unknown-name",
+      path: "",
+      message: `a rule names the set ${name}, which does not exist`,
+    })),
+  );
 }
 
 /** Makes a node's tables ready to run. @throws InputError for missing chains, missing sets or loops. */

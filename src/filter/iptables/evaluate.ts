@@ -70,7 +70,7 @@ export function evaluateChain(
   out.detail = 0;
   let srcClass: number = classUnknown;
   let dstClass = 0;
-  if (observer !== undefined) observer.enter(chain, row);
+  if (observer !== undefined) observer.enter(chain + linked.indexBase, row);
   for (;;) {
     if (pc === 0) {
       if (depth === 0) break; // end of the built-in chain: its policy
@@ -170,15 +170,16 @@ export function evaluateChain(
         depth++;
         current = code[at + 1]!;
         pc = chains[current]!.start;
-        if (observer !== undefined) observer.enter(current, row);
+        if (observer !== undefined) observer.enter(current + linked.indexBase, row);
         break;
       case TargetOp.goto:
         current = code[at + 1]!;
         pc = chains[current]!.start;
-        if (observer !== undefined) observer.enter(current, row);
+        if (observer !== undefined) observer.enter(current + linked.indexBase, row);
         break;
     }
   }
+  if (observer?.policy !== undefined) observer.policy(chain + linked.indexBase, row);
   out.verdict = chains[chain]!.policy === "DROP" ? RuleVerdict.drop : RuleVerdict.accept;
   out.rule = -1;
 }

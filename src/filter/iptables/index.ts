@@ -1,4 +1,5 @@
 export { emptyTable } from "./apply.ts";
+export { RuleCounters } from "./counters.ts";
 export { IptablesDatapath, linkIptables } from "./datapath.ts";
 export { jumpDepthMax, type LinkedRuleset, linkRuleset } from "./link.ts";
 export type { AddrType, Match, MatchOf } from "./match.ts";

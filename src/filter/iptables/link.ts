@@ -91,8 +91,13 @@ export interface SignpostedRun {
   readonly fields: FieldTable | undefined;
 }
 
+/** Indices of IPv6 rules and chains start here wherever they leave the evaluator: one number names one of either family. */
+export const familyStride = 0x1000_0000;
+
 export interface LinkedRuleset {
   readonly ruleset: Ruleset;
+  /** Added to indices of rules (in the code already) and chains: 0, or `familyStride` for IPv6. */
+  readonly indexBase: number;
   readonly code: Int32Array;
   readonly chains: readonly LinkedChain[];
   /** Chain number of a built-in chain, by table and name; -1 when the table is absent. */
@@ -133,6 +138,7 @@ export function entryKey(table: TableName, chain: string): string {
 
 class Linker {
   readonly #ruleset: Ruleset;
+  readonly #indexBase: number;
   readonly #code: number[] = [0]; // address 0 means "end of chain"
   readonly #rules: LinkedRule[] = [];
   readonly #patterns: string[] = [];
@@ -145,6 +151,7 @@ class Linker {
 
   constructor(ruleset: Ruleset) {
     this.#ruleset = ruleset;
+    this.#indexBase = ruleset.family === 6 ? familyStride : 0;
   }
 
   link(): LinkedRuleset {
@@ -167,6 +174,7 @@ class Linker {
       }
     return {
       ruleset: this.#ruleset,
+      indexBase: this.#indexBase,
       code: Int32Array.from(this.#code),
       chains,
       entry,
@@ -209,7 +217,7 @@ class Linker {
   #emitRule(linked: LinkedRule, isLast: boolean): void {
     const code = this.#code;
     const start = code.length;
-    code.push(0, this.#rules.length);
+    code.push(0, this.#indexBase + this.#rules.length);
     this.#rules.push(linked);
     const { matches, target } = linked.rule;
     matches.forEach((match, number) => {
