@@ -12,10 +12,13 @@ import {
   Icmpv6Type,
   IpProtocol,
   icmpHeaderSize,
+  parseUdp,
   pseudoHeaderSum,
   readCrc32c,
   readU16,
   sctpChecksumAt,
+  sctpHeaderSize,
+  sizeUdp,
 } from "../../wire/index.ts";
 import { type IpView, readIp } from "../judge.ts";
 import type { Network } from "../network.ts";
@@ -167,7 +170,7 @@ export class Hosts {
     const ip = readIp(bytes);
     if (ip === undefined || !checksumIsRight(ip)) return;
     const { protocol, payload } = ip;
-    if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) this.#receiveIcmp(station, ip);
+    if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) this.#receiveIcmp(station, ip, bytes);
     else if (payload.length >= 4) this.#receiveTransport(station, ip, bytes);
   }
 
@@ -201,7 +204,7 @@ export class Hosts {
     if (answer !== undefined) this.#network.send(station, answer);
   }
 
-  #receiveIcmp(station: string, ip: IpView): void {
+  #receiveIcmp(station: string, ip: IpView, bytes: Uint8Array): void {
     const { payload, src, dst } = ip;
     if (payload.length < icmpHeaderSize) return;
     const isV4 = src.family === 4;
@@ -215,6 +218,8 @@ export class Hosts {
         identifier,
         sequence: readU16(payload, 6),
         payload: payload.slice(icmpHeaderSize),
+        tos: isV4 ? bytes[1]! : (readU16(bytes, 0) >>> 4) & 0xff,
+        dontFragment: false,
       };
       this.#network.send(station, icmpEcho(reply));
     } else if (type === (isV4 ? Icmpv4Type.echoReply : Icmpv6Type.echoReply)) {
@@ -267,16 +272,20 @@ function startsConnection(protocol: number, payload: Uint8Array): boolean {
 
 /** A host drops what was damaged on the way, without a word. */
 function checksumIsRight({ protocol, src, dst, payload }: IpView): boolean {
-  const { length } = payload;
+  let { length } = payload;
   switch (protocol) {
     case IpProtocol.sctp:
       return (
-        length > sctpChecksumAt + 3 &&
+        length >= sctpHeaderSize &&
         crc32c(payload, 0, length, sctpChecksumAt) === readCrc32c(payload, sctpChecksumAt)
       );
-    case IpProtocol.udp:
-      if (length >= 8 && readU16(payload, 6) === 0) return src.family === 4; // RFC 8200 section 8.1 wants one
+    case IpProtocol.udp: {
+      const datagram = parseUdp(payload);
+      if (!datagram.ok) return false;
+      length = sizeUdp(datagram.value); // what follows is padding (__udp4_lib_rcv trims it)
+      if (readU16(payload, 6) === 0) return src.family === 4; // RFC 8200 section 8.1 wants one
       break;
+    }
     case IpProtocol.icmp:
       return checksumHolds(payload, 0, length);
     case IpProtocol.tcp:
