@@ -1,4 +1,4 @@
-export { commonFamily } from "./attempt.ts";
+export { commonFamily, connectionBetween } from "./attempt.ts";
 export {
   type BenchCase,
   type BenchOptions,

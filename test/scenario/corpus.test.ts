@@ -4,20 +4,19 @@ import { join, relative } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
+import { connectionBetween, resolveEnd, resolveSource } from "../../src/harness/index.ts";
 import {
   applyObjects,
   buildCluster,
-  type Cell,
   type CellEnd,
   type ClusterState,
+  type Connection,
   deleteObject,
   loadManifests,
-  type Pod,
   setLabels,
 } from "../../src/k8s/index.ts";
 import { createOracle } from "../../src/oracle/index.ts";
 import {
-  type End,
   expandExpectedMatrix,
   expectedValue,
   formatPort,
@@ -49,7 +48,7 @@ function walk(scenario: Scenario): Walked {
   for (const step of scenario.steps) {
     state = edited(state, step);
     const oracle = createOracle(state);
-    const compare = (what: string, cell: Cell, expected: string): void => {
+    const compare = (what: string, cell: Connection, expected: string): void => {
       checks++;
       const { verdict } = oracle.judge(cell);
       if (verdict !== expected)
@@ -66,12 +65,8 @@ function walk(scenario: Scenario): Walked {
         compare(`${from} -> ${to} ${formatPort(port)}`, cell, expectedValue(verdict, "oracle"));
       }
     if (step.action === "probe" || step.action === "connect") {
-      const cell = {
-        from: cellEnd(state, step.from),
-        to: cellEnd(state, step.to),
-        ...step.port,
-        family: step.family ?? 4,
-      };
+      const words = { ...step.port, family: step.family ?? 4 };
+      const cell = connectionBetween(resolveSource(state, step.from), resolveEnd(state, step.to), words);
       const outcome = expectedValue(step.expect, "oracle");
       compare("probe", cell, outcome === "timeout" ? "deny" : outcome === "undefined" ? outcome : "allow");
     }
@@ -96,21 +91,6 @@ function edited(state: ClusterState, step: Step): ClusterState {
   }
 }
 
-function cellEnd(state: ClusterState, end: End): CellEnd {
-  if (end.kind === "pod") return podEnd(state, `${end.namespace}/${end.name}`);
-  if (end.kind === "ip") return { kind: "external", ip: end.ip };
-  if (end.kind === "workload") {
-    const owned = ({ namespace, owner }: Pod): boolean =>
-      namespace === end.namespace && owner?.kind === end.workload && owner.name === end.name;
-    const pod = [...state.pods.values()].find(owned);
-    if (pod === undefined) throw new Error(`no pod of ${JSON.stringify(end)}`);
-    return { kind: "pod", pod };
-  }
-  const node = end.kind === "node" ? state.nodes.get(end.name) : undefined;
-  if (node === undefined) throw new Error(`no node for ${JSON.stringify(end)}`);
-  return { kind: "node", node };
-}
-
 function podEnd(state: ClusterState, name: string): CellEnd {
   const pod = state.pods.get(name);
   if (pod === undefined) throw new Error(`no pod ${name}`);
@@ -122,12 +102,13 @@ function podNames(state: ClusterState): readonly string[] {
 }
 
 describe("the shipped scenarios", () => {
-  it("are there: the 48 upstream cases, the AKS walk-through, Azure NPM's own behaviours and the corners", () => {
+  it("are there: the 48 upstream cases, the AKS walk-through, Azure NPM's own behaviours, the corners and Services", () => {
     const count = (folder: string): number => files.filter((file) => file.startsWith(`${folder}/`)).length;
     expect(count("upstream-e2e")).toBe(48);
     expect(count("aks")).toBeGreaterThanOrEqual(2);
     expect(count("azure-npm")).toBeGreaterThanOrEqual(12);
     expect(count("corners")).toBeGreaterThanOrEqual(23);
+    expect(count("services")).toBeGreaterThanOrEqual(15);
   });
 
   const schema = z.fromJSONSchema(scenarioJsonSchema() as never);
