@@ -159,23 +159,6 @@ export function replaceRow(batch: PacketBatch, row: number, packet: Uint8Array):
 }
 
 /**
- * Puts another packet in a row's place, undecoded; the row's state stays. False, changing nothing, when the batch has no
- * bytes left for a packet larger than the row's.
- */
-export function replacePacket(batch: PacketBatch, row: number, packet: Uint8Array): boolean {
-  if (packet.length > batch.size[row]!) {
-    const end = batch.used + HEADROOM_BYTES + packet.length;
-    if (end > batch.bytes.length) return false;
-    batch.offset[row] = batch.used + HEADROOM_BYTES;
-    batch.used = end;
-  }
-  batch.size[row] = packet.length;
-  batch.bytes.set(packet, batch.offset[row]);
-  batch.status[row] = DecodeStatus.dirty;
-  return true;
-}
-
-/**
  * What a packet that a node sends back about a row (a reset, an ICMP error) knows of its connection: RELATED, in the
  * other direction (kernel net/netfilter/nf_conntrack_core.c, nf_conntrack_attach).
  */

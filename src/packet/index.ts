@@ -10,7 +10,6 @@ export {
   type PacketBatch,
   type RowState,
   relatedState,
-  replacePacket,
   replaceRow,
   rowBytes,
 } from "./batch.ts";

@@ -14,6 +14,7 @@ import {
   ipPacket,
   type PacketBatch,
   packetEnd,
+  replaceRow,
   rowBytes,
   tcp,
   udp,
@@ -286,5 +287,28 @@ describe("append", () => {
     append(batch, udp(v4));
     for (const [name, column] of Object.entries(columns)) expect([...column], name).toEqual([0]);
     expect(fragments).toEqual([undefined]);
+  });
+});
+
+describe("replaceRow", () => {
+  it("gives a row other bytes, in its slot or in one of its own, and leaves neighbours and state alone", () => {
+    const batch = createBatch(2, 400);
+    const [short, long, other] = [0, 60, 9].map((size) => udp({ ...v4, payload: new Uint8Array(size) })) as [
+      Uint8Array,
+      Uint8Array,
+      Uint8Array,
+    ];
+    append(batch, short);
+    append(batch, other);
+    batch.state.mark[0] = 7;
+    for (const packet of [long, short, long]) {
+      expect(replaceRow(batch, 0, packet)).toBe(true);
+      expect(batch.status[0]).toBe(DecodeStatus.dirty);
+      expect(rowBytes(batch, 0)).toEqual(packet);
+      expect(rowBytes(batch, 1)).toEqual(other);
+    }
+    expect(batch.state.mark[0]).toBe(7);
+    expect(replaceRow(batch, 0, new Uint8Array(2000))).toBe(false);
+    expect(rowBytes(batch, 0)).toEqual(long);
   });
 });

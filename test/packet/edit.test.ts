@@ -18,6 +18,8 @@ import {
   setEmbedded,
   setIcmpIdentifier,
   setPort,
+  setTos,
+  setTtl,
   tcp,
   udp,
 } from "../../src/packet/index.ts";
@@ -32,7 +34,7 @@ import {
   readCrc32c,
   readU16,
 } from "../../src/wire/index.ts";
-import { u16, u32, words6 } from "../wire/arbitraries.ts";
+import { u8, u16, u32, words6 } from "../wire/arbitraries.ts";
 import { randomPackets } from "./random-packets.ts";
 import { recomputed } from "./recomputed.ts";
 
@@ -48,6 +50,8 @@ type Edit =
   | { readonly kind: "address"; readonly side: "src" | "dst"; readonly words: readonly number[] }
   | { readonly kind: "port"; readonly side: "src" | "dst"; readonly port: number }
   | { readonly kind: "ttl" }
+  | { readonly kind: "ttl-to"; readonly ttl: number }
+  | { readonly kind: "tos"; readonly tos: number }
   | { readonly kind: "dscp"; readonly dscp: number };
 
 const side = fc.constantFrom("src" as const, "dst" as const);
@@ -55,6 +59,8 @@ const edit: fc.Arbitrary<Edit> = fc.oneof(
   fc.record({ kind: fc.constant("address" as const), side, words: words6 }),
   fc.record({ kind: fc.constant("port" as const), side, port: u16 }),
   fc.constant<Edit>({ kind: "ttl" }),
+  fc.record({ kind: fc.constant("ttl-to" as const), ttl: u8 }),
+  fc.record({ kind: fc.constant("tos" as const), tos: u8 }),
   fc.record({ kind: fc.constant("dscp" as const), dscp: fc.nat(63) }),
 );
 
@@ -71,6 +77,12 @@ function apply(batch: PacketBatch, one: Edit): void {
       break;
     case "ttl":
       decrementTtl(batch, 0);
+      break;
+    case "ttl-to":
+      setTtl(batch, 0, one.ttl);
+      break;
+    case "tos":
+      setTos(batch, 0, one.tos);
       break;
     case "dscp":
       setDscp(batch, 0, one.dscp);
@@ -222,6 +234,20 @@ describe("edits", () => {
     expect(parseIpv6(rowBytes(v6, 0))).toMatchObject({
       ok: true,
       value: { trafficClass: 0xb9, flowLabel: 0xabcde },
+    });
+  });
+
+  it("set all of TOS or traffic class, and any TTL or hop limit", () => {
+    const v4 = rowOf(udp({ src: "10.0.0.1", dst: "10.0.0.2", sport: 1, dport: 2 }));
+    const v6 = rowOf(udp({ src: "fd00::1", dst: "fd00::2", sport: 1, dport: 2, flowLabel: 0xabcde }));
+    for (const batch of [v4, v6]) {
+      setTos(batch, 0, 0xb9);
+      setTtl(batch, 0, 7);
+    }
+    expect(parseIpv4(rowBytes(v4, 0))).toMatchObject({ ok: true, value: { tos: 0xb9, ttl: 7 } });
+    expect(parseIpv6(rowBytes(v6, 0))).toMatchObject({
+      ok: true,
+      value: { trafficClass: 0xb9, hopLimit: 7, flowLabel: 0xabcde },
     });
   });
 

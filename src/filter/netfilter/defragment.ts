@@ -4,7 +4,7 @@
  * goes on as the datagram. Time is virtual; a datagram whose time is over is forgotten in silence (the kernel tells the
  * sender only of datagrams to the node itself). Left out: the exact accounting of memory.
  */
-import { DecodeStatus, decodeRow, type PacketBatch, packetEnd, replacePacket } from "../../packet/index.ts";
+import { DecodeStatus, decodeRow, type PacketBatch, packetEnd, replaceRow } from "../../packet/index.ts";
 import {
   IpProtocol,
   internetChecksum,
@@ -249,7 +249,7 @@ function replace(
   packet: Uint8Array,
   fragments: { readonly sizes: readonly number[]; readonly largest: number; readonly keepsDf: boolean },
 ): DefragmentEnd {
-  if (!replacePacket(batch, row, packet)) return "dropped"; // no room: as a kernel without memory
+  if (!replaceRow(batch, row, packet)) return "dropped"; // no room: as a kernel without memory
   decodeRow(batch, row);
   batch.state.fragments[row] = fragments;
   return "whole";
