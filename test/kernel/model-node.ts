@@ -89,17 +89,46 @@ export class ModelNode {
     batch.used = 0;
     append(batch, packet.bytes);
     decodeRow(batch, 0);
+    if (packet.from === "inside") return this.#send();
     batch.state.iif[0] = this.facts.interfaces.find(({ name }) => name === packet.from)?.index ?? 0;
+    return this.#arrive(packet.from);
+  }
+
+  #arrive(from: string): ModelFate {
+    const { batch } = this;
     if (!this.#passes(Hook.prerouting)) return dropped;
     const dst = rowAddress(batch, 0, "dst");
-    if (this.facts.localAddresses.some((ip) => formatIp(ip) === formatIp(dst)))
-      return this.#passes(Hook.input) ? this.#end("delivered", packet.from) : this.#refused();
+    if (this.#isLocal(dst)) return this.#passes(Hook.input) ? this.#end("delivered", from) : this.#refused();
     const oif = this.facts.routeTo(dst);
     batch.state.oif[0] = oif;
     if (!decrementTtl(batch, 0)) return dropped;
     if (!this.#passes(Hook.forward)) return this.#refused();
     if (!this.#passes(Hook.postrouting)) return dropped;
     return this.#end("forwarded", this.facts.interfaces.find(({ index }) => index === oif)?.name ?? "");
+  }
+
+  /** The node's own packet: routed, perhaps again, and over loopback if it is for the node itself. */
+  #send(): ModelFate {
+    const { batch } = this;
+    const route = (): void => {
+      const dst = rowAddress(batch, 0, "dst");
+      batch.state.oif[0] = this.#isLocal(dst) ? loopback.index : this.facts.routeTo(dst);
+    };
+    route();
+    if (!this.#passes(Hook.output)) return this.#refused();
+    route();
+    if (!this.#passes(Hook.postrouting)) return dropped;
+    const oif = batch.state.oif[0];
+    if (oif !== loopback.index)
+      return this.#end("forwarded", this.facts.interfaces.find(({ index }) => index === oif)?.name ?? "");
+    batch.state.iif[0] = loopback.index;
+    batch.state.oif[0] = 0;
+    return this.#arrive("lo");
+  }
+
+  #isLocal(dst: Ip): boolean {
+    if (dst.family === 4 && (dst.words[0] ?? 0) >>> 24 === 127) return true;
+    return this.facts.localAddresses.some((ip) => formatIp(ip) === formatIp(dst));
   }
 
   #passes(hook: number): boolean {

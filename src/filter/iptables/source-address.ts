@@ -20,8 +20,12 @@ export function addressOf(facts: NodeFacts, oif: number, towards: Ip): Ip | unde
 
 /** The address that a node answers a packet from `src` to `dst` from; `undefined`: it cannot. */
 export function answeringAddress(facts: NodeFacts, src: Ip, dst: Ip): Ip | undefined {
-  const wanted = formatIp(dst);
-  if (facts.localAddresses.some((own) => formatIp(own) === wanted)) return dst;
+  const isOwn = (ip: Ip): boolean => {
+    const text = formatIp(ip);
+    return facts.localAddresses.some((own) => formatIp(own) === text);
+  };
+  if (isOwn(dst)) return dst;
+  if (isOwn(src)) return src; // over loopback
   const oif = facts.routeTo(src);
   return oif === 0 ? undefined : addressOf(facts, oif, src);
 }
