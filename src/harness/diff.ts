@@ -6,15 +6,9 @@
 import type { Divergence } from "../engine/index.ts";
 import type { Cell, ClusterState, Connection } from "../k8s/index.ts";
 import { createOracle, defaultReadings, isToService, type Oracle, serviceRoutes } from "../oracle/index.ts";
+import { type TableCell, tableCells } from "./cell-table.ts";
 import type { CellVerdict, DiffDocument, DiffGroup } from "./documents.ts";
-import {
-  cellDocument,
-  createJudge,
-  type MatrixOptions,
-  type SelectedCluster,
-  type TableCell,
-  tableCells,
-} from "./matrix.ts";
+import { cellDocument, createJudge, type MatrixOptions, type SelectedCluster } from "./matrix.ts";
 import type { Selection } from "./selection.ts";
 
 /** Group of cells that no documented divergence explains. */
@@ -111,8 +105,9 @@ export async function computeDiff(
   const groups = new Map<string, Group>();
   let compared = 0;
   let open = 0;
-  for (const [i, cell] of table.cells.entries()) {
-    if (i % 2048 === 0 && (await options.onProgress?.(i, table.cells.length)) === false) break;
+  let done = 0;
+  for (const cell of table.cells) {
+    if (done++ % 2048 === 0 && (await options.onProgress?.(done, table.count)) === false) break;
     if (cell.isSelf) continue;
     const [first, second] = [judgeA.judge(cell).verdict, judgeB.judge(cell).verdict];
     if (first === "undefined" || second === "undefined") {

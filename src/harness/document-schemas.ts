@@ -55,12 +55,14 @@ const cellFields = {
   verdict,
   by: maybe(z.enum(["egress", "ingress", "both"])),
   self: maybe(z.literal(true)),
+  place: maybe(z.enum(["same-node", "other-node"])),
 };
 const cell = z.strictObject(cellFields);
 
+const endKind = z.enum(["pod", "node", "service", "external"]);
 const endpoint = z.strictObject({
   id: text,
-  kind: z.enum(["pod", "node", "service", "external"]),
+  kind: endKind,
   node: maybe(text),
   addresses: texts,
   owner: maybe(text),
@@ -78,6 +80,7 @@ const matrix = documented<MatrixDocument>()(
         engine: text,
         engineVersion: text,
         method: z.enum(["walk", "table", "oracle"]),
+        classes: maybe(z.array(z.strictObject({ id: text, kind: endKind, count: natural, members: texts }))),
         cells: z.array(cell),
         diagnostics: z.array(diagnostic),
       }),

@@ -54,6 +54,16 @@ export interface CellDocument {
   readonly verdict: CellVerdict;
   readonly by?: "egress" | "ingress" | "both";
   readonly self?: true;
+  /** Between classes, where the answer depends on where their members stand. */
+  readonly place?: "same-node" | "other-node";
+}
+
+/** Ends that every cell treats alike. */
+export interface ClassDocument {
+  readonly id: string;
+  readonly kind: EndpointDocument["kind"];
+  readonly count: number;
+  readonly members: readonly string[];
 }
 
 /** One engine's part of a truth table. */
@@ -61,6 +71,8 @@ export interface EngineMatrix {
   readonly engine: string;
   readonly engineVersion: string;
   readonly method: "walk" | "table" | "oracle";
+  /** Above 200,000 cells: what `from` and `to` of the cells name then, instead of ends. */
+  readonly classes?: readonly ClassDocument[];
   readonly cells: readonly CellDocument[];
   readonly diagnostics: readonly DiagnosticDocument[];
 }

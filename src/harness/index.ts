@@ -19,6 +19,7 @@ export {
   readBpfFile,
 } from "./bpf-file.ts";
 export { type CapturedRun, captureScenario } from "./capture.ts";
+export { type CellTable, type TableCell, tableCells } from "./cell-table.ts";
 export { type ComposeOptions, compileCluster, type EmulatedCluster, emulate } from "./compose.ts";
 export { computeDiff, divergencesOf, unexplained } from "./diff.ts";
 export { documentJsonSchemas, documentNames } from "./document-schemas.ts";
@@ -38,7 +39,6 @@ export { type ClusterArbitraryOptions, clusterObjects, clusterOf } from "./fuzz/
 export { type ClusterSize, generateCluster, type Profile, profileOf, profiles } from "./generate.ts";
 export { LiveCluster } from "./live.ts";
 export {
-  type CellTable,
   computeMatrix,
   createJudge,
   diagnosticDocument,
@@ -46,8 +46,6 @@ export {
   type MatrixOptions,
   type Progress,
   type SelectedCluster,
-  type TableCell,
-  tableCells,
 } from "./matrix.ts";
 export { type NodeFiles, nodeFiles } from "./node-files.ts";
 export { createOriginPlacer, type OriginPlacer } from "./places.ts";

@@ -3,33 +3,25 @@
  * reply through every hook of the emulated cluster, or by asking the oracle.
  */
 import type { Family } from "../addr/index.ts";
-import { createExplorer, type Explorer, type ExplorerOptions } from "../base/index.ts";
+import { createExplorer, type Explorer, type ExplorerOptions, InputError } from "../base/index.ts";
 import type { Diagnostic } from "../engine/index.ts";
 import type { ClusterState, Connection } from "../k8s/index.ts";
 import { createOracle, type Oracle } from "../oracle/index.ts";
 import { judgeConnection } from "../sim/index.ts";
-import { connectionAttempt, connectionBetween } from "./attempt.ts";
+import { connectionAttempt } from "./attempt.ts";
+import { type CellTable, type TableCell, tableCells } from "./cell-table.ts";
 import { type EmulatedCluster, emulate } from "./compose.ts";
 import type {
   CellDocument,
   CellVerdict,
+  ClassDocument,
   DiagnosticDocument,
   EngineMatrix,
   MatrixDocument,
 } from "./documents.ts";
-import {
-  describeEnd,
-  endAddress,
-  isSource,
-  type SourceEnd,
-  sameEnd,
-  type TableEnd,
-  type TablePort,
-  tableEnds,
-  tablePorts,
-} from "./ends.ts";
-import type { Selection } from "./selection.ts";
-import { servicePortsOf } from "./service-ends.ts";
+import { classCellCount, classCells, describeClass, endClasses } from "./end-classes.ts";
+import { describeEnd, type TablePort } from "./ends.ts";
+import { followsApi, type Selection } from "./selection.ts";
 
 /** Which ends and ports a truth table holds. */
 export interface MatrixOptions {
@@ -37,6 +29,8 @@ export interface MatrixOptions {
   /** `undefined`: every port that a container or a policy names. */
   readonly ports?: readonly TablePort[];
   readonly podsOnly?: boolean;
+  /** Above so many cells an engine's cells stand between classes of ends. Default 200,000. */
+  readonly classesAbove?: number;
   /** Called now and then with cells done and cells in all; answering `false` stops the work, what is finished is kept. */
   readonly onProgress?: Progress;
 }
@@ -49,14 +43,6 @@ export interface SelectedCluster {
   readonly state: ClusterState;
 }
 
-/** A cell with the ids of its ends. */
-export interface TableCell {
-  readonly from: SourceEnd;
-  readonly to: TableEnd;
-  readonly cell: Connection;
-  readonly isSelf: boolean;
-}
-
 export interface CellAnswer {
   readonly verdict: CellVerdict;
   readonly by: "egress" | "ingress" | "both" | undefined;
@@ -64,63 +50,26 @@ export interface CellAnswer {
 
 export type CellJudge = (cell: TableCell) => CellAnswer;
 
-export interface CellTable {
-  readonly ends: readonly TableEnd[];
-  readonly ports: readonly TablePort[];
-  readonly cells: readonly TableCell[];
-}
+const classesAboveDefault = 200_000;
+/** Cells of all engines that a document may hold: some gigabytes of JSON. */
+const cellsMax = 4_000_000;
 
 /**
- * Cells of every ordered pair with a pod or a Service at one end at least, in the order from, to, port, family. Cluster
- * addresses are for pods and nodes; load balancers for hosts outside too. A Service is asked on its own ports.
+ * Endpoints and ports are those of the first cluster: the clusters hold the same objects.
+ * @throws InputError when even between classes there are too many cells.
  */
-export function tableCells(
-  state: ClusterState,
-  selections: readonly Selection[],
-  options: Pick<MatrixOptions, "ports" | "podsOnly">,
-): CellTable {
-  const hostNetworkPods = selections.some(
-    (one) => one.kind === "oracle" && one.readings.hostNetwork === "distinguished",
-  );
-  const endedPods = selections.every((one) => one.kind === "oracle");
-  const ends = tableEnds(state, { hostNetworkPods, endedPods, podsOnly: options.podsOnly ?? false });
-  const ports = options.ports ?? tablePorts(state);
-  const portsOf = new Map(
-    ends.map(({ id, end }) => [
-      id,
-      options.ports === undefined && end.kind === "service" ? servicePortsOf(state, end) : ports,
-    ]),
-  );
-  const cells: TableCell[] = [];
-  for (const from of ends.filter(isSource))
-    for (const to of ends) {
-      if (!isAsked(from, to)) continue;
-      const isSelf = sameEnd(from.end, to.end);
-      for (const { protocol, port } of portsOf.get(to.id) ?? [])
-        for (const family of state.options.ipFamilies) {
-          if (endAddress(from.end, family) === undefined || endAddress(to.end, family) === undefined)
-            continue;
-          cells.push({ from, to, isSelf, cell: connectionBetween(from, to, { protocol, port, family }) });
-        }
-    }
-  return { ends, ports, cells };
-}
-
-function isAsked(from: SourceEnd, { end }: TableEnd): boolean {
-  if (from.end.kind === "pod" || end.kind === "pod") return true;
-  if (end.kind !== "service") return false;
-  return from.end.kind === "node" || end.access === "load-balancer";
-}
-
-/** Endpoints and ports are those of the first cluster: the clusters hold the same objects. */
 export async function computeMatrix(
   clusters: readonly [SelectedCluster, ...SelectedCluster[]],
   version: string,
   options: MatrixOptions,
 ): Promise<MatrixDocument> {
   const selections = clusters.map(({ selection }) => selection);
-  const tables = clusters.map(({ state }) => tableCells(state, selections, options));
-  const total = tables.reduce((sum, table) => sum + table.cells.length, 0);
+  const [first, ...others] = clusters;
+  const plan = (cluster: SelectedCluster): TablePlan => planTable(cluster, selections, options);
+  const firstPlan = plan(first);
+  const plans = [firstPlan, ...others.map(plan)];
+  const total = plans.reduce((sum, { count }) => sum + count, 0);
+  if (total > cellsMax) throw tooManyCells(total, firstPlan);
   const results: EngineMatrix[] = [];
   let done = 0;
   let isGoing = true;
@@ -129,30 +78,77 @@ export async function computeMatrix(
     const { judge, diagnostics } = createJudge(state, selection, options.seed);
     const dual = state.options.ipFamilies.length > 1;
     const documents: CellDocument[] = [];
-    for (const cell of tables[i]?.cells ?? []) {
+    for (const piece of plans[i]?.pieces(judge, dual) ?? []) {
       if (done++ % 4096 === 0) isGoing = (await options.onProgress?.(done, total)) ?? true;
       if (!isGoing) break;
-      documents.push(cellDocument(cell, judge(cell), dual));
+      documents.push(piece);
     }
     results.push({
       engine: selection.label,
       engineVersion: selection.version,
       method: selection.kind === "oracle" ? "oracle" : "walk",
+      ...(plans[i]?.classes === undefined ? {} : { classes: plans[i].classes }),
       cells: documents,
       diagnostics: diagnostics.map(diagnosticDocument),
     });
   }
-  const [first] = tables;
   return {
     schema: "podwire/matrix/v1",
     version,
     seed: options.seed,
-    endpoints: (first?.ends ?? []).map(describeEnd),
-    ports: (first?.ports ?? []).map(({ protocol, port }) =>
+    endpoints: firstPlan.table.ends.map(describeEnd),
+    ports: firstPlan.table.ports.map(({ protocol, port }) =>
       protocol === "ICMP" ? { protocol, type: port } : { protocol, port },
     ),
     results,
   };
+}
+
+/** How one engine's cells come about: all of them, or one for each pair of classes. */
+interface TablePlan {
+  readonly table: CellTable;
+  readonly count: number;
+  readonly classes: readonly ClassDocument[] | undefined;
+  pieces(judge: CellJudge, dual: boolean): Iterable<CellDocument>;
+}
+
+function planTable(
+  { state, selection }: SelectedCluster,
+  selections: readonly Selection[],
+  options: MatrixOptions,
+): TablePlan {
+  const table = tableCells(state, selections, options);
+  if (table.count <= (options.classesAbove ?? classesAboveDefault))
+    return {
+      table,
+      count: table.count,
+      classes: undefined,
+      *pieces(judge, dual) {
+        for (const cell of table.cells) yield cellDocument(cell, judge(cell), dual);
+      },
+    };
+  const classes = endClasses(state, table.ends, followsApi(selection));
+  return {
+    table,
+    count: classCellCount(classes, table),
+    classes: classes.map(describeClass),
+    *pieces(judge, dual) {
+      for (const { from, to, cells } of classCells(classes, table, judge))
+        for (const { cell, answer, place } of cells)
+          yield {
+            ...cellDocument(cell, answer, dual),
+            from: from.id,
+            to: to.id,
+            ...(place === undefined ? {} : { place }),
+          };
+    },
+  };
+}
+
+function tooManyCells(count: number, { table, classes }: TablePlan): InputError {
+  const between = classes === undefined ? "" : ` between ${classes.length} classes of ends that differ`;
+  const message = `${count} cells of ${table.ends.length} ends${between} are too many for one truth table (at most ${cellsMax}): ask fewer ports (--ports), pods only (--ends pods), or fewer objects`;
+  return new InputError([{ code: "too-large", path: "", message }]);
 }
 
 export interface Judge {

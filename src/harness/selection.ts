@@ -199,3 +199,12 @@ function unknownEngine(name: string): InputError {
 function usage(message: string, code: Issue["code"] = "usage"): InputError {
   return new InputError([{ code, path: "", message }]);
 }
+
+/** True if what the selection answers follows from API objects alone: no files or modules of a user's. */
+export function followsApi(selection: Selection): boolean {
+  if (selection.kind === "oracle") return true;
+  const { linux, windows } = selection.engines;
+  return [linux, windows].every(
+    (engine) => engine === undefined || engineDefinitions.some(({ name }) => name === engine.name),
+  );
+}

@@ -12,7 +12,9 @@ export function* matrixText(document: MatrixDocument, options: ReportOptions): I
   for (const result of document.results) {
     yield `${style.strong(result.engine)} ${style.dim(`(${result.engineVersion})`)}: ${summary(result)}\n`;
     for (const { severity, message } of result.diagnostics) yield `  ${style.open(severity)}: ${message}\n`;
-    yield* document.endpoints.length <= widestGrid ? grids(document, result, style) : list(result, style);
+    const isGrid = document.endpoints.length <= widestGrid && result.classes === undefined;
+    yield* isGrid ? grids(document, result, style) : list(result, style);
+    yield* legend(result, style);
     yield "\n";
   }
   yield style.dim(
@@ -25,11 +27,12 @@ function summary(result: EngineMatrix): string {
   for (const cell of result.cells)
     if (!cell.self) counts.set(cell.verdict, (counts.get(cell.verdict) ?? 0) + 1);
   const words = { allow: "allowed", deny: "denied", undefined: "left open", some: "mixed" };
-  return (
-    [...counts]
-      .map(([verdict, count]) => `${thousands(count)} ${words[verdict as keyof typeof words]}`)
-      .join(", ") || "no cells"
+  const said = [...counts].map(
+    ([verdict, count]) => `${thousands(count)} ${words[verdict as keyof typeof words]}`,
   );
+  const between =
+    result.classes === undefined ? "" : ` between ${thousands(result.classes.length)} classes of ends`;
+  return `${said.join(", ") || "no cells"}${between}`;
 }
 
 const signs = { allow: ".", deny: "X", undefined: "?", some: "~" } as const;
@@ -89,11 +92,22 @@ function paint(text: string, style: Style): string {
 function* list(result: EngineMatrix, style: Style): Iterable<string> {
   const denied = result.cells.filter((cell) => cell.verdict !== "allow" && !cell.self);
   for (const cell of denied.slice(0, longestList)) {
-    const by = cell.by === undefined ? "" : style.dim(` (${cell.by})`);
+    const notes = [cell.by, cell.place?.replace("-", " ")].filter((note) => note !== undefined);
+    const by = notes.length === 0 ? "" : style.dim(` (${notes.join(", ")})`);
     yield `  ${paint(signs[cell.verdict], style)} ${cell.from} -> ${cell.to} ${portText(cell)}${by}\n`;
   }
   if (denied.length > longestList)
     yield `  ... and ${thousands(denied.length - longestList)} more (-o json or -o csv has all)\n`;
+}
+
+/** What the classes hold that have more than one member. */
+function* legend({ classes = [] }: EngineMatrix, style: Style): Iterable<string> {
+  const merged = classes.filter((one) => one.count > 1);
+  for (const { id, count, members } of merged.slice(0, longestList)) {
+    const shown = members.slice(0, 3).join(", ");
+    yield style.dim(`  ${id}: ${shown}${count > 3 ? ` and ${thousands(count - 3)} more` : ""}\n`);
+  }
+  if (merged.length > longestList) yield `  ... and ${thousands(merged.length - longestList)} more classes\n`;
 }
 
 export function portText(cell: Pick<CellDocument, "protocol" | "port" | "type" | "family">): string {
@@ -102,10 +116,10 @@ export function portText(cell: Pick<CellDocument, "protocol" | "port" | "type" |
 }
 
 export function* matrixCsv(document: MatrixDocument): Iterable<string> {
-  yield csvLine(["engine", "from", "to", "protocol", "port", "family", "verdict", "by"]);
+  yield csvLine(["engine", "from", "to", "protocol", "port", "family", "verdict", "by", "place"]);
   for (const { engine, cells } of document.results)
-    for (const { from, to, protocol, port, type, family, verdict, by } of cells)
-      yield csvLine([engine, from, to, protocol, port ?? type, family, verdict, by]);
+    for (const { from, to, protocol, port, type, family, verdict, by, place } of cells)
+      yield csvLine([engine, from, to, protocol, port ?? type, family, verdict, by, place]);
 }
 
 export function* matrixJsonl(document: MatrixDocument): Iterable<string> {
@@ -114,8 +128,8 @@ export function* matrixJsonl(document: MatrixDocument): Iterable<string> {
 }
 
 export function* matrixMarkdown(document: MatrixDocument): Iterable<string> {
-  const ids = document.endpoints.map((end) => end.id);
   for (const result of document.results) {
+    const ids = (result.classes ?? document.endpoints).map((end) => end.id);
     yield `## ${result.engine} (${result.engineVersion})\n\n${summary(result)}\n\n`;
     const ports = [...new Set(result.cells.map(portText))];
     const cells = new Map(result.cells.map((cell) => [`${cell.from}\0${cell.to}\0${portText(cell)}`, cell]));

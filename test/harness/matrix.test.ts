@@ -1,6 +1,6 @@
 /** Truth tables: which cells there are, what they say, and that a stopped table keeps what it has. */
 import { describe, expect, it } from "vitest";
-import { computeMatrix, type MatrixDocument } from "../../src/harness/index.ts";
+import { computeMatrix, type EngineMatrix, type MatrixDocument } from "../../src/harness/index.ts";
 import { pod, policy, selected, stateOf } from "./cluster.ts";
 
 const isolated = policy("x/b", '{ podSelector: { matchLabels: { app: b } }, policyTypes: ["Ingress"] }');
@@ -105,5 +105,82 @@ describe("a truth table", () => {
     expect(cells[0]).toBeGreaterThan(0);
     expect(cells.reduce((sum, count) => sum + count, 0)).toBeLessThan(2 * 70 * 70);
     expect(document.results.length).toBeLessThan(3);
+  });
+});
+
+describe("a truth table between classes", () => {
+  const classed = async (engine: string, objects: readonly string[]): Promise<EngineMatrix> => {
+    const document = await computeMatrix(selected(engine, stateOf(...objects)), "0", {
+      seed: 1,
+      classesAbove: 0,
+    });
+    const [result] = document.results;
+    if (result === undefined) throw new Error("no result");
+    return result;
+  };
+
+  it("puts pods together that nothing tells apart, and names the members", async () => {
+    const like = (name: string, node: string): string => pod(`x/${name}`, { node, labels: "app: a, run: r" });
+    const { classes, cells } = await classed("oracle", [
+      like("a1", "n1"),
+      like("a2", "n2"),
+      pod("x/b"),
+      isolated,
+    ]);
+    expect(classes?.slice(0, 2)).toEqual([
+      { id: "class:1", kind: "pod", count: 2, members: ["x/a1", "x/a2"] },
+      { id: "x/b", kind: "pod", count: 1, members: ["x/b"] },
+    ]);
+    expect(cells.find(({ from, to }) => from === "class:1" && to === "x/b")).toMatchObject({
+      verdict: "deny",
+    });
+    // members with one another: two of them stand for all, so this is no cell of an end with itself
+    expect(cells.find(({ from, to }) => from === "class:1" && to === "class:1")?.self).toBeUndefined();
+    expect(cells.find(({ from, to }) => from === "x/b" && to === "x/b")?.self).toBe(true);
+  });
+
+  it("has two cells where it matters whether ends share a node", async () => {
+    const out = policy("x/out", '{ podSelector: {}, policyTypes: ["Egress"] }');
+    const like = (name: string, node: string): string => pod(`x/${name}`, { node, labels: "app: a" });
+    const { cells } = await classed("azure-npm", [like("a1", "n1"), like("a2", "n2"), out]);
+    const toNode = cells.filter(({ from, to }) => from === "class:1" && to === "node:n1");
+    expect(toNode.map(({ place, verdict }) => [place, verdict])).toEqual([
+      ["same-node", "allow"], // INPUT, where Azure NPM has no rules
+      ["other-node", "deny"],
+    ]);
+  });
+
+  it("keeps pods of different nodes apart where a Service prefers its own node", async () => {
+    const service = `apiVersion: v1
+kind: Service
+metadata: { namespace: x, name: b }
+spec: { selector: { app: b }, internalTrafficPolicy: Local, ports: [{ port: 80 }] }
+`;
+    const like = (name: string, node: string): string => pod(`x/${name}`, { node, labels: "app: a" });
+    const objects = [
+      like("a1", "n1"),
+      like("a2", "n2"),
+      pod("x/b", { node: "n1" }),
+      pod("x/c", { node: "n2" }),
+      service,
+    ];
+    const { cells } = await classed("none", objects);
+    const toService = cells.filter(({ to, port }) => to === "svc:x/b" && port === 80);
+    expect(toService.map(({ from, verdict }) => [from, verdict])).toEqual(
+      expect.arrayContaining([
+        ["x/a1", "allow"],
+        ["class:1", "deny"], // x/a2 and x/c, of which nothing else tells them apart
+      ]),
+    );
+  });
+
+  it("is what a large cluster gets by itself; a table beyond all measure is refused", async () => {
+    const numbered = (count: number): readonly string[] =>
+      Array.from({ length: count }, (_, i) =>
+        pod(`x/p${i}`).replace("containerPort: 80", `containerPort: ${1000 + i}`),
+      );
+    const document = await matrix("oracle", numbered(60), {});
+    expect(document.results[0]?.classes).toBeDefined();
+    await expect(matrix("oracle", numbered(170), {})).rejects.toThrow(/are too many for one truth table/);
   });
 });

@@ -207,7 +207,7 @@ describe("the oracle", () => {
     holds((objects) => {
       const { state } = clusterOf(objects);
       const oracle = createOracle(state);
-      for (const { cell } of tableCells(state, [], {}).cells.slice(0, 60)) {
+      for (const { cell } of [...tableCells(state, [], {}).cells].slice(0, 60)) {
         const { verdict, by } = oracle.judge(cell);
         const text = oracle
           .explain(cell)

@@ -90,7 +90,7 @@ describe("CSV", () => {
 
   it("leaves absent values empty", () => {
     const csv = form(matrixReport, "csv", matrix([cell("x/a", "x/b")], ["x/a", "x/b"]));
-    expect(csv).toBe("engine,from,to,protocol,port,family,verdict,by\r\ne,x/a,x/b,TCP,80,,allow,\r\n");
+    expect(csv).toBe("engine,from,to,protocol,port,family,verdict,by,place\r\ne,x/a,x/b,TCP,80,,allow,,\r\n");
   });
 });
 
@@ -158,6 +158,22 @@ describe("the text of a truth table", () => {
     const cells = ends.map((to) => cell("x/p0", to, { verdict: "deny" }));
     const text = form(matrixReport, "text", matrix(cells, ends));
     expect(text).toMatch(/\.\.\. and 100 more \(-o json or -o csv has all\)/);
+  });
+
+  it("lists what is not allowed between classes, and says who they are", () => {
+    const table = matrix(
+      [cell("class:1", "x/b", { verdict: "deny", place: "same-node" })],
+      ["x/a1", "x/a2", "x/b"],
+    );
+    const classes = [
+      { id: "class:1", kind: "pod", count: 2, members: ["x/a1", "x/a2"] },
+      { id: "x/b", kind: "pod", count: 1, members: ["x/b"] },
+    ] as const;
+    const results = table.results.map((result) => ({ ...result, classes }));
+    const text = form(matrixReport, "text", { ...table, results });
+    expect(text).toContain("1 denied between 2 classes of ends");
+    expect(text).toContain("X class:1 -> x/b 80/TCP (same node)");
+    expect(text).toContain("class:1: x/a1, x/a2\n");
   });
 
   it("is the same with colours, but for the colours", () => {
