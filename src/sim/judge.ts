@@ -22,6 +22,7 @@ import {
 } from "../wire/index.ts";
 import type { Network, PacketFate } from "./network.ts";
 import type { HookWatcher } from "./path.ts";
+import { initChunk } from "./stack/sctp.ts";
 
 export interface ConnectionAttempt {
   /** Pod id, `node:NAME` or `ip:ADDRESS`. */
@@ -78,7 +79,7 @@ export function firstPacket(attempt: ConnectionAttempt): Uint8Array {
     case "UDP":
       return udp({ ...ends, payload: new TextEncoder().encode("probe") });
     case "SCTP":
-      return sctp({ ...ends, verificationTag: 0, chunks: [initChunk("init", sourcePort)] });
+      return sctp({ ...ends, verificationTag: 0, chunks: [initChunk("init", tagOf(sourcePort))] });
     case "ICMP": {
       const request = src.family === 4 ? Icmpv4Type.echoRequest : Icmpv6Type.echoRequest;
       const packet = icmpEcho({ src, dst, identifier: sourcePort, sequence: 1 });
@@ -88,28 +89,9 @@ export function firstPacket(attempt: ConnectionAttempt): Uint8Array {
   }
 }
 
-export function initChunk(
-  kind: "init" | "init-ack",
-  tag: number,
-): {
-  readonly kind: "init" | "init-ack";
-  readonly initiateTag: number;
-  readonly advertisedWindow: number;
-  readonly outboundStreams: number;
-  readonly inboundStreams: number;
-  readonly initialTsn: number;
-  readonly parameters: readonly { readonly type: number; readonly value: Uint8Array }[];
-} {
-  const cookie = { type: 7, value: Uint8Array.of(tag >>> 8, tag & 255, 0x5a, 0xa5) };
-  return {
-    kind,
-    initiateTag: (tag * 2654435761) >>> 0 || 1,
-    advertisedWindow: 106496,
-    outboundStreams: 10,
-    inboundStreams: 2048,
-    initialTsn: tag,
-    parameters: kind === "init-ack" ? [cookie] : [],
-  };
+/** Tags and cookies that tell attempts apart: a port makes each. */
+function tagOf(port: number): number {
+  return (port * 2654435761) >>> 0 || 1;
 }
 
 /** SYN-ACK, echo of the datagram, INIT-ACK or echo reply to a delivered first packet; `undefined` for others. */
@@ -133,7 +115,7 @@ function replyTo(bytes: Uint8Array): Uint8Array | undefined {
       return sctp({
         ...ends,
         verificationTag: readU32(payload, 16), // the initiate tag of the INIT chunk
-        chunks: [initChunk("init-ack", readU16(payload, 0) ^ 0x55)],
+        chunks: [initChunk("init-ack", tagOf(readU16(payload, 0) ^ 0x55), payload.slice(0, 4))],
       });
     case IpProtocol.icmp:
     case IpProtocol.icmpv6:

@@ -20,6 +20,7 @@ import {
   parseCidr,
   parseIp,
 } from "../../src/addr/index.ts";
+import { runs } from "../runs.ts";
 
 const word = fc.oneof(
   fc.constantFrom(0, 1, 0xffff, 0x10000, 0x80000000, 0xffffffff),
@@ -75,7 +76,7 @@ describe("parseIp", () => {
           reference(one),
         );
       }),
-      { numRuns: 2000 },
+      runs(2000),
     );
   });
 
@@ -94,7 +95,7 @@ describe("parseIp", () => {
           reference(one),
         );
       }),
-      { numRuns: 2000 },
+      runs(2000),
     );
   });
 

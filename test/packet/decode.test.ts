@@ -29,6 +29,7 @@ import {
   printPacket,
   walkExtensions,
 } from "../../src/wire/index.ts";
+import { runs } from "../runs.ts";
 import { corpus } from "./corpus.ts";
 import { randomPackets } from "./random-packets.ts";
 
@@ -123,7 +124,7 @@ describe("decode", () => {
       fc.property(randomPackets, ({ bytes }) => {
         expect(columns(decoded(bytes))).toEqual(expected(bytes));
       }),
-      { numRuns: 300 },
+      runs(300),
     );
   });
 
@@ -176,7 +177,7 @@ describe("decode", () => {
           expect(columns(batch)).toEqual(expected(bytes));
         }
       }),
-      { numRuns: 2000 },
+      runs(2000),
     );
   });
 

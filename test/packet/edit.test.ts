@@ -34,6 +34,7 @@ import {
   readCrc32c,
   readU16,
 } from "../../src/wire/index.ts";
+import { runs } from "../runs.ts";
 import { u8, u16, u32, words6 } from "../wire/arbitraries.ts";
 import { randomPackets } from "./random-packets.ts";
 import { recomputed } from "./recomputed.ts";
@@ -115,7 +116,7 @@ describe("edits", () => {
         expect(rowBytes(batch, 0)).toEqual(recomputed(rowBytes(batch, 0)));
         expectColumnsInStep(batch);
       }),
-      { numRuns: 1000 },
+      runs(1000),
     );
   });
 
@@ -290,7 +291,7 @@ describe("edits of the packet inside an ICMP error", () => {
         if (batch.family[0] === 4) expect(checksumHolds(inner, 0, 20)).toBe(true);
         if (inner.length >= stated) expect(inner).toEqual(recomputed(inner));
       }),
-      { numRuns: 500 },
+      runs(500),
     );
   });
 

@@ -13,6 +13,7 @@ import {
 } from "../../src/sim/index.ts";
 import { checksumHolds, parseIpv4, printPacket } from "../../src/wire/index.ts";
 import { randomPackets } from "../packet/random-packets.ts";
+import { runs } from "../runs.ts";
 import { addressOf, type Decide, ip, type SmallWorld, smallWorld } from "./small-network.ts";
 
 const pods = ["x/a", "x/b", "x/c"] as const;
@@ -87,7 +88,7 @@ describe("the law of conservation", () => {
         expect([inFlight, sent]).toEqual([0, delivered + dropped]);
         expect([delivered, dropped]).toEqual([fates.delivered, fates.other]);
       }),
-      { numRuns: 60 },
+      runs(60),
     );
   });
 
@@ -129,7 +130,7 @@ describe("a run", () => {
         };
         expect(record()).toBe(record());
       }),
-      { numRuns: 30 },
+      runs(30),
     );
   });
 });

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Parsed } from "../../src/wire/index.ts";
+import { runs } from "../runs.ts";
 
 export interface Protocol<T> {
   readonly arbitrary: fc.Arbitrary<T>;
@@ -57,7 +58,7 @@ export function describeProtocol<T>(name: string, protocol: Protocol<T>): void {
             if (protocol.endsItself === true) expect(cut.ok).toBe(false);
           }
         }),
-        { numRuns: 50 },
+        runs(50),
       );
     });
 
@@ -67,7 +68,7 @@ export function describeProtocol<T>(name: string, protocol: Protocol<T>): void {
           const result = protocol.parse(bytes, 0, bytes.length);
           expect(result.ok ? "value" in result : "fault" in result).toBe(true);
         }),
-        { numRuns: 500 },
+        runs(500),
       );
     });
   });

@@ -67,7 +67,7 @@ export class SctpSocket implements Socket {
 
   connect(): void {
     this.#phase = "cookie-wait";
-    this.#repeat(initPlan, () => this.#emit(0, [initChunk("init", this.#ownTag, undefined)]));
+    this.#repeat(initPlan, () => this.#emit(0, [initChunk("init", this.#ownTag)]));
   }
 
   send(): void {
@@ -314,7 +314,8 @@ function isUpTo(tsn: number, cumulative: number): boolean {
   return (cumulative - tsn) >>> 0 < 0x8000_0000;
 }
 
-function initChunk(kind: "init" | "init-ack", tag: number, cookie: Uint8Array | undefined): SctpChunk {
+/** The first TSN is the tag, too. `cookie`: of an INIT ACK. */
+export function initChunk(kind: "init" | "init-ack", tag: number, cookie?: Uint8Array): SctpChunk {
   return {
     kind,
     initiateTag: tag,
