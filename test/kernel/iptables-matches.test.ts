@@ -1,7 +1,12 @@
 /** Every match extension against the kernel's own, on both backends and families. */
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createPrng } from "../../src/base/index.ts";
+import { saveIpsets } from "../../src/filter/ipset/index.ts";
+import { ruleText } from "../../src/filter/iptables/index.ts";
 import { type KernelJudge, startKernelJudge, twoDeviceNode } from "../../src/harness/kernel/index.ts";
+import { sets } from "../filter/arbitraries.ts";
+import { conditions } from "../filter/every-match.ts";
 import { describeNeeding } from "../needs.ts";
 import { duel, markingRules } from "./duel.ts";
 import { conversation, packet } from "./random-packets.ts";
@@ -158,6 +163,7 @@ const connection4 = [
 ];
 
 const needs = ["root", "tun", "iptables", "ipset", "conntrack", "ip"] as const;
+const soak = process.env.PODWIRE_SOAK !== undefined;
 
 describe.each(["legacy", "nft"] as const)("on %s", (backend) => {
   describeNeeding("match extensions agree with the kernel", needs, () => {
@@ -195,6 +201,25 @@ describe.each(["legacy", "nft"] as const)("on %s", (backend) => {
       const rules = markingRules(table, "PREROUTING", conditions);
       const tables = family === 4 ? { v4: rules } : { v6: rules };
       expect((await duel(judge, tables, packets, conditions)).slice(0, 4)).toEqual([]);
+    });
+
+    it.each([4, 6] as const)("random conditions of every kind (IPv%i)", async (family) => {
+      const conditionText = conditions(family, true).map((matches) =>
+        ruleText("X", { matches, target: undefined }, family).slice("-A X".length).trim(),
+      );
+      const manyConditions = fc.array(conditionText, { minLength: 20, maxLength: 31 });
+      await fc.assert(
+        fc.asyncProperty(manyConditions, sets(family), fc.nat(), async (list, all, seed) => {
+          const random = createPrng(seed);
+          const packets = Array.from({ length: 200 }, (_, i) =>
+            i % 3 === 0 ? conversation(random, family) : packet(random, family),
+          );
+          const rules = markingRules("mangle", "PREROUTING", list);
+          const tables = { [family === 4 ? "v4" : "v6"]: rules, sets: saveIpsets(all.values()) };
+          expect((await duel(judge, tables, packets, list)).slice(0, 4)).toEqual([]);
+        }),
+        { numRuns: soak ? 400 : 25, seed: 3, endOnFailure: true },
+      );
     });
   });
 });

@@ -5,12 +5,14 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { restoreIpsets, saveIpsets } from "../../src/filter/ipset/index.ts";
-import { restoreRuleset, saveRuleset } from "../../src/filter/iptables/index.ts";
+import { emptyTable, restoreRuleset, saveRuleset } from "../../src/filter/iptables/index.ts";
 import { type KernelJudge, startKernelJudge, twoDeviceNode } from "../../src/harness/kernel/index.ts";
 import { ruleset, sets } from "../filter/arbitraries.ts";
+import { rulesOfEveryKind } from "../filter/every-match.ts";
 import { describeNeeding } from "../needs.ts";
 
 const needs = ["root", "tun", "iptables", "ipset", "conntrack", "ip"] as const;
+const soak = process.env.PODWIRE_SOAK !== undefined;
 
 const setText = (family: 4 | 6): string =>
   [
@@ -234,7 +236,18 @@ describe.each(["legacy", "nft"] as const)("on %s", (backend) => {
           const listed = await listing(text, family, saveIpsets(all.values()));
           expect(canonical(listed)).toEqual(canonical(rulesOf(text)));
         }),
-        { numRuns: 40, seed: 11, endOnFailure: true },
+        { numRuns: soak ? 400 : 40, seed: 11, endOnFailure: true },
+      );
+    });
+
+    it.each([4, 6] as const)("of random rules of every kind (IPv%i)", async (family) => {
+      await fc.assert(
+        fc.asyncProperty(rulesOfEveryKind(family), sets(family), async (rules, all) => {
+          const chains = [...emptyTable("filter").chains, { name: "U", rules }];
+          const text = saveRuleset({ family, tables: { filter: { name: "filter", chains } } });
+          expect(await listing(text, family, saveIpsets(all.values()))).toEqual(rulesOf(text));
+        }),
+        { numRuns: soak ? 400 : 40, seed: 11, endOnFailure: true },
       );
     });
 
@@ -245,7 +258,7 @@ describe.each(["legacy", "nft"] as const)("on %s", (backend) => {
           const { stdout } = await judge.run("ipset", ["save"]);
           expect(saveIpsets(restoreIpsets(stdout, "kernel").values())).toBe(saveIpsets(all.values()));
         }),
-        { numRuns: 40, seed: 11, endOnFailure: true },
+        { numRuns: soak ? 400 : 40, seed: 11, endOnFailure: true },
       );
     });
 

@@ -4,6 +4,7 @@ import { InputError } from "../../../src/base/index.ts";
 import { RejectKind } from "../../../src/filter/index.ts";
 import {
   CtStateBit,
+  emptyTable,
   type Rule,
   type Ruleset,
   restoreRuleset,
@@ -11,6 +12,7 @@ import {
   saveRuleset,
 } from "../../../src/filter/iptables/index.ts";
 import { ruleset } from "../arbitraries.ts";
+import { rulesOfEveryKind } from "../every-match.ts";
 
 const comments = fc.string({ minLength: 0, maxLength: 60, unit: "grapheme-ascii" });
 
@@ -38,6 +40,17 @@ describe("iptables-save text", () => {
     fc.assert(
       fc.property(ruleset(family, { comments }), (rules) => {
         expect(restoreRuleset(saveRuleset(rules), "t", family)).toEqual(rules);
+      }),
+      { numRuns: process.env.PODWIRE_SOAK ? 10_000 : 300 },
+    );
+  });
+
+  it.each([4, 6] as const)("restores rules of every kind to what they were (IPv%i)", (family) => {
+    fc.assert(
+      fc.property(rulesOfEveryKind(family), (rules) => {
+        const chains = [...(emptyTable("filter").chains ?? []), { name: "U", rules }];
+        const whole: Ruleset = { family, tables: { filter: { name: "filter", chains } } };
+        expect(restoreRuleset(saveRuleset(whole), "t", family)).toEqual(whole);
       }),
       { numRuns: process.env.PODWIRE_SOAK ? 10_000 : 300 },
     );
