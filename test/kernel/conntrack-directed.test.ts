@@ -116,4 +116,62 @@ COMMIT
     const lines = model.datapath.conntrack.list().map((entry) => formatEntry(entry, 0));
     expect(compareConnections(await kernel.connections(4), lines)).toEqual([]);
   });
+
+  it("send resets and ICMP errors about translated packets from the address that was asked", async () => {
+    const rules = `*nat
+-A PREROUTING -d 203.0.113.5/32 -j DNAT --to-destination 203.0.113.6
+-A POSTROUTING -p tcp -j MASQUERADE
+COMMIT
+*filter
+:OUTPUT DROP [0:0]
+-A FORWARD -p tcp -m tcp --dport 80 -j REJECT --reject-with tcp-reset
+-A FORWARD -d 203.0.113.6/32 -j REJECT
+-A FORWARD -p tcp -m tcp --sport 81 -j REJECT --reject-with tcp-reset
+-A FORWARD -p udp -m udp --sport 53 -j REJECT
+-A OUTPUT -m conntrack --ctstate RELATED -j ACCEPT
+COMMIT
+`;
+    const kernel = await start(rules);
+    const model = new ModelNode(rules, "");
+    const client = { src: "10.0.0.1", dst: "203.0.113.5", sport: 9 };
+    const other = { src: "10.0.0.1", dst: "203.0.113.9", sport: 9 };
+    const packets: readonly JudgedPacket[] = [
+      { from: "in0", bytes: tcp({ ...client, dport: 80, flags: syn, seq: 5 }) },
+      { from: "in0", bytes: udp({ ...client, dport: 53 }) },
+      { from: "in0", bytes: tcp({ ...client, dport: 80, flags: syn, seq: 5 }) },
+      { from: "in0", bytes: udp({ ...other, dport: 53 }) },
+      { from: "out0", bytes: udp({ src: other.dst, dst: other.src, sport: 53, dport: 9 }) },
+      { from: "in0", bytes: tcp({ ...other, dport: 81, flags: syn, seq: 5 }) },
+      {
+        from: "out0",
+        bytes: tcp({
+          src: other.dst,
+          dst: "192.0.2.1",
+          sport: 81,
+          dport: 9,
+          flags: syn | ack,
+          seq: 7,
+          ack: 6,
+        }),
+      },
+      { from: "in0", bytes: tcp({ ...other, dport: 80, flags: ack, seq: 5, ack: 9 }) },
+      { from: "in0", bytes: tcp({ ...other, dport: 80, flags: 0, seq: 5 }) },
+    ];
+    const fates = await kernel.judge(packets);
+    const text = (bytes: Uint8Array): string =>
+      `${printPacket(bytes)}${bytes[9] === 1 ? ` about ${printPacket(bytes.subarray(28))}` : ""}`;
+    const ours = packets.map((packet) => {
+      const { verdict, bytes, answers } = model.judge(packet);
+      return [verdict, ...(bytes.length > 0 ? [text(bytes)] : []), ...answers.map(text)];
+    });
+    expect(ours).toEqual(
+      fates.map(({ verdict, outputs }) => [verdict, ...outputs.map(({ bytes }) => text(bytes))]),
+    );
+    expect(ours[0]).toEqual([
+      "rejected",
+      expect.stringContaining("IP 203.0.113.5.80 > 10.0.0.1.9: Flags [R.]"),
+    ]);
+    expect(ours[1]?.[1]).toContain("about IP 10.0.0.1.9 > 203.0.113.5.53");
+    expect(ours[4]?.[1]).toContain("about IP 203.0.113.9.53 > 10.0.0.1.9");
+  });
 });

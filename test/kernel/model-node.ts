@@ -13,6 +13,7 @@ import type { ConntrackOptions } from "../../src/filter/netfilter/index.ts";
 import { type JudgedPacket, twoDeviceNode } from "../../src/harness/kernel/index.ts";
 import {
   append,
+  clearBatch,
   createBatch,
   decodeRow,
   decrementTtl,
@@ -54,6 +55,8 @@ export interface ModelFate {
   readonly bytes: Uint8Array;
   /** What leaves: the packet, or its fragments. */
   readonly packets: readonly Uint8Array[];
+  /** What the node sent back about it, as it left. */
+  readonly answers: readonly Uint8Array[];
 }
 
 const dropped: ModelFate = {
@@ -62,6 +65,7 @@ const dropped: ModelFate = {
   mark: 0,
   bytes: new Uint8Array(0),
   packets: [],
+  answers: [],
 };
 
 export class ModelNode {
@@ -85,10 +89,7 @@ export class ModelNode {
 
   judge(packet: JudgedPacket): ModelFate {
     const { batch } = this;
-    batch.length = 0;
-    batch.used = 0;
-    append(batch, packet.bytes);
-    decodeRow(batch, 0);
+    this.#put(packet.bytes);
     if (packet.from === "inside") return this.#send();
     batch.state.iif[0] = this.facts.interfaces.find(({ name }) => name === packet.from)?.index ?? 0;
     return this.#arrive(packet.from);
@@ -137,12 +138,34 @@ export class ModelNode {
   }
 
   #refused(): ModelFate {
-    return this.out.verdict[0] === Verdict.reject ? { ...dropped, verdict: "rejected" } : dropped;
+    if (this.out.verdict[0] !== Verdict.reject) return dropped;
+    const { emitted } = this.out;
+    const sent = Array.from({ length: emitted.length }, (_, i) => ({
+      bytes: rowBytes(emitted, i).slice(),
+      ctState: emitted.state.ctState[i] ?? 0,
+      ctEntry: emitted.state.ctEntry[i] ?? 0,
+    }));
+    clearBatch(emitted);
+    const answers = sent.flatMap(({ bytes, ctState, ctEntry }) => {
+      this.#put(bytes);
+      this.batch.state.ctState[0] = ctState;
+      this.batch.state.ctEntry[0] = ctEntry;
+      const { verdict, bytes: left } = this.#send();
+      return verdict === "dropped" ? [] : [left];
+    });
+    return { ...dropped, verdict: answers.length > 0 ? "rejected" : "dropped", answers };
+  }
+
+  #put(bytes: Uint8Array): void {
+    clearBatch(this.batch);
+    append(this.batch, bytes);
+    decodeRow(this.batch, 0);
   }
 
   #end(verdict: "forwarded" | "delivered", name: string): ModelFate {
     const bytes = rowBytes(this.batch, 0).slice();
     return {
+      answers: [],
       packets: verdict === "forwarded" ? leavingPackets(this.batch, 0) : [bytes],
       verdict,
       interface: name,
