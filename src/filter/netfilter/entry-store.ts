@@ -165,6 +165,7 @@ export class EntryStore {
   }
 
   noteSource(entry: CtEntry): void {
+    if (entry.status & CtStatus.dying) return; // a rejected packet's: no other connection may follow it
     const key = sourceKey(entry.tuples[0]);
     const same = this.#bySource.get(key);
     if (same === undefined) this.#bySource.set(key, [entry]);
