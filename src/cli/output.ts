@@ -38,7 +38,7 @@ export function parseOutputs(values: readonly string[], allowed: readonly Format
 /** Writes the pieces to the target. @throws InputError when the file cannot be written. */
 export function writeOutput(target: OutputTarget, pieces: Iterable<string | Uint8Array>): void {
   if (target.file === undefined) {
-    for (const piece of pieces) writeAll(1, piece);
+    for (const piece of inBlocks(pieces)) writeAll(1, piece);
     return;
   }
   writeFileAtomically(target.file, pieces);
@@ -56,7 +56,7 @@ export function writeFileAtomically(file: string, pieces: Iterable<string | Uint
     makeFolder(dirname(file));
     descriptor = openSync(temporary, "w");
     isThere = true;
-    for (const piece of pieces) writeAll(descriptor, piece);
+    for (const piece of inBlocks(pieces)) writeAll(descriptor, piece);
     closeSync(descriptor);
     descriptor = undefined;
     renameSync(temporary, file);
@@ -87,6 +87,23 @@ function makeFolder(folder: string): void {
     makeFolder(parent);
     mkdirSync(folder);
   }
+}
+
+const blockCharacters = 1 << 16;
+
+/** Small texts together: a document comes in a piece a value, and a system call each would cost more than the value. */
+function* inBlocks(pieces: Iterable<string | Uint8Array>): Iterable<string | Uint8Array> {
+  let block = "";
+  for (const piece of pieces) {
+    if (typeof piece === "string") {
+      block += piece;
+      if (block.length < blockCharacters) continue;
+    }
+    if (block !== "") yield block;
+    block = "";
+    if (typeof piece !== "string") yield piece;
+  }
+  if (block !== "") yield block;
 }
 
 /** Writes a whole piece, waiting when a pipe is full. */
