@@ -200,7 +200,7 @@ export class NodeStack implements NodeFacts {
 function isMartian(node: NodeStack, src: Ip): boolean {
   const [first = 0] = src.words;
   if (src.family === 6) return node.isLocal(src) || first >>> 24 === 0xff;
-  return node.isLocal(src) || first >>> 24 === 0 || first >>> 28 === 14 || first === 0xffffffff;
+  return node.isLocal(src) || first === 0 || first >>> 28 === 14 || first === 0xffffffff;
 }
 
 function isLoopback6(ip: Ip): boolean {

@@ -5,16 +5,7 @@ import { describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
 import { connectionBetween, resolveEnd, resolveSource } from "../../src/harness/index.ts";
-import {
-  applyObjects,
-  buildCluster,
-  type CellEnd,
-  type ClusterState,
-  type Connection,
-  deleteObject,
-  loadManifests,
-  setLabels,
-} from "../../src/k8s/index.ts";
+import type { CellEnd, ClusterState, Connection } from "../../src/k8s/index.ts";
 import { createOracle } from "../../src/oracle/index.ts";
 import {
   expandExpectedMatrix,
@@ -22,10 +13,10 @@ import {
   formatPort,
   loadScenario,
   type Scenario,
-  type Step,
   scenarioJsonSchema,
 } from "../../src/scenario/index.ts";
 import { stepActions } from "../../src/scenario/schema.ts";
+import { edited, firstState } from "./states.ts";
 
 const root = join(import.meta.dirname, "../../scenarios");
 const files = readdirSync(root, { recursive: true, withFileTypes: true })
@@ -41,8 +32,7 @@ interface Walked {
 
 /** Walks the steps over a real cluster state and asks the oracle about every cell and probe. */
 function walk(scenario: Scenario): Walked {
-  const { force = false, ...words } = scenario.cluster;
-  let { state } = buildCluster(loadManifests(scenario.manifests), words, { force });
+  let state = firstState(scenario);
   let checks = 0;
   const disagreements: string[] = [];
   for (const step of scenario.steps) {
@@ -72,23 +62,6 @@ function walk(scenario: Scenario): Walked {
     }
   }
   return { checks, disagreements };
-}
-
-function edited(state: ClusterState, step: Step): ClusterState {
-  switch (step.action) {
-    case "apply":
-      return applyObjects(state, loadManifests(step.manifests)).state;
-    case "createPod":
-      return applyObjects(state, loadManifests([step.manifest])).state;
-    case "deletePod":
-      return deleteObject(state, "Pod", step.namespace, step.name).state;
-    case "delete":
-      return deleteObject(state, step.kind, step.namespace ?? "", step.name).state;
-    case "label":
-      return setLabels(state, step.kind, step.namespace ?? "", step.name, step.labels).state;
-    default:
-      return state;
-  }
 }
 
 function podEnd(state: ClusterState, name: string): CellEnd {
