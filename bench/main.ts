@@ -8,10 +8,11 @@ import { parseArgs } from "node:util";
 import benny from "benny";
 import { interleavedRounds } from "../src/harness/index.ts";
 import { type Benchmark, type BenchmarkFile, machineLine, nowMs } from "./benchmark.ts";
+import { decodeHeaders } from "./decode.ts";
 import { npmWalk } from "./npm-walk.ts";
 import { sharedTables } from "./shared-tables.ts";
 
-const benchmarks: readonly BenchmarkFile[] = [npmWalk, sharedTables];
+const benchmarks: readonly BenchmarkFile[] = [decodeHeaders, npmWalk, sharedTables];
 
 const { values, positionals } = parseArgs({
   options: { out: { type: "string", default: ".bench-results" } },

@@ -1,5 +1,6 @@
 /** Every benchmark at a size that takes no time: it measures something, and always the same thing. */
 import { describe, expect, it } from "vitest";
+import { decodeHeaders } from "../../bench/decode.ts";
 import { npmWalk } from "../../bench/npm-walk.ts";
 import { sharedTables } from "../../bench/shared-tables.ts";
 import {
@@ -11,7 +12,7 @@ import {
   retainedBytes,
 } from "../../src/harness/index.ts";
 
-describe.each([npmWalk, sharedTables])("bench/$name", ({ prepare }) => {
+describe.each([decodeHeaders, npmWalk, sharedTables])("bench/$name", ({ prepare }) => {
   it("computes the same each time, and says what it depends on", () => {
     const hashes = [prepare("smoke"), prepare("smoke")].map((benchmark) => {
       for (const one of benchmark.cases) one.run();
