@@ -128,9 +128,8 @@ export class WordTable {
   }
 
   #grow(): void {
-    const old = this.clone();
-    const bigger = new WordTable(this.stride, Math.max(initialCapacity, old.count * 2));
-    old.forEach((key, state, ref) => {
+    const bigger = new WordTable(this.stride, Math.max(initialCapacity, this.count * 2));
+    this.forEach((key, state, ref) => {
       bigger.set(key, state, ref);
     });
     this.#keys = bigger.#keys;

@@ -141,8 +141,8 @@ class Linker {
   readonly #indexBase: number;
   readonly #code: number[] = [0]; // address 0 means "end of chain"
   readonly #rules: LinkedRule[] = [];
-  readonly #patterns: string[] = [];
-  readonly #sets: string[] = [];
+  readonly #patterns = new Map<string, number>();
+  readonly #sets = new Map<string, number>();
   readonly #nats: NatTarget[] = [];
   readonly #tests: Match[] = [];
   readonly #actions: ActionTarget[] = [];
@@ -179,8 +179,8 @@ class Linker {
       chains,
       entry,
       rules: this.#rules,
-      interfacePatterns: this.#patterns,
-      setNames: this.#sets,
+      interfacePatterns: [...this.#patterns.keys()],
+      setNames: [...this.#sets.keys()],
       natTargets: this.#nats,
       tests: this.#tests,
       actions: this.#actions,
@@ -394,9 +394,11 @@ function readsFields(protocol: "tcp" | "udp" | "sctp", matches: readonly Match[]
   return matches.some(({ kind }) => kind === "sport" || kind === "dport" || kind === "tcp-flags");
 }
 
-function numberOf(names: string[], name: string): number {
-  const index = names.indexOf(name);
-  return index >= 0 ? index : names.push(name) - 1;
+function numberOf(numbers: Map<string, number>, name: string): number {
+  const known = numbers.get(name);
+  if (known !== undefined) return known;
+  numbers.set(name, numbers.size);
+  return numbers.size - 1;
 }
 
 function badChain(message: string): InputError {

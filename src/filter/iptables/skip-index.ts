@@ -249,42 +249,41 @@ class AddressClasses {
 
   build(indexed: ReadonlyMap<number, readonly LiveSet[]>): void {
     const hosts = new Map<number, number[]>();
+    /** Hosts that some set names as no member of it: the sets themselves are asked. */
+    const disputed = new Set<number>();
     const edges = new Set<number>([0]);
     const netSlots: number[] = [];
     for (const [slot, sets] of indexed) {
       let hasNets = false;
       for (const set of sets)
-        set.visitPlain((word, prefix) => {
-          if (prefix === 32) {
-            const list = hosts.get(word);
-            if (list === undefined) hosts.set(word, [slot]);
-            else if (list[list.length - 1] !== slot) list.push(slot); // slots come in order
+        set.visitPlain((word, prefix, isNomatch) => {
+          if (prefix < 32) {
+            hasNets = true;
+            const last = (word | ~maskWord(prefix, 0)) >>> 0;
+            edges.add(word);
+            edges.add(last === 0xffffffff ? 0 : last + 1);
             return;
           }
-          hasNets = true;
-          edges.add(word);
-          edges.add(
-            (word | ~maskWord(prefix, 0)) >>> 0 === 0xffffffff
-              ? 0
-              : ((word | ~maskWord(prefix, 0)) >>> 0) + 1,
-          );
+          if (isNomatch) disputed.add(word);
+          const list = hosts.get(word);
+          if (list === undefined) hosts.set(word, [slot]);
+          else if (list[list.length - 1] !== slot) list.push(slot); // slots come in order
         });
       if (hasNets) netSlots.push(slot);
     }
-    const holds = (slot: number, word: number): boolean =>
-      indexed.get(slot)?.some((set) => set.holdsPlain(word)) === true;
     this.#starts = Uint32Array.from(edges).sort();
-    const intervalSlots = [...this.#starts].map((start) =>
+    const around = [...this.#starts].map((start) =>
       netSlots.filter((slot) => holdsAround(indexed, slot, start)),
     );
-    this.#intervalIds = Int32Array.from(intervalSlots, (slots) => this.#intern(slots));
+    this.#intervalIds = Int32Array.from(around, (slots) => this.#intern(slots));
     this.#allocate(hosts.size);
     for (const [word, listed] of hosts) {
-      // A host's own entry may be a nomatch, and prefixes decide for the sets that do not list it.
-      const around = this.#slots[this.of(word)]!;
-      const own = listed.filter((slot) => holds(slot, word));
-      const others = around.filter((slot) => !listed.includes(slot));
-      this.#put(word, this.#intern(others.length === 0 ? own : [...own, ...others].sort((a, b) => a - b)));
+      const prefixed = this.#slots[this.of(word)]!;
+      const all = prefixed.length === 0 ? listed : mergeSorted(listed, prefixed);
+      const held = disputed.has(word)
+        ? all.filter((slot) => indexed.get(slot)?.some((set) => set.holdsPlain(word)) === true)
+        : all;
+      this.#put(word, this.#intern(held));
     }
   }
 
@@ -311,6 +310,10 @@ class AddressClasses {
     this.#keys[at] = word;
     this.#ids[at] = id;
   }
+}
+
+function mergeSorted(a: readonly number[], b: readonly number[]): readonly number[] {
+  return [...new Set([...a, ...b])].sort((left, right) => left - right);
 }
 
 /** Whether the prefixes of a slot hold the interval that begins at `start`, host entries apart. */
