@@ -4,9 +4,12 @@
  * `Datapath.run` at FORWARD, JIT warm, trace off. Best of interleaved rounds on both sides.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createHookResults, Hook } from "../../src/filter/index.ts";
+import { createHookResults, Hook, Verdict } from "../../src/filter/index.ts";
+import { saveIpsets } from "../../src/filter/ipset/index.ts";
+import { IptablesDatapath, saveRuleset } from "../../src/filter/iptables/index.ts";
+import { parseSelection, prepareBench } from "../../src/harness/index.ts";
 import { type KernelJudge, startKernelJudge, twoDeviceNode } from "../../src/harness/kernel/index.ts";
-import { append, createBatch, decodeRow, tcp } from "../../src/packet/index.ts";
+import { append, createBatch, decodeRow, rowBytes, tcp } from "../../src/packet/index.ts";
 import { describeNeeding } from "../needs.ts";
 import { EmulatedNode } from "./duel.ts";
 
@@ -87,6 +90,52 @@ describeNeeding("what a rule costs, beside the kernel", needs, () => {
       );
       if (name.includes("set")) expect(own).toBeLessThan(theirs / 20);
       else expect(own).toBeLessThan(theirs);
+    });
+
+    it("Azure NPM at its documented limit, new connections that it denies", {
+      timeout: 120_000,
+    }, async () => {
+      const selection = parseSelection("azure-npm");
+      if (selection.kind !== "product") throw new RangeError("azure-npm is a product");
+      const nowMs = (): number => performance.now();
+      const { datapath, batch } = prepareBench(selection, {
+        profile: "aks-npm-limit",
+        seed: 1,
+        packets: 512,
+        nowMs,
+      });
+      if (!(datapath instanceof IptablesDatapath)) throw new RangeError("NPM's tables are of iptables");
+      const out = createHookResults(batch.capacity);
+      const pass = (first: number, last: number): void => {
+        batch.state.mark.fill(0, first, last);
+        batch.state.ctState.fill(1, first, last);
+        datapath.run(Hook.forward, batch, first, last, out);
+      };
+      for (let i = 0; i < 20; i++) pass(0, batch.length);
+      // A packet that is let through would be ESTABLISHED when the judge sends it again.
+      const denied = [...out.verdict.keys()].filter(
+        (row) => row < batch.length && out.verdict[row] === Verdict.drop,
+      );
+      const { v4, sets } = datapath.tables();
+      await judge.load({ v4: saveRuleset(v4), sets: saveIpsets(sets.values()) });
+      const best = { kernel: 0, ours: 0 };
+      const rows = denied.slice(0, 8);
+      for (const row of rows) {
+        const bytes = rowBytes(batch, row).slice();
+        let [kernel, ours] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+        for (let round = 0; round < rounds; round++) {
+          kernel = Math.min(kernel, await judge.measure({ from: "in0", bytes }, 100));
+          const started = performance.now();
+          for (let i = 0; i < 200; i++) pass(row, row + 1);
+          ours = Math.min(ours, ((performance.now() - started) * 1e6) / 200);
+        }
+        best.kernel += kernel / rows.length;
+        best.ours += ours / rows.length;
+      }
+      process.stdout.write(
+        `  Azure NPM at its limit: kernel ${best.kernel.toFixed(0)} ns a denied packet (whole way), ours ${best.ours.toFixed(0)} ns (FORWARD)\n`,
+      );
+      expect(best.ours).toBeLessThan(best.kernel / 20);
     });
   });
 });
