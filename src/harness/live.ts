@@ -2,7 +2,7 @@
  * A cluster that lives: agents on every node, a network with hosts, and edits that happen at virtual instants. Agents
  * are told of changes at once; what they do to their tables takes effect at once (latencies are not modelled yet).
  */
-import { assert, createPrng } from "../base/index.ts";
+import { assert, createPrng, InputError } from "../base/index.ts";
 import type { Agent, Diagnostic } from "../engine/index.ts";
 import { platformTables, platformUpdate } from "../engine/platform/index.ts";
 import type { Datapath } from "../filter/index.ts";
@@ -30,6 +30,7 @@ export class LiveCluster {
   readonly datapaths: Map<string, Datapath> = new Map();
   readonly #topology: Topology;
   readonly #agents = new Map<string, Agent>();
+  readonly #uninstalled = new Set<string>();
   readonly #seed: number;
 
   /** @throws InputError when the product has no engine for the system of one of the nodes. */
@@ -81,7 +82,7 @@ export class LiveCluster {
         if (wakeTimer !== undefined) loop.cancel(wakeTimer);
         wakeTimer = loop.after(atNs - loop.nowNs(), () => {
           wakeTimer = undefined;
-          agent.wake();
+          if (!this.#uninstalled.has(node.name)) agent.wake();
         });
       },
     });
@@ -95,7 +96,8 @@ export class LiveCluster {
     this.state = after;
     for (const { type, object, old } of stateChanges(before, after)) {
       if (object.kind === "Pod") this.#plug(type, object, old?.kind === "Pod" ? old : undefined);
-      for (const agent of this.#agents.values()) agent.event({ type, object, old, state: after });
+      for (const [name, agent] of this.#agents)
+        if (!this.#uninstalled.has(name)) agent.event({ type, object, old, state: after });
     }
     this.#updatePlatform(before);
     listenOnNodes(this.state, this.hosts);
@@ -120,8 +122,33 @@ export class LiveCluster {
 
   /** Restarts the engine on a node, or on all: what the agent knew is gone, the tables are as it left them. */
   restart(nodeName: string | undefined): void {
-    for (const [name, agent] of this.#agents)
-      if (nodeName === undefined || name === nodeName) agent.start(this.state);
+    for (const [name, agent] of this.#agentsOn(nodeName))
+      if (!this.#uninstalled.has(name)) agent.start(this.state);
+  }
+
+  /** The engine goes from a node, or from all, and takes away what it made. API objects stay. */
+  uninstall(nodeName: string | undefined): void {
+    for (const [name, agent] of this.#agentsOn(nodeName)) {
+      if (this.#uninstalled.has(name)) continue;
+      this.#uninstalled.add(name);
+      agent.stop();
+    }
+  }
+
+  /** The engine comes back to where it was uninstalled. */
+  install(nodeName: string | undefined): void {
+    for (const [name, agent] of this.#agentsOn(nodeName))
+      if (this.#uninstalled.delete(name)) agent.start(this.state);
+  }
+
+  /** @throws InputError for a node that is not there. */
+  #agentsOn(nodeName: string | undefined): Iterable<[string, Agent]> {
+    if (nodeName === undefined) return this.#agents;
+    if (!this.state.nodes.has(nodeName))
+      throw new InputError([
+        { code: "unknown-name", path: "", message: `no node ${nodeName} in the cluster` },
+      ]);
+    return [...this.#agents].filter(([name]) => name === nodeName);
   }
 
   advance(durationNs: number): void {

@@ -95,7 +95,8 @@ interface Runner {
   send(name: string, side: "client" | "server"): string | undefined;
   close(name: string): void;
   advance(durationNs: number): void;
-  restart(node: string | undefined): void;
+  /** Does something to the engine itself, on a node or on all. */
+  tend(what: "restart" | "uninstall" | "install", node: string | undefined): void;
   diagnostics(): readonly DiagnosticDocument[];
   nowNs(): number;
   packets(): number;
@@ -163,7 +164,9 @@ function performStep(runner: Runner, step: Step): StepOutcome {
       runner.advance(step.durationNs);
       return fine;
     case "restart":
-      runner.restart(step.node);
+    case "uninstall":
+    case "install":
+      runner.tend(step.action, step.node);
       return fine;
     default:
       return unreachable(step);
@@ -289,7 +292,7 @@ class OracleRunner implements Runner {
   }
   close(): void {}
   advance(): void {}
-  restart(): void {}
+  tend(): void {}
   diagnostics(): readonly DiagnosticDocument[] {
     return [];
   }
@@ -358,8 +361,8 @@ class EngineRunner implements Runner {
   advance(durationNs: number): void {
     this.#cluster.advance(durationNs);
   }
-  restart(node: string | undefined): void {
-    this.#cluster.restart(node);
+  tend(what: "restart" | "uninstall" | "install", node: string | undefined): void {
+    this.#cluster[what](node);
   }
   diagnostics(): readonly DiagnosticDocument[] {
     // each node's agent says the same of a policy

@@ -117,8 +117,8 @@ export type Step = StepBase &
         readonly absent: boolean;
       }
     | { readonly action: "advance"; readonly durationNs: number }
-    /** Restarts the engine's agent on a node, or on every node. */
-    | { readonly action: "restart"; readonly node: string | undefined }
+    /** The engine's agent on a node, or on every node: starts anew; takes away what it made; comes (back). */
+    | { readonly action: "restart" | "uninstall" | "install"; readonly node: string | undefined }
   );
 
 export interface MatrixOverride {

@@ -99,7 +99,14 @@ export interface RawStep {
       }
     | undefined;
   readonly advance?: string | undefined;
-  readonly restart?: { readonly node?: string | undefined } | undefined;
+  readonly restart?: RawNodes | undefined;
+  readonly uninstall?: RawNodes | undefined;
+  readonly install?: RawNodes | undefined;
+}
+
+/** One node, or without a name every node. */
+export interface RawNodes {
+  readonly node?: string | undefined;
 }
 
 export interface RawScenario {
@@ -127,6 +134,8 @@ export const stepActions: readonly StepAction[] = [
   "expectDiagnostic",
   "advance",
   "restart",
+  "uninstall",
+  "install",
 ];
 
 /** A string that a reader accepts: readers answer with a text when something is wrong. */
@@ -143,6 +152,7 @@ function textOf(read: (text: string) => unknown, description: string): z.ZodType
 const patternOf = (pattern: RegExp, message: string): z.ZodType<string> => z.string().regex(pattern, message);
 const namespacedName = patternOf(/^[a-z0-9][-a-z0-9.]*\/[a-z0-9][-a-z0-9.]*$/, "must be namespace/name");
 const objectName = patternOf(/^[a-z0-9][-a-z0-9.]*$/, "must be an object name");
+const nodes = z.strictObject({ node: objectName.optional() });
 const flowName = patternOf(/^[A-Za-z0-9_-]+$/, "must be a flow name of letters, digits, _ and -");
 const end = textOf(
   readEnd,
@@ -327,7 +337,9 @@ const step = z
       })
       .optional(),
     advance: duration.optional(),
-    restart: z.strictObject({ node: objectName.optional() }).optional(),
+    restart: nodes.optional(),
+    uninstall: nodes.optional(),
+    install: nodes.optional(),
   })
   .superRefine((value, context) => {
     const actions = stepActions.filter((action) => value[action] !== undefined);

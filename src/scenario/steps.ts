@@ -109,7 +109,9 @@ export function readStep(raw: RawStep, path: FieldPath, context: StepContext): S
     case "advance":
       return { ...base, action, durationNs: durationOf(given(raw.advance)) };
     case "restart":
-      return { ...base, action, node: given(raw.restart).node };
+    case "uninstall":
+    case "install":
+      return { ...base, action, node: given(raw[action]).node };
     default:
       return unreachable(action);
   }
