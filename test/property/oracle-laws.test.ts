@@ -8,6 +8,7 @@ import {
   type Connection,
   deleteObject,
   loadObjects,
+  matchesSelector,
 } from "../../src/k8s/index.ts";
 import { createOracle } from "../../src/oracle/index.ts";
 
@@ -60,6 +61,29 @@ function holds(law: (objects: readonly RawObject[]) => void): void {
   fc.assert(fc.property(clusterObjects(), law), { numRuns: runs, seed: 4711 });
 }
 
+function extraPolicy(namespace: string, policyTypes: readonly string[]): RawObject {
+  return {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: "extra", namespace },
+    spec: { podSelector: {}, policyTypes },
+  };
+}
+
+/** Pods that a policy of this type selects. */
+function isolated(state: ClusterState, type: "Ingress" | "Egress"): ReadonlySet<string> {
+  const ids = new Set<string>();
+  for (const policy of state.networkPolicies.values())
+    for (const [id, pod] of state.pods)
+      if (
+        pod.namespace === policy.namespace &&
+        policy.policyTypes.includes(type) &&
+        matchesSelector(policy.podSelector, pod.labels)
+      )
+        ids.add(id);
+  return ids;
+}
+
 /** Types as the API server defaults them. */
 function typesOf({ spec }: RawPolicy): readonly string[] {
   return spec.policyTypes ?? (spec.egress.length > 0 ? ["Ingress", "Egress"] : ["Ingress"]);
@@ -103,19 +127,24 @@ describe("the oracle", () => {
     });
   });
 
-  it("lets a new policy deny only what it newly isolates", () => {
+  it("lets a new policy deny only pods that it newly isolates, in its directions", () => {
+    let turned = 0;
     holds((objects) => {
       const before = clusterOf(objects).state;
-      const extra = {
-        apiVersion: "networking.k8s.io/v1",
-        kind: "NetworkPolicy",
-        metadata: { name: "extra", namespace: "x" },
-        spec: { podSelector: {}, policyTypes: ["Ingress"] },
-      };
-      const after = verdicts(clusterOf([...objects, extra]).state, before);
-      for (const [cell, verdict] of verdicts(before))
-        if (verdict === "allow" && after.get(cell) !== "allow") expect(cell.split(" ")[1]).toMatch(/^x\//);
+      for (const type of ["Ingress", "Egress"] as const) {
+        const isolatedBefore = isolated(before, type);
+        const created = applyObjects(before, loadObjects("extra", [extraPolicy("x", [type])])).state;
+        const after = verdicts(created, before);
+        for (const [cell, verdict] of verdicts(before)) {
+          if (verdict !== "allow" || after.get(cell) === "allow") continue;
+          const subject = cell.split(" ")[type === "Ingress" ? 1 : 0] ?? "";
+          expect(subject, cell).toMatch(/^x\//);
+          expect(isolatedBefore.has(subject), cell).toBe(false);
+          turned++;
+        }
+      }
     });
+    expect(turned).toBeGreaterThan(1000);
   });
 
   it("is the same for one policy of n rules and n policies of one rule", () => {
@@ -139,24 +168,41 @@ describe("the oracle", () => {
     });
   });
 
-  it("is the same for policies of one selector and one list of types merged into one", () => {
+  it("is the same for two policies of one selector and one list of types merged into one", () => {
     holds((objects) => {
-      const merged = new Map<string, RawPolicy>();
-      for (const policy of policiesOf(objects)) {
-        const key = JSON.stringify([policy.metadata.namespace, policy.spec.podSelector, typesOf(policy)]);
-        const other = merged.get(key);
-        const spec = {
-          ...policy.spec,
-          policyTypes: typesOf(policy),
-          ingress: [...(other?.spec.ingress ?? []), ...policy.spec.ingress],
-          egress: [...(other?.spec.egress ?? []), ...policy.spec.egress],
+      const own = policiesOf(objects);
+      const pairs = own.map((policy, i) => {
+        const policyTypes = typesOf(policy);
+        const other = own[(i + 1) % own.length] ?? policy;
+        const first = { ...policy, spec: { ...policy.spec, policyTypes } };
+        const second = {
+          ...first,
+          metadata: { ...policy.metadata, name: `${policy.metadata.name}-more` },
+          spec: { ...first.spec, ingress: other.spec.ingress, egress: other.spec.egress },
         };
-        merged.set(key, { ...policy, spec });
-      }
-      const before = clusterOf(objects).state;
-      expect(verdicts(clusterOf(withPolicies(objects, [...merged.values()])).state, before)).toEqual(
-        verdicts(before),
-      );
+        const merged = {
+          ...first,
+          spec: {
+            ...first.spec,
+            ingress: [...first.spec.ingress, ...second.spec.ingress],
+            egress: [...first.spec.egress, ...second.spec.egress],
+          },
+        };
+        return { apart: [first, second], merged };
+      });
+      const apart = clusterOf(
+        withPolicies(
+          objects,
+          pairs.flatMap((pair) => pair.apart),
+        ),
+      ).state;
+      const merged = clusterOf(
+        withPolicies(
+          objects,
+          pairs.map((pair) => pair.merged),
+        ),
+      ).state;
+      expect(verdicts(merged, apart)).toEqual(verdicts(apart));
     });
   });
 
@@ -177,13 +223,31 @@ describe("the oracle", () => {
     });
   });
 
+  it("does not let a policy of one direction change what the other direction denies", () => {
+    holds((objects) => {
+      const before = clusterOf(objects).state;
+      for (const [type, other] of [
+        ["Ingress", "egress"],
+        ["Egress", "ingress"],
+      ] as const) {
+        const after = applyObjects(before, loadObjects("extra", [extraPolicy("y", [type])])).state;
+        const [was, is] = [createOracle(before), createOracle(after)];
+        const denies = (by: string | undefined): boolean => by === other || by === "both";
+        for (const { cell } of tableCells(before, [], {}).cells)
+          expect(denies(is.judge(here(after, cell)).by)).toBe(denies(was.judge(cell).by));
+      }
+    });
+  });
+
   it("knows pods and namespaces by their labels, not by their names", () => {
     holds((objects) => {
-      const rename = (text: string): string => text.replaceAll(/"name":"p(\d)"/g, '"name":"q$1"');
+      const pods = (text: string): string => text.replaceAll(/p(\d)/g, "q$1");
+      const rename = (text: string): string =>
+        pods(text).replaceAll(/"(name|namespace)":"([xyz])"/g, '"$1":"renamed-$2"');
       const before = clusterOf(objects).state;
       const after = clusterOf(JSON.parse(rename(JSON.stringify(objects))) as readonly RawObject[]).state;
       const renamed = [...verdicts(before)].map(
-        ([cell, verdict]) => [cell.replaceAll(/\/p(\d)/g, "/q$1"), verdict] as const,
+        ([cell, verdict]) => [pods(cell).replaceAll(/(^| )([xyz])\//g, "$1renamed-$2/"), verdict] as const,
       );
       expect(new Map([...verdicts(after)])).toEqual(new Map(renamed));
     });
@@ -192,13 +256,10 @@ describe("the oracle", () => {
   it("is back at the old table when a policy is created and deleted", () => {
     holds((objects) => {
       const before = clusterOf(objects).state;
-      const extra = {
-        apiVersion: "networking.k8s.io/v1",
-        kind: "NetworkPolicy",
-        metadata: { name: "extra", namespace: "y" },
-        spec: { podSelector: {}, policyTypes: ["Ingress", "Egress"] },
-      };
-      const created = applyObjects(before, loadObjects("extra", [extra])).state;
+      const created = applyObjects(
+        before,
+        loadObjects("extra", [extraPolicy("y", ["Ingress", "Egress"])]),
+      ).state;
       expect(verdicts(deleteObject(created, "NetworkPolicy", "y", "extra").state)).toEqual(verdicts(before));
     });
   });
