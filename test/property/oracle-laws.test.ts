@@ -57,8 +57,8 @@ function here(state: ClusterState, cell: Connection): Connection {
   return { ...cell, from: end(cell.from), to: end(cell.to) };
 }
 
-function holds(law: (objects: readonly RawObject[]) => void): void {
-  fc.assert(fc.property(clusterObjects(), law), { numRuns: runs, seed: 4711 });
+function holds(law: (objects: readonly RawObject[]) => void, times = 1): void {
+  fc.assert(fc.property(clusterObjects(), law), { numRuns: runs * times, seed: 4711 });
 }
 
 function extraPolicy(namespace: string, policyTypes: readonly string[]): RawObject {
@@ -250,7 +250,7 @@ describe("the oracle", () => {
         ([cell, verdict]) => [pods(cell).replaceAll(/(^| )([xyz])\//g, "$1renamed-$2/"), verdict] as const,
       );
       expect(new Map([...verdicts(after)])).toEqual(new Map(renamed));
-    });
+    }, 4); // one pod of one name bears on few clusters
   });
 
   it("is back at the old table when a policy is created and deleted", () => {
