@@ -1,4 +1,4 @@
-export { commonFamily, connectionBetween } from "./attempt.ts";
+export { commonFamily, connectionAttempt, connectionBetween } from "./attempt.ts";
 export {
   type BenchCase,
   type BenchOptions,

@@ -95,7 +95,7 @@ function tagOf(port: number): number {
 }
 
 /** SYN-ACK, echo of the datagram, INIT-ACK or echo reply to a delivered first packet; `undefined` for others. */
-function replyTo(bytes: Uint8Array): Uint8Array | undefined {
+export function replyTo(bytes: Uint8Array): Uint8Array | undefined {
   const ip = readIp(bytes);
   if (ip === undefined) return undefined;
   const { src, dst, protocol, payload } = ip;

@@ -178,6 +178,10 @@ export class Network {
     return id;
   }
 
+  hasExternal(address: string): boolean {
+    return this.#externals.has(address);
+  }
+
   /** Sends from a pod, `node:NAME` or `ip:ADDRESS`; hops happen on the event loop. */
   send(from: string, bytes: Uint8Array): void {
     this.#send(from, bytes);

@@ -4,13 +4,14 @@ import type { NodeFacts } from "../datapath.ts";
 
 /**
  * The address of interface `oif` whose subnet holds `towards`, else its first, else the first that any other interface
- * has; `undefined` on a node without addresses of the family.
+ * has; `undefined` on a node without addresses of the family. Loopback's own addresses have the scope of the host and are
+ * passed over (inet_select_addr, ipv6_dev_get_saddr): what leaves by it is masqueraded as another interface.
  */
 export function addressOf(facts: NodeFacts, oif: number, towards: Ip): Ip | undefined {
   const { family } = towards;
-  const own = (facts.interfaces.find(({ index }) => index === oif)?.addresses ?? []).filter(
-    (address) => address.family === family,
-  );
+  const leaving = facts.interfaces.find(({ index }) => index === oif);
+  const candidates = leaving === undefined || leaving.isLoopback ? [] : leaving.addresses;
+  const own = candidates.filter((address) => address.family === family);
   const near = own.find((address) => cidrContains(cidrOf(address, address.prefix), towards));
   if (near !== undefined || own[0] !== undefined) return near ?? own[0];
   for (const { addresses, isLoopback } of facts.interfaces)
