@@ -203,6 +203,23 @@ describe.each(["legacy", "nft"] as const)("on %s", (backend) => {
       expect((await duel(judge, tables, packets, conditions)).slice(0, 4)).toEqual([]);
     });
 
+    it.each([4, 6] as const)("targets that end or report (IPv%i)", async (family) => {
+      const conditions = ["-p tcp -m tcp --dport 443", "-m socket", "-m mark ! --mark 0x4/0x4"];
+      const rules = `${markingRules("mangle", "PREROUTING", conditions).replace("COMMIT\n", "")}-A PREROUTING -p udp -m udp --dport 53 -j TPROXY --on-port 5 --tproxy-mark 0x8/0x8
+-A PREROUTING -p tcp -m tcp --dport 80 -j NFQUEUE --queue-num 9
+-A PREROUTING -p tcp -m tcp --dport 443 -j NFQUEUE --queue-num 9 --queue-bypass
+-A PREROUTING -j ${family === 4 ? "TTL --ttl-inc" : "HL --hl-inc"} 3
+-A PREROUTING -j TOS --set-tos 0x10/0x3f
+-A FORWARD -m tos --tos 0x10/0x3f -m ${family === 4 ? "ttl --ttl-gt" : "hl --hl-gt"} 64 -j MARK --or-mark 0x10
+-A FORWARD -j NFLOG --nflog-group 3
+COMMIT
+`;
+      const random = createPrng(13);
+      const packets = Array.from({ length: 400 }, () => packet(random, family));
+      const tables = family === 4 ? { v4: rules } : { v6: rules };
+      expect((await duel(judge, tables, packets, conditions)).slice(0, 4)).toEqual([]);
+    });
+
     it.each([4, 6] as const)("random conditions of every kind (IPv%i)", async (family) => {
       const conditionText = conditions(family, true).map((matches) =>
         ruleText("X", { matches, target: undefined }, family).slice("-A X".length).trim(),

@@ -347,6 +347,9 @@ class Linker {
       case "NFQUEUE": // nobody listens to the queue
         code.push(target.bypass ? TargetOp.accept : TargetOp.drop);
         return;
+      case "TPROXY": // no proxy listens on the node
+        code.push(TargetOp.drop);
+        return;
       case "AUDIT":
       case "CLASSIFY":
       case "CHECKSUM":

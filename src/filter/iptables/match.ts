@@ -265,6 +265,13 @@ export type NodeMatch =
       readonly socketExists?: { readonly not?: boolean };
     }
   | {
+      readonly kind: "socket";
+      readonly transparent?: boolean;
+      readonly noWildcard?: boolean;
+      readonly restoreMark?: boolean;
+    }
+  | ({ readonly kind: "cgroup"; readonly classId: number } & Negatable)
+  | {
       readonly kind: "physdev";
       readonly in?: InterfaceTest;
       readonly out?: InterfaceTest;

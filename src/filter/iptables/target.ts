@@ -1,7 +1,7 @@
 /**
  * What a rule does with a packet, as data. Governing source: iptables-extensions(8), TARGET EXTENSIONS.
  */
-import type { Cidr } from "../../addr/index.ts";
+import type { Cidr, Ip } from "../../addr/index.ts";
 import type { RejectKind } from "../verdict.ts";
 import type { Range, SetSide } from "./match.ts";
 
@@ -97,6 +97,14 @@ export type Target =
       readonly cpuFanout?: boolean;
     }
   | NatTarget
+  /** To a proxy's socket on the node; address 0 means that of the interface. */
+  | {
+      readonly kind: "TPROXY";
+      readonly port: number;
+      readonly ip: Ip;
+      readonly value: number;
+      readonly mask: number;
+    }
   /** `flavour`: which of the two spellings (`-j NOTRACK`, default `-j CT --notrack`). */
   | { readonly kind: "NOTRACK"; readonly flavour?: "NOTRACK" }
   | CtTarget

@@ -12,6 +12,7 @@ import { rateKinds, rateReaders } from "./rate.ts";
 import { recentKinds, recentReaders } from "./recent.ts";
 import { sctpKinds } from "./sctp-chunks.ts";
 import { setKinds, setReaders } from "./set.ts";
+import { socketKinds, socketReaders } from "./socket.ts";
 import { statisticKinds, statisticReaders } from "./statistic.ts";
 import { timeKinds, timeReaders } from "./time.ts";
 
@@ -26,6 +27,7 @@ const kinds: MatchKinds<Match["kind"]> = {
   ...setKinds,
   ...rateKinds,
   ...recentKinds,
+  ...socketKinds,
   ...statisticKinds,
   ...timeKinds,
   ...nodeKinds,
@@ -45,6 +47,7 @@ const readers: Readonly<Record<string, MatchReader>> = {
   ...setReaders,
   ...rateReaders,
   ...recentReaders,
+  ...socketReaders,
   ...statisticReaders,
   ...timeReaders,
   ...nodeReaders,

@@ -4,7 +4,7 @@
  * Source: kernel net/netfilter/xt_mark.c, xt_owner.c, xt_physdev.c, xt_comment.c.
  */
 import { parseU32 } from "../../words.ts";
-import type { InterfaceTest, Match, NodeMatch, Range } from "../match.ts";
+import type { InterfaceTest, Match, Range } from "../match.ts";
 import { markText } from "./connection.ts";
 import {
   Answer,
@@ -114,7 +114,7 @@ export function quote(text: string): string {
 const idsText = (ids: number | Range): string =>
   typeof ids === "number" ? `${ids}` : ids[0] === ids[1] ? `${ids[0]}` : `${ids[0]}-${ids[1]}`;
 
-export const nodeKinds: MatchKinds<NodeMatch["kind"]> = {
+export const nodeKinds: MatchKinds<"mark" | "owner" | "physdev" | "comment"> = {
   mark: {
     text: (match) => `-m mark ${bang(match)}--mark ${markText(match.value, match.mask)}`,
     explain: (match, { packet }) =>

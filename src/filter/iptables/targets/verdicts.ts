@@ -2,8 +2,10 @@
  * Targets that end a packet's way or report it: ACCEPT, DROP, RETURN, REJECT, LOG, NFLOG, TRACE, NFQUEUE, AUDIT.
  * Source: iptables-extensions(8); kernel net/ipv4/netfilter/ipt_REJECT.c, net/netfilter/xt_LOG.c, xt_NFLOG.c, xt_NFQUEUE.c.
  */
+
+import type { Ip } from "../../../addr/index.ts";
 import { RejectKind } from "../../verdict.ts";
-import { parseRange } from "../matches/extension.ts";
+import { hex, ipText, parseIpOf, parseMark, parseRange } from "../matches/extension.ts";
 import { quote } from "../matches/node.ts";
 import type { LogFlag, Target } from "../target.ts";
 import type { OptionValues, RuleContext, TargetReader, TargetTexts } from "./extension.ts";
@@ -110,6 +112,15 @@ function readNfqueue(options: OptionValues): Target {
   };
 }
 
+function readTproxy(options: OptionValues, { family }: RuleContext): Target {
+  const port = options.read("--on-port", (text) => parseRange(text)?.[0], "a port");
+  if (port === undefined) throw options.incomplete("target TPROXY needs --on-port");
+  const ip = options.read("--on-ip", (text) => parseIpOf(family, text), `an IPv${family} address`);
+  const [value, mask] = options.read("--tproxy-mark", parseMark, "a mark or mark/mask of 32 bits") ?? [0, 0];
+  const none: Ip = { family, words: family === 4 ? [0] : [0, 0, 0, 0] };
+  return { kind: "TPROXY", port, ip: ip ?? none, value, mask };
+}
+
 export const verdictReaders: Readonly<Record<string, TargetReader>> = {
   ACCEPT: { options: {}, read: () => ({ kind: "ACCEPT" }) },
   DROP: { options: {}, read: () => ({ kind: "DROP" }) },
@@ -143,6 +154,13 @@ export const verdictReaders: Readonly<Record<string, TargetReader>> = {
     },
     read: readNfqueue,
   },
+  TPROXY: {
+    options: { "--on-port": { values: 1 }, "--on-ip": { values: 1 }, "--tproxy-mark": { values: 1 } },
+    tables: ["mangle"],
+    protocols: [6, 17],
+    chains: ["PREROUTING"],
+    read: readTproxy,
+  },
   AUDIT: {
     options: { "--type": { values: 1 } },
     read: (options) => {
@@ -158,7 +176,18 @@ export const verdictReaders: Readonly<Record<string, TargetReader>> = {
 };
 
 export const verdictTexts: TargetTexts<
-  "ACCEPT" | "DROP" | "RETURN" | "REJECT" | "jump" | "goto" | "LOG" | "NFLOG" | "TRACE" | "NFQUEUE" | "AUDIT"
+  | "ACCEPT"
+  | "DROP"
+  | "RETURN"
+  | "REJECT"
+  | "jump"
+  | "goto"
+  | "LOG"
+  | "NFLOG"
+  | "TRACE"
+  | "NFQUEUE"
+  | "TPROXY"
+  | "AUDIT"
 > = {
   ACCEPT: () => "-j ACCEPT",
   DROP: () => "-j DROP",
@@ -183,5 +212,7 @@ export const verdictTexts: TargetTexts<
   TRACE: () => "-j TRACE",
   NFQUEUE: ({ from, to, bypass, cpuFanout }) =>
     `-j NFQUEUE ${from === to ? `--queue-num ${from}` : `--queue-balance ${from}:${to}`}${bypass ? " --queue-bypass" : ""}${cpuFanout ? " --queue-cpu-fanout" : ""}`,
+  TPROXY: ({ port, ip, value, mask }) =>
+    `-j TPROXY --on-port ${port} --on-ip ${ipText(ip)} --tproxy-mark ${hex(value)}/${hex(mask)}`,
   AUDIT: ({ type }) => `-j AUDIT --type ${type}`,
 };
