@@ -10,7 +10,8 @@ import {
 } from "../k8s/index.ts";
 import { loadEngines } from "./engines.ts";
 import { readInputs } from "./input.ts";
-import { type ClusterFlags, clusterWords } from "./options.ts";
+import { type ClusterFlags, type CommonOptions, clusterWords } from "./options.ts";
+import { createLoadingBar } from "./progress.ts";
 
 export interface LoadedClusters {
   readonly inputs: readonly ManifestInput[];
@@ -24,12 +25,14 @@ export interface LoadedClusters {
 export async function loadClusters(
   names: readonly string[],
   engines: string,
-  flags: ClusterFlags,
+  flags: ClusterFlags & Pick<CommonOptions, "quiet">,
   note: (text: string) => void,
 ): Promise<LoadedClusters> {
   const selections = await loadEngines(engines);
   const inputs = readInputs(names);
-  const objects = loadManifests(inputs);
+  const loading = createLoadingBar("objects", flags);
+  const objects = loadManifests(inputs, { onProgress: loading.update });
+  loading.stop();
   const words = clusterWords(flags);
   const isAll = engines.split(",").includes("all");
   const warnings = new Set<string>();
@@ -81,7 +84,7 @@ export interface OneCluster {
 export async function loadCluster(
   names: readonly string[],
   engine: string,
-  flags: ClusterFlags,
+  flags: ClusterFlags & Pick<CommonOptions, "quiet">,
   command: string,
   note: (text: string) => void,
 ): Promise<OneCluster> {

@@ -11,6 +11,38 @@ export interface ProgressBar {
   isInterrupted(): boolean;
 }
 
+/**
+ * For work that never yields: the bar is drawn from within it, and Ctrl-C ends the process at once, as there is nothing
+ * finished to keep.
+ */
+export function createLoadingBar(
+  label: string,
+  options: Pick<CommonOptions, "quiet">,
+): { readonly update: (done: number, total: number) => void; readonly stop: () => void } {
+  const started = performance.now();
+  const isShown = process.stderr.isTTY === true && !options.quiet;
+  let bar: SingleBar | undefined;
+  return {
+    update(done, total) {
+      if (!isShown || performance.now() - started <= showAfterMs) return;
+      bar ??= startBar(label, done, total);
+      bar.setTotal(total);
+      bar.update(done);
+    },
+    stop: () => bar?.stop(),
+  };
+}
+
+function startBar(label: string, done: number, total: number): SingleBar {
+  const bar = new SingleBar({
+    format: `${label} {bar} {percentage}% {eta_formatted}`,
+    stream: process.stderr,
+    clearOnComplete: true,
+  });
+  bar.start(total, done);
+  return bar;
+}
+
 export function createProgress(label: string, options: Pick<CommonOptions, "quiet">): ProgressBar {
   const started = performance.now();
   const isShown = process.stderr.isTTY === true && !options.quiet;
@@ -24,12 +56,7 @@ export function createProgress(label: string, options: Pick<CommonOptions, "quie
   return {
     async update(done, total) {
       if (bar === undefined && isShown && performance.now() - started > showAfterMs) {
-        bar = new SingleBar({
-          format: `${label} {bar} {percentage}% {eta_formatted}`,
-          stream: process.stderr,
-          clearOnComplete: true,
-        });
-        bar.start(total, done);
+        bar = startBar(label, done, total);
       }
       bar?.setTotal(total);
       bar?.update(done);
