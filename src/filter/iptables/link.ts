@@ -75,6 +75,13 @@ export interface LinkedChain {
   readonly policy: "ACCEPT" | "DROP" | undefined;
 }
 
+export interface LinkedTest {
+  readonly match: Match;
+  readonly rule: Rule;
+  /** Number of the match in its rule. */
+  readonly number: number;
+}
+
 /** Membership that a rule needs: of source or destination, in a set by slot number. */
 export interface SetNeed {
   readonly slot: number;
@@ -107,8 +114,8 @@ export interface LinkedRuleset {
   /** Of every set that a rule names; the first are the slots of `Op.set`. */
   readonly setNames: readonly string[];
   readonly natTargets: readonly NatTarget[];
-  /** Matches that each node turns into functions (`Op.test`). */
-  readonly tests: readonly Match[];
+  /** Matches that each node turns into functions (`Op.test`), each with the rule that it stands in. */
+  readonly tests: readonly LinkedTest[];
   readonly actions: readonly ActionTarget[];
   readonly runs: readonly SignpostedRun[];
   /** Deepest nesting of jumps below a built-in chain. */
@@ -144,7 +151,7 @@ class Linker {
   readonly #patterns = new Map<string, number>();
   readonly #sets = new Map<string, number>();
   readonly #nats: NatTarget[] = [];
-  readonly #tests: Match[] = [];
+  readonly #tests: LinkedTest[] = [];
   readonly #actions: ActionTarget[] = [];
   readonly #runs: SignpostedRun[] = [];
   readonly #numbers = new Map<string, number>();
@@ -221,7 +228,7 @@ class Linker {
     this.#rules.push(linked);
     const { matches, target } = linked.rule;
     matches.forEach((match, number) => {
-      this.#emitMatch(match, number, matches);
+      this.#emitMatch(match, number, linked.rule);
       if (match.kind === "set") numberOf(this.#sets, match.set);
     });
     if (target?.kind === "SET") numberOf(this.#sets, target.set);
@@ -229,7 +236,7 @@ class Linker {
     code[start] = isLast ? 0 : code.length;
   }
 
-  #emitMatch(match: Match, number: number, matches: readonly Match[]): void {
+  #emitMatch(match: Match, number: number, rule: Rule): void {
     const code = this.#code;
     const head = (op: number, not?: boolean): void => {
       code.push(op | (not ? opNot : 0) | (number << 16));
@@ -273,7 +280,7 @@ class Linker {
         head(Op.transport);
         code.push(
           { tcp: 6, udp: 17, sctp: 132 }[match.protocol],
-          readsFields(match.protocol, matches) ? 1 : 0,
+          readsFields(match.protocol, rule.matches) ? 1 : 0,
         );
         return;
       case "tcp-flags":
@@ -306,7 +313,7 @@ class Linker {
         break;
     }
     head(Op.test);
-    code.push(this.#tests.push(match) - 1);
+    code.push(this.#tests.push({ match, rule, number }) - 1);
   }
 
   #emitTarget({ table, chain, number, rule }: LinkedRule): void {

@@ -5,33 +5,47 @@
 import { assert, InputError } from "../../base/index.ts";
 import { CtState, type PacketBatch, setTos, setTtl } from "../../packet/index.ts";
 import type { LinkContext } from "../datapath.ts";
-import { dimensionBits, internInterface, type SetCollection } from "../ipset/index.ts";
+import { dimensionBits, internInterface, type SetCollection, type SetNode } from "../ipset/index.ts";
 import { type Conntrack, ZoneReach } from "../netfilter/index.ts";
 import type { NodeTablesAtRun } from "./evaluate.ts";
 import type { ActionTarget, LinkedRuleset } from "./link.ts";
 import { ctStateBits } from "./matches/connection.ts";
 import { kindOf, type MatchNode } from "./matches/index.ts";
 import { tosOf, ttlOf } from "./matches/packet-header.ts";
+import type { Rule } from "./ruleset.ts";
 import { SkipIndex } from "./skip-index.ts";
 
-/** What rules remember from packet to packet, by match or by a name that rules share. */
+/** What rules remember from packet to packet: each match of a rule its own, or under a name that rules share. */
 export class RuleMemory {
-  readonly #byMatch = new WeakMap<object, object>();
+  readonly #byRule = new WeakMap<Rule, Map<number, object>>();
   readonly #byName = new Map<string, object>();
 
-  get<T extends object>(key: object | string, make: () => T): T {
-    const known = typeof key === "string" ? this.#byName.get(key) : this.#byMatch.get(key);
-    if (known !== undefined) return known as T; // one key is always used with one maker
-    const made = make();
-    if (typeof key === "string") this.#byName.set(key, made);
-    else this.#byMatch.set(key, made);
-    return made;
+  shared<T extends object>(name: string, make: () => T): T {
+    return remembered(this.#byName, name, make);
+  }
+
+  /** Of match `number` of a rule: two rules may hold the very same match, and each counts for itself. */
+  own<T extends object>(rule: Rule, number: number, make: () => T): T {
+    let memory = this.#byRule.get(rule);
+    if (memory === undefined) {
+      memory = new Map();
+      this.#byRule.set(rule, memory);
+    }
+    return remembered(memory, number, make);
   }
 
   /** Empties what remembers clients: named memories that know how. */
   forgetClients(): void {
     for (const memory of this.#byName.values()) if (isOfClients(memory)) memory.forgetClients();
   }
+}
+
+function remembered<K, T extends object>(memory: Map<K, object>, key: K, make: () => T): T {
+  const known = memory.get(key);
+  if (known !== undefined) return known as T; // one key is always used with one maker
+  const made = make();
+  memory.set(key, made);
+  return made;
 }
 
 interface ClientMemory {
@@ -65,7 +79,7 @@ export function bindNode(linked: LinkedRuleset, parts: NodeParts): NodeTablesAtR
   const interfaceIds = new Uint32Array(count);
   for (const { index, name } of interfaces) interfaceIds[index] = internInterface(name);
   const backend = context.iptablesBackend ?? "nft";
-  const node: MatchNode = {
+  const node: Omit<MatchNode, "memory"> = {
     facts,
     backend,
     nowNs: () => context.nowNs(),
@@ -79,7 +93,7 @@ export function bindNode(linked: LinkedRuleset, parts: NodeParts): NodeTablesAtR
       const message = "-m bpf needs an interpreter of classic BPF, and none was given";
       throw new InputError([{ code: "not-supported", path: "", message }]);
     },
-    memory: (key, make) => memory.get(key, make),
+    shared: (name, make) => memory.shared(name, make),
   };
   for (const target of linked.actions)
     if (target.kind === "SET" && target.action !== "map") sets.makeOwn(target.set);
@@ -91,10 +105,10 @@ export function bindNode(linked: LinkedRuleset, parts: NodeParts): NodeTablesAtR
     sets: ownSets,
     skipIndex: linked.runs.length === 0 ? undefined : new SkipIndex(linked, ownSets, sets),
     setNode: node,
-    tests: linked.tests.map((match) => {
+    tests: linked.tests.map(({ match, rule, number }) => {
       const { bind } = kindOf(match);
       assert(bind !== undefined, `a match of kind ${match.kind} has no test`);
-      return bind(match, node);
+      return bind(match, { ...node, memory: (make) => memory.own(rule, number, make) });
     }),
     actions: linked.actions.map((target) => bindAction(target, node, parts)),
     ctBits: (batch, row) => ctStateBits(batch, row, conntrack.entryOf(batch, row)),
@@ -109,7 +123,7 @@ function zoneReach(direction: "orig" | "reply" | undefined): number {
 
 type RowAction = (batch: PacketBatch, row: number) => void;
 
-function bindAction(target: ActionTarget, node: MatchNode, { sets, conntrack }: NodeParts): RowAction {
+function bindAction(target: ActionTarget, node: SetNode, { sets, conntrack }: NodeParts): RowAction {
   switch (target.kind) {
     case "CONNMARK":
       return bindConnmark(target, conntrack);

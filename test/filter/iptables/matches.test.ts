@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { Hook, Verdict } from "../../../src/filter/index.ts";
 import { restoreIpsets } from "../../../src/filter/ipset/index.ts";
-import { restoreRuleset } from "../../../src/filter/iptables/index.ts";
+import { type Match, type Rule, type Ruleset, restoreRuleset } from "../../../src/filter/iptables/index.ts";
 import { ipPacket, tcp, udp } from "../../../src/packet/index.ts";
 import { forwardPath, type PassOptions, TestNode } from "../node.ts";
 
@@ -173,6 +173,15 @@ describe("matches that remember", () => {
 
   it("quota holds while its bytes last", () => {
     expect(accepted(only("-m quota --quota 100"), 5)).toBe(2);
+  });
+
+  it("two rules that hold the very same match count each for itself", () => {
+    const limit: Match = { kind: "limit", rate: { count: 1, per: "day" }, burst: 2 };
+    const rules = [0, 1].map((): Rule => ({ matches: [limit], target: { kind: "ACCEPT" } }));
+    const drop: Rule = { matches: [], target: { kind: "DROP" } };
+    const chains = [{ name: "FORWARD", policy: "ACCEPT" as const, rules: [...rules, drop] }];
+    const v4: Ruleset = { family: 4, tables: { filter: { name: "filter", chains } } };
+    expect(accepted(new TestNode({ v4 }), 9)).toBe(4);
   });
 
   it("what rules remember survives a change of other rules", () => {

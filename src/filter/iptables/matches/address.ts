@@ -197,7 +197,7 @@ export const addressKinds: MatchKinds<AddressMatch["kind"]> = {
 };
 
 function bindAddrType({ src, dst, limitInterface }: MatchOf<"addrtype">, node: MatchNode): RowTest {
-  const types = node.memory("address types", () => new AddressTypes(node.facts));
+  const types = node.shared("address types", () => new AddressTypes(node.facts));
   const sides = [
     { test: src, name: "src" as const },
     { test: dst, name: "dst" as const },
@@ -239,7 +239,7 @@ function bindIpRange({ src, dst }: MatchOf<"iprange">): RowTest {
 /** Reverse path: would a packet to this source leave by the interface that this one came in on? */
 function bindRpFilter(match: MatchOf<"rpfilter">, node: MatchNode): RowTest {
   const { facts } = node;
-  const types = node.memory("address types", () => new AddressTypes(facts));
+  const types = node.shared("address types", () => new AddressTypes(facts));
   const [local, unicast] = [addrTypeBits("LOCAL"), addrTypeBits("UNICAST")];
   const holds = (batch: PacketBatch, row: number): boolean => {
     const iif = batch.state.iif[row]!;
@@ -266,7 +266,7 @@ function bindRpFilter(match: MatchOf<"rpfilter">, node: MatchNode): RowTest {
 }
 
 function bindPacketType(match: MatchOf<"pkttype">, node: MatchNode): RowTest {
-  const types = node.memory("address types", () => new AddressTypes(node.facts));
+  const types = node.shared("address types", () => new AddressTypes(node.facts));
   const broadcast = addrTypeBits("BROADCAST");
   const typeOf = (batch: PacketBatch, row: number): string => {
     const word = batch.dst[row * 4]!;

@@ -122,8 +122,10 @@ export interface MatchNode extends SetNode {
   set(name: string): LiveSet | undefined;
   /** A classic BPF program as a function that answers what the program returns. */
   compileProgram(program: readonly ClassicInstruction[]): (batch: PacketBatch, row: number) => number;
-  /** Memory of one rule's match, or of what rules share by name: made once a node, kept when rules are linked again. */
-  memory<T extends object>(key: object | string, make: () => T): T;
+  /** What this match of this rule remembers: made once a node, kept when rules are linked again. */
+  memory<T extends object>(make: () => T): T;
+  /** What rules share under a name, likewise. */
+  shared<T extends object>(name: string, make: () => T): T;
 }
 
 /** What `explain` may say about a packet. */

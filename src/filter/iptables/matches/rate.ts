@@ -164,7 +164,7 @@ export const rateKinds: MatchKinds<"limit" | "hashlimit" | "quota"> = {
     explain: ({ rate, burst }) => `the rate of ${rateText(rate)} with bursts of ${burst} is used up`,
     bind: (match, node) => {
       const { perPacketNs, capNs } = bucketOf(match.rate, match.burst, limitScale);
-      const bucket = node.memory(match, (): Bucket => ({ creditNs: capNs, atNs: node.nowNs() }));
+      const bucket = node.memory((): Bucket => ({ creditNs: capNs, atNs: node.nowNs() }));
       return () => (spend(bucket, node.nowNs(), perPacketNs, capNs) ? Answer.yes : Answer.no);
     },
   },
@@ -178,7 +178,7 @@ export const rateKinds: MatchKinds<"limit" | "hashlimit" | "quota"> = {
     text: (match) => `-m quota ${bang(match)}--quota ${match.bytes}`,
     explain: (match) => `the quota of ${match.bytes} bytes is ${match.not ? "not used up" : "used up"}`,
     bind: (match, node) => {
-      const left = node.memory(match, () => ({ bytes: match.bytes }));
+      const left = node.memory(() => ({ bytes: match.bytes }));
       const wanted = match.not !== true;
       return (batch, row) => {
         const size = packetEnd(batch, row) - batch.offset[row]!;
@@ -226,7 +226,7 @@ function bindHashlimit(match: MatchOf<"hashlimit">, node: MatchNode): RowTest {
   const { perPacketNs, capNs } = bucketOf(match.rate, match.burst, hashlimitScale);
   const expireNs = (match.expireMs ?? expireDefaultMs) * 1e6;
   const tables = [4, 6].map((family) =>
-    node.memory(`hashlimit ${family} ${match.name}`, () => new Map<string, HashBucket>()),
+    node.shared(`hashlimit ${family} ${match.name}`, () => new Map<string, HashBucket>()),
   );
   const wanted = match.holds === "upto";
   const portsAsked = match.mode.includes("srcport") || match.mode.includes("dstport");

@@ -127,7 +127,7 @@ function newList(): RecentList {
 }
 
 function bindRecent(match: MatchOf<"recent">, node: MatchNode): RowTest {
-  const list = node.memory(`recent ${match.name}`, newList);
+  const list = node.shared(`recent ${match.name}`, newList);
   const stamps = match.hitCount === undefined ? stampsDefault : 2 ** Math.ceil(Math.log2(match.hitCount));
   if (stamps > list.stamps) {
     list.stamps = stamps;

@@ -77,7 +77,7 @@ function bindStatistic(match: MatchOf<"statistic">, node: MatchNode): RowTest {
   }
   // The counter runs from 0 to every - 1 and hits on 0; it starts so that packet number `packet` is the first hit.
   const { every } = match;
-  const counter = node.memory(match, () => ({ value: every - 1 - match.packet }));
+  const counter = node.memory(() => ({ value: every - 1 - match.packet }));
   return () => {
     counter.value = counter.value === every - 1 ? 0 : counter.value + 1;
     return (counter.value === 0) === wanted ? Answer.yes : Answer.no;
