@@ -109,6 +109,7 @@ export type {
   TracePacketDocument,
   VersionDocument,
 } from "./harness/index.ts";
+// engines that a user brings along: dumps, BPF programs, modules
 // BPF programs from files
 // emulation: a cluster under an engine, in steady state or alive
 // questions: truth tables, differences, one connection, scenarios
@@ -136,11 +137,15 @@ export {
   divergencesOf,
   documentJsonSchemas,
   documentNames,
+  dumpFiles,
   type EmulatedCluster,
+  type ExternalEngine,
   emulate,
   endAddress,
   engineNames,
+  engineOf,
   generateCluster,
+  isEngine,
   LiveCluster,
   type MatrixOptions,
   mapShapes,
@@ -151,6 +156,7 @@ export {
   type OriginPlacer,
   type ProductSelection,
   type Profile,
+  type ProgramFiles,
   parseSelection,
   parseSelections,
   pickProgram,
@@ -158,6 +164,7 @@ export {
   probeConnection,
   profileOf,
   profiles,
+  programSelection,
   programTypeWords,
   type RunOptions,
   readBpfFile,
@@ -166,6 +173,7 @@ export {
   runScenario,
   type SelectedCluster,
   type Selection,
+  selectEngine,
   type TableEnd,
   type TablePort,
   tableEnds,

@@ -17,6 +17,7 @@ import { type BpfFile, checkInstructions, mapShapes, pickProgram, readBpfFile } 
 import { type DumpTexts, readDump } from "./dump.ts";
 import { type ProductSelection, selectEngine } from "./selection.ts";
 
+/** A user's files, read, that stand for an engine. */
 export interface ProgramFiles {
   /** By node name; the empty name stands for every node. */
   readonly dumps?: ReadonlyMap<string, DumpTexts>;

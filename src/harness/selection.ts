@@ -115,6 +115,7 @@ export interface ExternalEngine {
   readonly default?: unknown;
 }
 
+/** What a module exports as its engine, not yet looked at. */
 export function engineOf({ engine, default: byDefault }: ExternalEngine): unknown {
   return engine ?? byDefault;
 }
