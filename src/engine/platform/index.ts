@@ -1,6 +1,7 @@
 /**
- * A node before any policy engine. What is equal is one frozen object: nodes without endpoints of their own share one
- * set of tables, and what is built on it can be shared too.
+ * A node before any policy engine. What is equal is one frozen object: nodes without endpoints of Services with a Local
+ * policy share one set of tables, and what is built on it can be shared too. A node with such endpoints has a list of
+ * chains of its own, in which all but a few are the shared ones.
  */
 import type { Chain, Ruleset, Table } from "../../filter/iptables/index.ts";
 import type { ClusterState, Node } from "../../k8s/index.ts";
@@ -29,7 +30,7 @@ function linuxPlatform({ options, services, endpointSlices }: ClusterState): Pla
   return getOrMake(bySlices, endpointSlices, () => makePlatform(options, { services, endpointSlices }));
 }
 
-function getOrMake<V>(map: WeakMap<object, V>, key: object, make: () => V): V {
+function getOrMake<K extends object, V>(map: WeakMap<K, V>, key: K, make: () => V): V {
   let value = map.get(key);
   if (value === undefined) {
     value = make();
@@ -78,16 +79,37 @@ function nodeRuleset(shared: Ruleset, services: FamilyServices, node: Node): Rul
   };
 }
 
-/** Chains of the same name replace those of the table; the others join them in name order. */
-function withChains(table: Table, chains: readonly Chain[]): Table {
-  if (chains.length === 0) return table;
-  const changed = new Map(chains.map((chain) => [chain.name, chain]));
-  const kept = table.chains.map((chain) => {
-    const replacement = changed.get(chain.name);
-    changed.delete(chain.name);
-    return replacement ?? chain;
-  });
-  const builtin = kept.filter(({ policy }) => policy !== undefined);
-  const users = kept.filter(({ policy }) => policy === undefined);
-  return { name: table.name, chains: [...builtin, ...[...users, ...changed.values()].sort(byName)] };
+/** Chains of the same name replace those of the table; the others join its user chains in name order. */
+function withChains(table: Table, changes: readonly Chain[]): Table {
+  if (changes.length === 0) return table;
+  const known = placesOf(table);
+  const chains = [...table.chains];
+  const added: { readonly at: number; readonly chain: Chain }[] = [];
+  for (const chain of changes) {
+    const at = known.get(chain.name);
+    if (at === undefined) added.push({ at: placeFor(table, chain), chain });
+    else chains[at] = chain;
+  }
+  // from the end, so that the places before stay what they were
+  added.sort((a, b) => b.at - a.at || byName(b.chain, a.chain));
+  for (const { at, chain } of added) chains.splice(at, 0, chain);
+  return { name: table.name, chains };
+}
+
+const places = new WeakMap<Table, ReadonlyMap<string, number>>();
+
+function placesOf(table: Table): ReadonlyMap<string, number> {
+  return getOrMake(places, table, () => new Map(table.chains.map(({ name }, at) => [name, at])));
+}
+
+/** Where a new chain stands among the user chains: a table may have tens of thousands, in name order. */
+function placeFor({ chains }: Table, chain: Chain): number {
+  let low = chains.findIndex(({ policy }) => policy === undefined);
+  let high = chains.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (byName(chains[middle] as Chain, chain) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

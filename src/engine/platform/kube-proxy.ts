@@ -66,10 +66,14 @@ export interface ServicePortRules {
 export function chainHash(text: string): string {
   const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
   const digest = createHash("sha256").update(text).digest();
-  let bits = 0n;
-  for (const byte of digest.subarray(0, 10)) bits = (bits << 8n) | BigInt(byte); // 16 digits of 5 bits
   let hash = "";
-  for (let i = 15n; i >= 0n; i--) hash += digits[Number((bits >> (i * 5n)) & 31n)];
+  let bits = 0;
+  let left = 0;
+  for (const byte of digest.subarray(0, 10)) {
+    bits = (bits << 8) | byte;
+    for (left += 8; left >= 5; left -= 5) hash += digits[(bits >> (left - 5)) & 31];
+    bits &= (1 << left) - 1;
+  }
   return hash;
 }
 

@@ -92,3 +92,8 @@ export function table(name: TableName, given: ChainRules, own: readonly Chain[] 
 export function byName(a: { readonly name: string }, b: { readonly name: string }): number {
   return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
 }
+
+/** Equal in all they say, provenance included. */
+export function sameRules(a: readonly Rule[], b: readonly Rule[]): boolean {
+  return a === b || (a.length === b.length && JSON.stringify(a) === JSON.stringify(b));
+}

@@ -14,6 +14,7 @@ import {
   type ServicePortRules,
   servicePortRules,
 } from "./kube-proxy.ts";
+import { sameRules } from "./rules.ts";
 import { type ServicePortInfo, servicePorts, viewEndpoints } from "./service-ports.ts";
 
 /** kube-proxy's largeClusterEndpointsThreshold. */
@@ -142,8 +143,4 @@ function changedChains(made: ServicePortRules, base: ServicePortRules): readonly
   });
   assert(before.size === 0, "a node's own endpoints take no chain away");
   return changed;
-}
-
-function sameRules(a: readonly Rule[], b: readonly Rule[]): boolean {
-  return a === b || (a.length === b.length && JSON.stringify(a) === JSON.stringify(b));
 }

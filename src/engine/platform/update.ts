@@ -5,6 +5,7 @@
  */
 import type { IptablesRestoreOp, RuleCommand, Ruleset, Table } from "../../filter/iptables/index.ts";
 import type { NodeTables } from "../engine.ts";
+import { sameRules } from "./rules.ts";
 
 export function platformUpdate(before: NodeTables, after: NodeTables): readonly IptablesRestoreOp[] {
   if (before === after) return [];
@@ -24,7 +25,10 @@ function rulesetUpdate(before: Ruleset, after: Ruleset): readonly IptablesRestor
 function tableCommands(before: Table | undefined, after: Table | undefined): readonly RuleCommand[] {
   if (before === after || before === undefined || after === undefined) return [];
   const old = new Map(before.chains.map((chain) => [chain.name, chain]));
-  const changed = after.chains.filter((chain) => chain.policy === undefined && old.get(chain.name) !== chain);
+  const changed = after.chains.filter(({ name, policy, rules }) => {
+    const known = old.get(name);
+    return policy === undefined && (known === undefined || !sameRules(known.rules, rules));
+  });
   const kept = new Set(after.chains.map(({ name }) => name));
   const gone = before.chains.filter(({ name }) => !kept.has(name)).map(({ name }) => name);
   return [
