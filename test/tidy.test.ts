@@ -322,6 +322,12 @@ describe("files", () => {
 });
 
 describe("the repository", () => {
+  it("tells in docs/architecture.md of every folder of the layer table", () => {
+    const plan = text("docs/architecture.md");
+    const folders = Object.keys(layers).filter((unit) => unit !== "index");
+    expect(folders.filter((unit) => !plan.includes(unit.split("/").at(-1) ?? unit))).toEqual([]);
+  });
+
   it("has two lines of comment on top of each scenario: what it shows, what to look at", () => {
     const wrong = filesBelow("scenarios", ".yaml").filter((file) => !/^# \S[^\n]*\n# \S/.test(text(file)));
     expect(wrong).toEqual([]);
