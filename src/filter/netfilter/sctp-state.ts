@@ -151,8 +151,8 @@ function openSctp(
     const next = stateAfter(0, type, SctpState.none);
     if (next === SctpState.none || next === SctpState.invalid) return false; // DATA and its like
     if (type === SctpChunkType.init) {
-      if (tag !== 0 || at + 8 > packetEnd) return false;
-      track.tags[1] = readU32(bytes, at + 4);
+      if (tag !== 0 || at + 8 > packetEnd) return false; // its tag is noted where the chunk is followed
+      track.inits[0] = true; // even if that tag is 0
     } else if (type === SctpChunkType.heartbeat) {
       track.tags[0] = tag;
     } else if (type === SctpChunkType.shutdownAck) {
@@ -221,11 +221,14 @@ function noteTag(
   if (at + 20 > packetEnd) return false;
   const other = direction === 0 ? 1 : 0;
   const initiateTag = readU32(bytes, at + 4);
+  const known = track.tags[other];
   if (bytes[at] === SctpChunkType.init) {
-    if (track.inits[direction] && track.inits[other]) track.inits[other] = false;
-    track.inits[direction] = true;
+    // One whose tag is known is stale or sent again, and tells nothing new.
+    if (known !== initiateTag) {
+      if (track.inits[direction]) track.inits[other] = false;
+      track.inits[direction] = true;
+    }
   } else {
-    const known = track.tags[other];
     if (!track.inits[other] && known !== 0 && known !== initiateTag) return false;
     if (track.inits[direction] && track.inits[other] && known !== initiateTag) return false; // INITs that crossed
   }

@@ -96,6 +96,28 @@ describe("what the kernel answers", () => {
       ],
       [true, true, false],
     ],
+    [
+      "an INIT whose tag is known already, so that its INIT ACK is not one of a collision",
+      [
+        sctp({ ...client, verificationTag: 0, chunks: [init] }),
+        sctp({ ...server, verificationTag: 0, chunks: [{ ...init, initiateTag: 0 }] }),
+        sctp({ ...server, verificationTag: initTag, chunks: [{ ...init, kind: "init-ack" }] }),
+      ],
+      [true, true, true],
+    ],
+    [
+      "INITs that crossed, and an INIT ACK with a third tag",
+      [
+        sctp({ ...client, verificationTag: 0, chunks: [init] }),
+        sctp({ ...server, verificationTag: 0, chunks: [{ ...init, initiateTag: 9 }] }),
+        sctp({
+          ...server,
+          verificationTag: initTag,
+          chunks: [{ ...init, kind: "init-ack", initiateTag: 3 }],
+        }),
+      ],
+      [true, true, false],
+    ],
     ["a SYN with a wrong checksum", [tcp({ ...client, flags: syn, overrides: { checksum: 1 } })], [false]],
   ];
   for (const [name, packets, loose, strict = loose] of cases)
