@@ -103,7 +103,7 @@ describeNeeding("captures beside other tools", ["capinfos", "tshark", "tcpdump"]
             path,
             "-Tfields",
             "-Eseparator=|",
-            "-Eaggregator=/",
+            "-Eaggregator=+",
             ...fields.flatMap((field) => ["-e", field]),
           ],
           { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] },
@@ -114,7 +114,7 @@ describeNeeding("captures beside other tools", ["capinfos", "tshark", "tcpdump"]
               `${seconds}.${String(nanoseconds).padStart(9, "0")}`,
               interfaces[interfaceIndex]?.name,
               direction === "in" ? "0x00000001" : "0x00000002",
-              comments.join("/"),
+              comments.join("+"),
               bytes.length,
             ].join("|"),
         );
