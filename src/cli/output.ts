@@ -89,6 +89,79 @@ function makeFolder(folder: string): void {
   }
 }
 
+/** A target that is written while the work goes on. */
+export interface OpenOutput {
+  write(piece: string | Uint8Array): void;
+  /** The file gets its name. */
+  close(): void;
+  /** Nothing is left behind. */
+  abandon(): void;
+}
+
+/** As `writeOutput`, piece by piece. @throws InputError when the file cannot be written. */
+export function openOutput({ file }: Pick<OutputTarget, "file">): OpenOutput {
+  if (file === undefined) return { ...blockWriter(1), abandon() {} };
+  const temporary = `${file}.${process.pid}.tmp`;
+  const attempt = <T>(action: () => T): T => {
+    try {
+      return action();
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+      throw new InputError([fileIssue(file, error)]);
+    }
+  };
+  const descriptor = attempt(() => {
+    makeFolder(dirname(file));
+    return openSync(temporary, "w");
+  });
+  const blocks = blockWriter(descriptor);
+  let isOpen = true;
+  return {
+    write: (piece) => attempt(() => blocks.write(piece)),
+    close: () =>
+      attempt(() => {
+        blocks.close();
+        closeSync(descriptor);
+        isOpen = false;
+        renameSync(temporary, file);
+      }),
+    abandon() {
+      if (!isOpen) return;
+      isOpen = false;
+      closeSync(descriptor);
+      unlinkSync(temporary);
+    },
+  };
+}
+
+/** Gathers small pieces, as `inBlocks` does. */
+function blockWriter(descriptor: number): Pick<OpenOutput, "write" | "close"> {
+  let texts = "";
+  let parts: Uint8Array[] = [];
+  let size = 0;
+  const flush = (): void => {
+    if (texts !== "") writeAll(descriptor, texts);
+    if (size > 0) writeAll(descriptor, Buffer.concat(parts));
+    texts = "";
+    parts = [];
+    size = 0;
+  };
+  return {
+    write(piece) {
+      if (typeof piece === "string") {
+        if (size > 0) flush();
+        texts += piece;
+      } else {
+        if (texts !== "") flush();
+        parts.push(piece);
+        size += piece.length;
+      }
+      if (texts.length + size >= blockCharacters) flush();
+    },
+    close: flush,
+  };
+}
+
 const blockCharacters = 1 << 16;
 
 /** Small texts together: a document comes in a piece a value, and a system call each would cost more than the value. */

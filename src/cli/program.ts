@@ -8,6 +8,7 @@ import { addDemoCommand } from "./commands/demo.ts";
 import { addFileCommands } from "./commands/files.ts";
 import { addInfoCommands } from "./commands/info.ts";
 import { addMatrixCommands } from "./commands/matrix.ts";
+import { addReplayCommand } from "./commands/replay.ts";
 import { addRunCommand } from "./commands/run.ts";
 import { ExitCode, reportFailure } from "./failure.ts";
 import { version } from "./version.ts";
@@ -32,6 +33,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
   addConnectionCommands(program, finish);
   addFileCommands(program, finish);
   addCaptureCommand(program, finish);
+  addReplayCommand(program, finish);
   addBenchCommand(program, finish);
   addBpfCommands(program, finish);
   addDemoCommand(program, finish);

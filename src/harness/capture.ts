@@ -26,6 +26,11 @@ export interface CapturedRun {
 export function captureScenario(scenario: Scenario, selection: ProductSelection, seed: number): CapturedRun {
   const events: TapEvent[] = [];
   const result = runScenario(scenario, selection, { seed, network: { tap: (event) => events.push(event) } });
+  return { result, packets: events.length, pieces: captureOf(events) };
+}
+
+/** A capture file of what taps saw, in pieces. */
+export function captureOf(events: readonly TapEvent[]): readonly Uint8Array[] {
   const indices = new Map<string, number>();
   const interfaces: CaptureInterface[] = [];
   const packets: Uint8Array[] = [];
@@ -46,7 +51,7 @@ export function captureScenario(scenario: Scenario, selection: ProductSelection,
       }),
     );
   }
-  return { result, packets: packets.length, pieces: [pcapngHeader(interfaces), ...packets] };
+  return [pcapngHeader(interfaces), ...packets];
 }
 
 /** Azure's virtual network answers every ARP request of a node with this address. */

@@ -18,7 +18,7 @@ export {
   programTypeWords,
   readBpfFile,
 } from "./bpf-file.ts";
-export { type CapturedRun, captureScenario } from "./capture.ts";
+export { type CapturedRun, captureOf, captureScenario } from "./capture.ts";
 export { type CellTable, type TableCell, tableCells } from "./cell-table.ts";
 export { type ComposeOptions, compileCluster, type EmulatedCluster, emulate } from "./compose.ts";
 export { computeDiff, divergencesOf, unexplained } from "./diff.ts";
@@ -51,6 +51,19 @@ export { type NodeFiles, nodeFiles } from "./node-files.ts";
 export { createOriginPlacer, type OriginPlacer } from "./places.ts";
 export { probeConnection } from "./probe.ts";
 export { type ProgramFiles, programSelection } from "./program-source.ts";
+export {
+  type DumpPlace,
+  DumpTarget,
+  NetworkTarget,
+  type ReplayCounts,
+  type ReplayDocument,
+  Replayer,
+  type ReplayFlowDocument,
+  type ReplayPacketDocument,
+  type ReplayRuleDocument,
+  type ReplaySummaryDocument,
+  type ReplayTarget,
+} from "./replay/index.ts";
 export { resolveEnd, resolveSource } from "./resolve-end.ts";
 export { interleavedRounds, quantile, type RoundsMeasure, type RoundsOptions } from "./rounds.ts";
 export { type RunOptions, runScenario } from "./run.ts";

@@ -35,6 +35,8 @@ import type { Selection } from "./selection.ts";
 export interface RunOptions {
   readonly seed: number;
   readonly network?: NetworkOptions;
+  /** Told every change of the cluster before it is made, as something that can be done to another one. */
+  readonly onChange?: (change: (cluster: LiveCluster) => void) => void;
 }
 
 /** @throws InputError when the scenario's cluster or manifests are bad, or a step names what is not there. */
@@ -314,9 +316,11 @@ class EngineRunner implements Runner {
   readonly #flows = new Map<string, Flow>();
   #judged = 0;
   readonly #random: Prng;
+  readonly #onChange: RunOptions["onChange"];
 
   constructor(state: ClusterState, selection: Extract<Selection, { kind: "product" }>, options: RunOptions) {
     this.selection = selection;
+    this.#onChange = options.onChange;
     this.#random = createPrng(options.seed).fork("clients");
     this.#cluster = new LiveCluster(state, selection, {
       seed: options.seed,
@@ -327,7 +331,11 @@ class EngineRunner implements Runner {
     return this.#cluster.state;
   }
   edit(built: BuiltCluster): void {
-    this.#cluster.edit(built);
+    this.#change((cluster) => cluster.edit(built));
+  }
+  #change(change: (cluster: LiveCluster) => void): void {
+    this.#onChange?.(change);
+    change(this.#cluster);
   }
   verdict(connection: Connection): CellVerdict {
     const { network } = this.#cluster;
@@ -362,7 +370,7 @@ class EngineRunner implements Runner {
     this.#cluster.advance(durationNs);
   }
   tend(what: "restart" | "uninstall" | "install", node: string | undefined): void {
-    this.#cluster[what](node);
+    this.#change((cluster) => cluster[what](node));
   }
   diagnostics(): readonly DiagnosticDocument[] {
     // each node's agent says the same of a policy

@@ -61,6 +61,8 @@ export interface NetworkOptions {
   /** Of every hop; integer nanoseconds. */
   readonly linkLatencyNs?: number;
   readonly tap?: (event: TapEvent) => void;
+  /** Told the end of every packet. */
+  readonly fate?: (fate: PacketFate) => void;
   readonly loop?: EventLoop;
   /** Sees every hook that packets of `send` pass. */
   readonly watcher?: HookWatcher;
@@ -103,6 +105,7 @@ export class Network {
   readonly #frontends: Frontends;
   readonly #latencyNs: number;
   readonly #tap: ((event: TapEvent) => void) | undefined;
+  readonly #fate: ((fate: PacketFate) => void) | undefined;
   readonly #watcher: HookWatcher | undefined;
   /** Called with every delivered packet of `send`: the receiving stack's way in. */
   onDeliver: ((receiver: string, bytes: Uint8Array) => void) | undefined;
@@ -119,6 +122,7 @@ export class Network {
     this.loop = options.loop ?? createEventLoop();
     this.#latencyNs = options.linkLatencyNs ?? 50_000;
     this.#tap = options.tap;
+    this.#fate = options.fate;
     this.#watcher = options.watcher;
     const [batch, results] = [createBatch(1, 140_000), createHookResults(1)]; // one walk runs at a time
     for (const node of spec.nodes) {
@@ -202,11 +206,20 @@ export class Network {
     return this.#follow(this.#leave(from, bytes, journey), journey, watcher);
   }
 
-  /** As `deliver`, for a packet that comes in by an interface of a node (0: from the node's own stack). */
-  deliverAt(node: string, iif: number, bytes: Uint8Array, watcher?: HookWatcher): PacketFate {
+  /**
+   * As `deliver`, for a packet that comes in by an interface of a node (0: from the node's own stack, which may know
+   * something of it: `kept`).
+   */
+  deliverAt(
+    node: string,
+    iif: number,
+    bytes: Uint8Array,
+    watcher?: HookWatcher,
+    kept?: KeptState,
+  ): PacketFate {
     const journey = this.#depart();
     if (iif !== 0) this.#report(this.node(node), iif, "in", bytes, journey);
-    return this.#follow(next(this.node(node), bytes, iif), journey, watcher);
+    return this.#follow(next(this.node(node), bytes, iif, kept), journey, watcher);
   }
 
   #depart(): Journey {
@@ -219,9 +232,7 @@ export class Network {
       assert(hops < 64, "a packet circles");
       hop = this.#hop(hop.transit, journey, watcher);
     }
-    if (hop.fate.disposition === "delivered") this.counts.delivered++;
-    else this.counts.dropped++;
-    return { ...hop.fate, ...journey };
+    return this.#count({ ...hop.fate, ...journey });
   }
 
   #schedule(transit: Transit, journey: Journey): void {
@@ -237,11 +248,17 @@ export class Network {
 
   #arrive(fate: PacketFate): void {
     this.counts.inFlight--;
-    if (fate.disposition === "delivered") this.counts.delivered++;
-    else this.counts.dropped++;
+    this.#count(fate);
     this.onFate?.(fate);
     if (fate.disposition === "delivered" && fate.receiver !== undefined)
       this.onDeliver?.(fate.receiver, fate.bytes);
+  }
+
+  #count(fate: PacketFate): PacketFate {
+    if (fate.disposition === "delivered") this.counts.delivered++;
+    else this.counts.dropped++;
+    this.#fate?.(fate);
+    return fate;
   }
 
   /** The first hop: out of a pod's namespace, a node's stack, or a host outside. */
