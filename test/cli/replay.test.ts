@@ -1,0 +1,74 @@
+/** `podwire replay` as people call it: what it prints and writes, and how it refuses. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { LinkType, pcapHeader, pcapPacket, readCapture } from "../../src/capture/index.ts";
+import { tcp, udp } from "../../src/packet/index.ts";
+import { folderWith, podwire } from "./installed.ts";
+
+const pod = (name: string, ip: string): string => `apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, namespace: x, labels: { app: ${name} } }
+spec: { nodeName: n1, containers: [{ name: c, image: i }] }
+status: { podIP: ${ip} }
+`;
+const cwd = folderWith("replay", {
+  "cluster.yaml": `${pod("a", "10.224.0.10")}---
+${pod("b", "10.224.0.11")}---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: deny-b, namespace: x }
+spec: { podSelector: { matchLabels: { app: b } }, policyTypes: [Ingress] }
+`,
+  "iptables.save": "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp --dport 53 -j DROP\nCOMMIT\n",
+  "bad.save": "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD --no-such-thing -j DROP\nCOMMIT\n",
+});
+const [a, b] = ["10.224.0.10", "10.224.0.11"];
+const packets = [
+  tcp({ src: b, dst: a, sport: 40_000, dport: 80, flags: 2, seq: 1 }),
+  tcp({ src: a, dst: b, sport: 80, dport: 40_000, flags: 0x12, seq: 7, ack: 2 }),
+  tcp({ src: a, dst: b, sport: 40_001, dport: 80, flags: 2, seq: 1 }),
+  udp({ src: "192.0.2.1", dst: "192.0.2.2", sport: 40_000, dport: 53 }),
+];
+const records = packets.map((bytes, i) =>
+  pcapPacket({ interfaceIndex: 0, seconds: 1_700_000_000 + i, nanoseconds: 5, bytes }),
+);
+const capture = Buffer.concat([pcapHeader(LinkType.raw), ...records]);
+writeFileSync(join(cwd, "c.pcap"), capture);
+writeFileSync(join(cwd, "cut.pcap"), capture.subarray(0, -3));
+
+it("judges each packet, tracks connections, names the rule and the policy, and writes the capture again", () => {
+  const run = podwire(
+    ["replay", "c.pcap", "cluster.yaml", "-e", "azure-npm", "-o", "json", "--write", "o.pcapng"],
+    { cwd },
+  );
+  expect(run.code).toBe(0);
+  const document = JSON.parse(run.stdout);
+  const dispositions = document.packets.map((packet: { disposition: string }) => packet.disposition);
+  expect(dispositions).toEqual(["delivered", "delivered", "denied-ingress", "unknown-address"]);
+  expect(document.packets[2].rule.text).toContain("-j DROP");
+  expect(document.flows[1].denied.because[0]).toMatchObject({ file: "cluster.yaml", policy: "x/deny-b" });
+  expect(document.counts).toMatchObject({ packets: 4, judged: 3, delivered: 2, denied: 1, flows: 2 });
+  const written = readCapture(readFileSync(join(cwd, "o.pcapng")), "o.pcapng").records;
+  expect(written.map(({ bytes }) => bytes)).toEqual(packets);
+  expect(written[2]).toMatchObject({ seconds: 1_700_000_002, nanoseconds: 5 });
+  expect(written[2]?.comments?.[0]).toMatch(/^drop \(denied-ingress\) by n1 FORWARD filter/);
+});
+
+it("judges by a node's own dump", () => {
+  const run = podwire(["replay", "c.pcap", "--iptables", "iptables.save", "-o", "json"], { cwd });
+  const verdicts = JSON.parse(run.stdout).packets.map((packet: { verdict: string }) => packet.verdict);
+  expect(verdicts).toEqual(["accept", "accept", "accept", "drop"]);
+});
+
+it.each([
+  ["a cut capture, after what was whole", ["cut.pcap", "cluster.yaml", "-e", "none"], "cut.pcap:byte "],
+  ["a dump with what is not supported", ["c.pcap", "--iptables", "bad.save"], "bad.save:3:"],
+  ["neither engine nor dump", ["c.pcap", "cluster.yaml"], "needs --engine"],
+  ["a node that is not there", ["c.pcap", "cluster.yaml", "-e", "none", "--at", "n9"], "no node n9"],
+  ["a file that is not there", ["no.pcap", "cluster.yaml", "-e", "none"], "no such file"],
+])("refuses %s", (_, args, message) => {
+  const run = podwire(["replay", ...args], { cwd });
+  expect(run.code).toBe(2);
+  expect(run.stderr).toContain(message);
+});
