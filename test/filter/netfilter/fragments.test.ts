@@ -39,18 +39,21 @@ describe("fragments", () => {
     );
   });
 
-  it("law: leave as they came", () => {
+  it("law: leave as they came, unless the datagram fits", () => {
     fc.assert(
       fc.property(
         family,
         fc.integer({ min: 100, max: 1200 }),
         fc.integer({ min: 96, max: 600 }),
         (which, size, mtu) => {
-          const parts = fragment(datagram(which, size), mtu, 7);
+          const whole = datagram(which, size);
+          const parts = fragment(whole, mtu, 7);
           const node = new TestNode();
           const passage = parts.map((part) => node.pass(part, [Hook.prerouting])).at(-1);
           if (passage === undefined || parts.length < 2) return;
-          expect(leavingPackets(passage.batch, 0, 1500, 7)).toEqual(parts);
+          // Without its fragment header it may be no larger than the largest fragment; then it need not be cut.
+          const isCut = whole.length > Math.max(...parts.map((part) => part.length));
+          expect(leavingPackets(passage.batch, 0, 1500, 7)).toEqual(isCut ? parts : [whole]);
         },
       ),
     );
