@@ -30,6 +30,7 @@ export {
   type Prng,
 } from "./base/index.ts";
 // captures: bytes to records and back
+// captures judged
 export {
   type CapturedPacket,
   type CaptureInterface,
@@ -38,15 +39,18 @@ export {
   type CaptureSink,
   type CaptureTime,
   captureTime,
+  chooseCaptureReader,
   createCaptureReader,
   LinkType,
   networkOffset,
   pcapHeader,
   pcapngHeader,
+  pcapngInterface,
   pcapngPacket,
   pcapPacket,
   type ReadCapture,
   readCapture,
+  readComments,
 } from "./capture/index.ts";
 // engines: what they are, and choosing them by name
 export type {
@@ -131,6 +135,7 @@ export {
   computeDiff,
   computeMatrix,
   createOriginPlacer,
+  DumpTarget,
   describeEngines,
   diagnosticDocument,
   diagnosticText,
@@ -150,6 +155,7 @@ export {
   type MatrixOptions,
   mapShapes,
   measureWalks,
+  NetworkTarget,
   type NodeFiles,
   nodeFiles,
   type OracleSelection,
@@ -166,8 +172,11 @@ export {
   profiles,
   programSelection,
   programTypeWords,
+  type ReplayDocument,
+  Replayer,
   type RunOptions,
   readBpfFile,
+  readDump,
   resolveEnd,
   resolveSource,
   runScenario,
@@ -246,6 +255,7 @@ export {
 export {
   benchReport,
   compileReport,
+  createReplayWriter,
   diffReport,
   enginesReport,
   generateReport,
@@ -253,7 +263,9 @@ export {
   matrixReport,
   probeReport,
   type Renderer,
+  type ReplayWriter,
   type ReportOptions,
+  replayFormats,
   runReport,
   runResultText,
   schemaReport,

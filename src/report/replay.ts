@@ -22,8 +22,10 @@ export interface ReplayWriter {
   end(flows: Iterable<ReplayFlowDocument>, summary: ReplaySummaryDocument): Iterable<string>;
 }
 
+/** The forms that `replay` answers in. */
 export const replayFormats = ["text", "json", "jsonl"] as const;
 
+/** Writes a replay's documents as they come. */
 export function createReplayWriter(
   format: (typeof replayFormats)[number],
   options: ReportOptions & { readonly packets: boolean },

@@ -87,6 +87,7 @@ export interface ReplaySummaryDocument {
   readonly interrupted?: true;
 }
 
+/** What `replay` prints. */
 export interface ReplayDocument extends ReplaySummaryDocument {
   readonly schema: "podwire/replay/v1";
   readonly version: string;

@@ -33,6 +33,7 @@ const everywhere = [
   { family: 6, words: [0, 0, 0, 0], prefix: 0 },
 ] as const;
 
+/** Judges packets by a node's dump. */
 export class DumpTarget implements ReplayTarget {
   readonly #node: NodeStack;
   readonly #datapath: IptablesDatapath;

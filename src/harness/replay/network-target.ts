@@ -49,6 +49,7 @@ interface Addresses {
   readonly services: ReadonlySet<string>;
 }
 
+/** Judges packets by an engine on manifests. */
 export class NetworkTarget implements ReplayTarget {
   readonly #network: Network;
   readonly #state: () => ClusterState;

@@ -43,6 +43,7 @@ import { type PacketEnds, packetEnds, reversed, sameEnds, setEnds } from "./pack
 /** Longest packet that a capture can make: 64 KiB and an IPv6 header. */
 const packetRoom = 0x1_0028;
 
+/** Judges a capture's packets in their order, with connection tracking by flow. */
 export class Replayer {
   readonly #target: ReplayTarget;
   readonly #place: OriginPlacer;
