@@ -119,6 +119,7 @@ export type {
 // questions: truth tables, differences, one connection, scenarios
 // clusters made up: at random for properties, at scale for measurements
 export {
+  attachableProgram,
   type BenchCase,
   type BenchOptions,
   type BenchSetup,

@@ -15,6 +15,7 @@ import type {
   TraceDocument,
   VersionDocument,
 } from "./documents.ts";
+import type { ReplayDocument } from "./replay/index.ts";
 
 type Mutable<T> = T extends object ? { -readonly [K in keyof T]: Mutable<T[K]> } : T;
 
@@ -296,7 +297,88 @@ const version = documented<VersionDocument>()(
   }),
 );
 
-const schemas = { matrix, diff, probe, trace, run, engines, bench, compile, generate, version };
+const disposition = z.enum([
+  "delivered",
+  "denied-egress",
+  "denied-ingress",
+  "no-route",
+  "no-listener",
+  "lost",
+  "malformed",
+]);
+const replayRule = z.nullable(
+  z.strictObject({
+    node: text,
+    hook: text,
+    table: text,
+    chain: text,
+    number: natural,
+    text,
+    origin: maybe(origin),
+  }),
+);
+
+const replay = documented<ReplayDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/replay/v1"),
+    ...seeded,
+    packets: z.array(
+      z.strictObject({
+        index: natural,
+        engine: maybe(text),
+        timestampNs: z.number(),
+        time: text,
+        line: text,
+        verdict: z.enum(["accept", "drop", "reject", "none"]),
+        disposition: z.enum([...disposition.options, "not-ip", "unknown-address", "not-unicast", "copy"]),
+        rule: replayRule,
+        flow: maybe(natural),
+        copyOf: maybe(natural),
+      }),
+    ),
+    flows: z.array(
+      z.strictObject({
+        flow: natural,
+        engine: maybe(text),
+        protocol: text,
+        client: text,
+        server: text,
+        from: maybe(text),
+        to: maybe(text),
+        verdict: z.enum(["allow", "deny", "mixed"]),
+        packets: natural,
+        delivered: natural,
+        bytes: natural,
+        firstPacket: natural,
+        lastPacket: natural,
+        denied: maybe(
+          z.strictObject({
+            packet: natural,
+            disposition,
+            rule: replayRule,
+            because: z.array(origin),
+          }),
+        ),
+      }),
+    ),
+    engines: z.array(z.strictObject({ engine: text, engineVersion: text })),
+    counts: z.strictObject({
+      packets: natural,
+      judged: natural,
+      delivered: natural,
+      denied: natural,
+      failed: natural,
+      notIp: natural,
+      unknownAddress: natural,
+      notUnicast: natural,
+      copies: natural,
+      flows: natural,
+    }),
+    interrupted: maybe(z.literal(true)),
+  }),
+);
+
+const schemas = { matrix, diff, probe, trace, replay, run, engines, bench, compile, generate, version };
 
 /** Names that `podwire schema` takes beside `scenario`. */
 export const documentNames: readonly string[] = Object.keys(schemas);

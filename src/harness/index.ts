@@ -50,7 +50,12 @@ export {
 export { type NodeFiles, nodeFiles } from "./node-files.ts";
 export { createOriginPlacer, type OriginPlacer } from "./places.ts";
 export { probeConnection } from "./probe.ts";
-export { type ProgramFiles, programSelection } from "./program-source.ts";
+export {
+  type AttachableProgram,
+  attachableProgram,
+  type ProgramFiles,
+  programSelection,
+} from "./program-source.ts";
 export {
   type DumpPlace,
   DumpTarget,

@@ -48,7 +48,19 @@ function programSource({ dumps, bpf }: ProgramFiles): ProgramSource {
   };
 }
 
+/** A program on the interfaces that a pattern (or its hook) names. */
+export interface AttachableProgram {
+  readonly filters: string;
+  on(interfaces: string): BpfTables;
+}
+
 function bpfSource(options: NonNullable<ProgramFiles["bpf"]>): ProgramSource {
+  const { filters, on } = attachableProgram(options);
+  return { filters, tables: (_node, base, podInterfaces) => ({ ...base, bpf: on(podInterfaces) }) };
+}
+
+/** @throws InputError with the place of whatever is not understood, or not verified. */
+export function attachableProgram(options: NonNullable<ProgramFiles["bpf"]>): AttachableProgram {
   const { file, section, isUnverified } = options;
   const content = readBpfFile(options.bytes, file);
   const program = pickProgram(content, section, file);
@@ -69,20 +81,18 @@ function bpfSource(options: NonNullable<ProgramFiles["bpf"]>): ProgramSource {
     place >= 0 ? tables.programs : [{ name: program.name, type, instructions: program.instructions }];
   return {
     filters: `BPF program at ${kind} ${direction}`,
-    tables: (_node, base, podInterfaces) => {
-      const attachment: Attachment = {
-        kind,
-        direction,
-        interface: device ?? podInterfaces,
-        program: Math.max(0, place),
-      };
-      const bpf: BpfTables = {
-        maps: tables.maps,
-        programs: programs.map((one) => ({ ...one, origin })),
-        attachments: [attachment],
-      };
-      return { ...base, bpf };
-    },
+    on: (interfaces) => ({
+      maps: tables.maps,
+      programs: programs.map((one) => ({ ...one, origin })),
+      attachments: [
+        {
+          kind,
+          direction,
+          interface: device ?? interfaces,
+          program: Math.max(0, place),
+        } satisfies Attachment,
+      ],
+    }),
   };
 }
 

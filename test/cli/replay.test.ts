@@ -61,11 +61,23 @@ it("judges by a node's own dump", () => {
   expect(verdicts).toEqual(["accept", "accept", "accept", "drop"]);
 });
 
+it("judges by a BPF program", () => {
+  const program = join(import.meta.dirname, "../../docs/examples/no-dns.classic");
+  const run = podwire(["replay", "c.pcap", "--bpf", program, "-o", "json"], { cwd });
+  expect(run.stderr).toBe("");
+  const judged = JSON.parse(run.stdout).packets.map((packet: { verdict: string }) => packet.verdict);
+  expect(judged).toEqual(["accept", "accept", "accept", "drop"]);
+});
+
 it.each([
   ["a cut capture, after what was whole", ["cut.pcap", "cluster.yaml", "-e", "none"], "cut.pcap:byte "],
   ["a dump with what is not supported", ["c.pcap", "--iptables", "bad.save"], "bad.save:3:"],
   ["neither engine nor dump", ["c.pcap", "cluster.yaml"], "needs --engine"],
   ["a node that is not there", ["c.pcap", "cluster.yaml", "-e", "none", "--at", "n9"], "no node n9"],
+  ["a program that is not there", ["c.pcap", "--bpf", "no.o"], "no.o: no such file"],
+  ["a program at no hook", ["c.pcap", "--bpf", "bad.save", "--hook", "sideways"], "bad.save:1:"],
+  ["sets without rules", ["c.pcap", "--ipset", "iptables.save"], "--iptables"],
+  ["two judges of a kind", ["c.pcap", "--bpf", "a.o", "--iptables", "iptables.save"], "needs --engine"],
   ["a file that is not there", ["no.pcap", "cluster.yaml", "-e", "none"], "no such file"],
 ])("refuses %s", (_, args, message) => {
   const run = podwire(["replay", ...args], { cwd });

@@ -1,8 +1,10 @@
 /** What commands print and write: every form, equal bytes for equal input, exit codes, colours, files that are whole. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
+import { LinkType, pcapHeader, pcapPacket } from "../../src/capture/index.ts";
+import { tcp } from "../../src/packet/index.ts";
 import { faultOf } from "../report/xml.ts";
 import { folderWith, podwire, podwires } from "./installed.ts";
 
@@ -67,6 +69,17 @@ steps:
 
 const web = ["--from", "shop/web", "--to", "shop/db", "--port", "80"];
 
+const flow = { src: "10.224.0.11", dst: "10.224.0.10", sport: 40_000, dport: 80 };
+writeFileSync(
+  join(cwd, "flow.pcap"),
+  Buffer.concat([
+    pcapHeader(LinkType.raw),
+    ...[flow, { ...flow, src: "192.0.2.1" }].map((fields, seconds) =>
+      pcapPacket({ interfaceIndex: 0, seconds, nanoseconds: 0, bytes: tcp({ ...fields, flags: 2, seq: 1 }) }),
+    ),
+  ]),
+);
+
 interface Example {
   readonly document: string;
   readonly args: readonly string[];
@@ -82,6 +95,11 @@ const examples: readonly Example[] = [
   { document: "diff", args: ["diff", "shop.yaml", "-e", "none,oracle"], forms },
   { document: "probe", args: ["probe", "shop.yaml", "-e", "azure-npm", ...web], forms, code: 1 },
   { document: "trace", args: ["trace", "shop.yaml", "-e", "azure-npm", ...web], forms },
+  {
+    document: "replay",
+    args: ["replay", "flow.pcap", "block.yaml", "-e", "azure-npm,none"],
+    forms: ["text", "json", "jsonl"],
+  },
   { document: "run", args: ["run", "good.yaml", "bad.yaml"], forms, code: 1 },
   { document: "engines", args: ["engines"], forms: ["text", "json", "jsonl", "md", "csv"] },
   { document: "version", args: ["version"], forms: ["text", "json", "jsonl"] },

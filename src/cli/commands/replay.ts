@@ -1,6 +1,7 @@
 /** `podwire replay`: the packets of a capture judged by engines on manifests, or by a node's dumped tables. */
+import { readFileSync } from "node:fs";
 import { type Command, Option } from "commander";
-import { usageError } from "../../base/index.ts";
+import { InputError, usageError } from "../../base/index.ts";
 import {
   type CapturedPacket,
   type CaptureInterface,
@@ -11,6 +12,8 @@ import {
   readComments,
 } from "../../capture/index.ts";
 import {
+  type AttachableProgram,
+  attachableProgram,
   createOriginPlacer,
   DumpTarget,
   emulate,
@@ -27,7 +30,7 @@ import { openCapture } from "../captures.ts";
 import { loadClusters } from "../clusters.ts";
 import { noter, wantsColor } from "../emit.ts";
 import { ExitCode } from "../failure.ts";
-import { readInputs } from "../input.ts";
+import { fileIssue, readInputs } from "../input.ts";
 import { addClusterOptions, addCommonOptions, type ClusterFlags, type CommonOptions } from "../options.ts";
 import { type OpenOutput, openOutput, parseOutputs } from "../output.ts";
 import { createProgress } from "../progress.ts";
@@ -38,6 +41,7 @@ interface ReplayOptions extends CommonOptions, ClusterFlags {
   readonly iptables?: string;
   readonly ip6tables?: string;
   readonly ipset?: string;
+  readonly bpf?: string;
   readonly at?: string;
   readonly hook?: string;
   readonly inInterface?: string;
@@ -66,10 +70,16 @@ export function addReplayCommand(program: Command, finish: (code: ExitCode) => v
     .option("--iptables <file>", "instead of an engine: iptables-save text of a node")
     .option("--ip6tables <file>", "likewise, for IPv6")
     .option("--ipset <file>", "ipset-save text that belongs to it")
+    .option("--bpf <object[:section]>", "instead of an engine: a BPF program on the interfaces")
     .option("--at <node[:interface]>", "where the capture was taken: packets enter there")
-    .addOption(new Option("--hook <hook>", "with --iptables: judge at this hook alone, such as FORWARD"))
-    .option("--in-interface <name>", "with --iptables: where packets come in (default eth0)")
-    .option("--out-interface <name>", "with --iptables: where they go on (default eth0)")
+    .addOption(
+      new Option(
+        "--hook <hook>",
+        "with --iptables: judge at this hook alone, such as FORWARD; with --bpf: where the program is, tc-ingress, tc-egress or xdp",
+      ),
+    )
+    .option("--in-interface <name>", "with --iptables or --bpf: where packets come in (default eth0)")
+    .option("--out-interface <name>", "likewise: where they go on (default eth0)")
     .option("--write <file.pcapng>", "the capture again, each packet with its verdict as a comment")
     .option("--packets", "list every packet in the text, not flows alone");
   addClusterOptions(addCommonOptions(replay)).action(
@@ -149,9 +159,11 @@ async function runReplay(
 
 async function createJudges(manifests: readonly string[], options: ReplayOptions): Promise<readonly Judge[]> {
   const hasDump = options.iptables !== undefined || options.ip6tables !== undefined;
-  if (hasDump === (options.engine !== undefined))
-    throw usageError("replay needs --engine with manifests, or --iptables with a node's dump");
-  if (hasDump) return [dumpJudge(manifests, options)];
+  const ways = [options.engine !== undefined, hasDump, options.bpf !== undefined];
+  if (ways.filter((isGiven) => isGiven).length !== 1)
+    throw usageError("replay needs --engine with manifests, or --iptables with a node's dump, or --bpf");
+  if (options.ipset !== undefined && !hasDump) throw usageError("--ipset goes with --iptables");
+  if (options.engine === undefined) return [nodeJudge(manifests, options)];
   if (manifests.length === 0) throw usageError("replay with --engine needs manifests");
   if (options.hook !== undefined || options.inInterface !== undefined || options.outInterface !== undefined)
     throw usageError(
@@ -183,33 +195,48 @@ function placeOf(text: string): { readonly node: string; readonly interface: str
     : { node: text.slice(0, colon), interface: text.slice(colon + 1) };
 }
 
-function dumpJudge(manifests: readonly string[], options: ReplayOptions): Judge {
-  if (manifests.length > 0) throw usageError("--iptables takes no manifests: the tables say everything");
+/** One node's tables, and nothing else. */
+function nodeJudge(manifests: readonly string[], options: ReplayOptions): Judge {
+  const { bpf } = options;
+  const word = bpf === undefined ? "--iptables" : "--bpf";
+  if (manifests.length > 0) throw usageError(`${word} takes no manifests: the tables say everything`);
+  const at = options.at === undefined ? undefined : placeOf(options.at);
+  const place = {
+    node: at?.node ?? "node",
+    inInterface: options.inInterface ?? at?.interface ?? "eth0",
+    outInterface: options.outInterface ?? "eth0",
+    hook: bpf === undefined ? options.hook : undefined,
+  };
+  const tables = bpf === undefined ? dumpOf(options) : { bpf: programOn(bpf, options.hook) };
+  return {
+    engine: bpf === undefined ? "iptables" : `bpf:${bpf}`,
+    engineVersion: bpf === undefined ? "dump" : "program",
+    replayer: new Replayer(new DumpTarget(tables, place, options.seed), createOriginPlacer([])),
+  };
+}
+
+function dumpOf(options: ReplayOptions): ReturnType<typeof readDump> {
   const text = (file: string | undefined): { readonly name: string; readonly text: string } | undefined =>
     file === undefined ? undefined : readInputs([file], [])[0];
-  const { iptables } = readDump({
+  return readDump({
     iptables: text(options.iptables),
     ip6tables: text(options.ip6tables),
     ipset: text(options.ipset),
   });
-  if (iptables === undefined) throw usageError("the dump has no tables");
-  const at = options.at === undefined ? undefined : placeOf(options.at);
-  const inInterface = options.inInterface ?? at?.interface ?? "eth0";
-  const target = new DumpTarget(
-    iptables,
-    {
-      node: at?.node ?? "node",
-      inInterface,
-      outInterface: options.outInterface ?? "eth0",
-      hook: options.hook,
-    },
-    options.seed,
-  );
-  return {
-    engine: "iptables",
-    engineVersion: "dump",
-    replayer: new Replayer(target, createOriginPlacer([])),
-  };
+}
+
+/** On every interface that packets cross. */
+function programOn(word: string, hook: string | undefined): ReturnType<AttachableProgram["on"]> {
+  const [, file = word, section] = /^(.+?):([^:/]+)$/.exec(word) ?? [];
+  return attachableProgram({ file, bytes: readBytes(file), section, hook, isUnverified: false }).on("+");
+}
+
+function readBytes(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw new InputError([fileIssue(file, error)]);
+  }
 }
 
 function* flowsOf(judges: readonly Judge[]): Iterable<ReplayFlowDocument> {

@@ -1,30 +1,33 @@
 /**
- * Replay into one node of which only the tables are known, read from its iptables-save and ipset-save text: packets are
- * forwarded from one interface to another, or one hook alone judges them with connection tracking around it.
+ * Replay into one node of which only the tables are known, read from its iptables-save and ipset-save text or from a BPF
+ * object: packets are forwarded from one interface to another, or one hook of iptables alone judges them with connection
+ * tracking around it.
  */
 
 import { localMac } from "../../addr/index.ts";
-import { createPrng, usageError } from "../../base/index.ts";
+import { assert, createPrng, usageError } from "../../base/index.ts";
+import type { NodeTables } from "../../engine/index.ts";
 import {
   createHookResults,
+  type Datapath,
   Hook,
   type HookResults,
   hookName,
   type RuleDescription,
   Verdict,
 } from "../../filter/index.ts";
-import type { IptablesDatapath, IptablesTables } from "../../filter/iptables/index.ts";
-import { linkIptables } from "../../filter/iptables/index.ts";
+import { IptablesDatapath } from "../../filter/iptables/index.ts";
 import { createBatch, type PacketBatch, rowBytes } from "../../packet/index.ts";
 import { createEventLoop, type HookWatcher, NodeStack, type PacketFate, walkNode } from "../../sim/index.ts";
 import { linkContext } from "../compose.ts";
+import { linkTables } from "../kinds.ts";
 import type { ReplayTarget } from "./network-target.ts";
 
 export interface DumpPlace {
   readonly node: string;
   readonly inInterface: string;
   readonly outInterface: string;
-  /** One of `hookName`; undefined: the way of a forwarded packet. */
+  /** One of netfilter's in `hookName`, for iptables alone; undefined: the way of a forwarded packet. */
   readonly hook: string | undefined;
 }
 
@@ -33,10 +36,10 @@ const everywhere = [
   { family: 6, words: [0, 0, 0, 0], prefix: 0 },
 ] as const;
 
-/** Judges packets by a node's dump. */
+/** Judges packets by a node's dump, or by a program on its interfaces. */
 export class DumpTarget implements ReplayTarget {
   readonly #node: NodeStack;
-  readonly #datapath: IptablesDatapath;
+  readonly #datapath: Datapath;
   readonly #loop = createEventLoop();
   readonly #results: HookResults = createHookResults(1);
   readonly #iif: number;
@@ -44,7 +47,7 @@ export class DumpTarget implements ReplayTarget {
   readonly #hook: number | undefined;
   #packets = 0;
 
-  constructor(tables: IptablesTables, place: DumpPlace, seed: number) {
+  constructor(tables: NodeTables, place: DumpPlace, seed: number) {
     const { inInterface, outInterface } = place;
     const names = [...new Set(["lo", inInterface, outInterface])];
     this.#hook = place.hook === undefined ? undefined : hookOf(place.hook);
@@ -64,7 +67,9 @@ export class DumpTarget implements ReplayTarget {
       routes: everywhere.map((net) => ({ net, oif: this.#oif })),
     };
     this.#node = new NodeStack(spec, createBatch(1, 140_000), createHookResults(1));
-    this.#datapath = linkIptables(tables, linkContext(this.#node, this.#loop, createPrng(seed)));
+    const linked = linkTables(tables, linkContext(this.#node, this.#loop, createPrng(seed)));
+    assert(linked !== undefined, "there are tables");
+    this.#datapath = linked.datapath;
     this.#node.datapath = this.#datapath;
   }
 
@@ -96,6 +101,7 @@ export class DumpTarget implements ReplayTarget {
     state.iif[0] = hook === Hook.output ? 0 : this.#iif;
     state.oif[0] = hook === Hook.prerouting || hook === Hook.input ? 0 : this.#oif;
     const tracksItself = hook === Hook.prerouting || hook === Hook.output;
+    assert(this.#datapath instanceof IptablesDatapath, "hooks are of iptables");
     const { conntrack } = this.#datapath;
     if (!tracksItself) conntrack.lookup(batch, 0, true);
     const observer = watcher.before(this.#node.name, hook, this.#datapath, batch, 0);
