@@ -81,6 +81,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "filter/bpf",
     "filter/iptables",
     "filter/ipset",
+    "filter/netfilter",
     "engine",
     "engine/platform",
     "engine/program",

@@ -90,8 +90,9 @@ export function setEmbedded(
   const end = packetEnd(batch, row);
   const carried = readOffender(bytes, at, end);
   if (carried === undefined) return false;
-  const { family, protocol, transportAt } = carried;
-  const isWhole = transportAt >= 0 && setCarriedPort(bytes, transportAt, end, protocol, side, port);
+  const { family, protocol } = carried;
+  const transportAt = carried.transportAt < 0 ? end : carried.transportAt; // what has no ports needs no header
+  const isWhole = setCarriedPort(bytes, transportAt, end, protocol, side, port);
   const sumAt =
     isWhole && protocol !== IpProtocol.icmp ? carriedSumAt(bytes, transportAt, protocol, end) : -1;
   const addressAt = side === "src" ? carried.srcAt : carried.dstAt;
@@ -129,8 +130,9 @@ function setCarriedPort(
   port: number,
 ): boolean {
   const isQuery = protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
-  if (!isQuery && !portProtocols.has(protocol)) return true;
+  if (!isQuery && protocol !== IpProtocol.gre && !portProtocols.has(protocol)) return true;
   if (at + 8 > end) return false;
+  if (protocol === IpProtocol.gre) return isTranslatableGre(bytes, at, end, side);
   if (isQuery && !queryTypes.has(bytes[at]!)) return true;
   const portAt = at + (isQuery ? 4 : side === "src" ? 0 : 2);
   const before = readU16(bytes, portAt);
@@ -141,6 +143,14 @@ function setCarriedPort(
   if (protocol === IpProtocol.sctp && at + 12 <= end)
     writeCrc32c(bytes, at + sctpChecksumAt, crc32c(bytes, at, end, at + sctpChecksumAt));
   return true;
+}
+
+/**
+ * Whether NAT takes a GRE header: eight bytes of it must be there, and a new destination is for versions 0 and 1 alone
+ * (kernel net/netfilter/nf_nat_proto.c, gre_manip_pkt).
+ */
+export function isTranslatableGre(bytes: Uint8Array, at: number, end: number, side: Side): boolean {
+  return at + 8 <= end && (side === "src" || (bytes[at + 1]! & 7) <= 1);
 }
 
 const udpLite = 136;

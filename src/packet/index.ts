@@ -34,6 +34,7 @@ export {
 export { decode, decodeRow } from "./decode.ts";
 export {
   decrementTtl,
+  isTranslatableGre,
   packetEnd,
   type Side,
   setAddress,

@@ -26,11 +26,12 @@ import {
   decrementTtl,
   icmpError,
   type PacketBatch,
+  packetEnd,
   relatedState,
   rowAddress,
   rowBytes,
 } from "../packet/index.ts";
-import { Icmpv4Type, Icmpv6Type, ipv4ChecksumHolds } from "../wire/index.ts";
+import { Icmpv4Type, Icmpv6Type, ipv4ChecksumHolds, isUnanswerable } from "../wire/index.ts";
 import type { InterfaceSpec, NodeSpec, RouteSpec } from "./spec.ts";
 
 type Step =
@@ -295,7 +296,8 @@ function walkSteps(
         if (!decrementTtl(batch, 0)) {
           const from = node.spec.addresses.find((ip) => ip.family === batch.family[0]);
           const type = batch.family[0] === 6 ? Icmpv6Type.timeExceeded : Icmpv4Type.timeExceeded;
-          if (from !== undefined)
+          const start = batch.offset[0]!;
+          if (from !== undefined && !isUnanswerable(batch.bytes, start, packetEnd(batch, 0)))
             emitted.push({
               bytes: icmpError(rowBytes(batch, 0), from, type, 0),
               kept: { mark: 0, ...relatedState(batch, 0), ctZone: 0 },

@@ -124,3 +124,4 @@ export {
   type UdpRepr,
   udpHeaderSize,
 } from "./udp.ts";
+export { isUnanswerable } from "./unanswerable.ts";

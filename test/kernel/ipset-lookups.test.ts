@@ -2,9 +2,14 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createPrng } from "../../src/base/index.ts";
 import { saveIpsets } from "../../src/filter/ipset/index.ts";
-import { type KernelJudge, startKernelJudge, twoDeviceNode } from "../../src/harness/kernel/index.ts";
+import {
+  EmulatedNode,
+  type KernelJudge,
+  startKernelJudge,
+  twoDeviceNode,
+} from "../../src/harness/kernel/index.ts";
 import { describeNeeding } from "../needs.ts";
-import { duel, EmulatedNode, markingRules } from "./duel.ts";
+import { duel, markingRules } from "./duel.ts";
 import { conversation, packet } from "./random-packets.ts";
 
 const needs = ["root", "tun", "iptables", "ipset", "conntrack", "ip"] as const;
@@ -184,7 +189,7 @@ COMMIT
       expect((await duel(judge, tables, packets, conditions)).slice(0, 4)).toEqual([]);
       const { stdout } = await judge.run("ipset", ["save"]);
       const node = new EmulatedNode(tables, backend);
-      for (const one of packets) node.pass(one);
+      for (const one of packets) node.judge(one);
       const lines = (text: string): readonly string[] =>
         text
           .split("\n")

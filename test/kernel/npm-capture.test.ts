@@ -2,7 +2,12 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { saveIpsets } from "../../src/filter/ipset/index.ts";
 import { restoreRuleset, saveRuleset } from "../../src/filter/iptables/index.ts";
-import { type KernelJudge, startKernelJudge, twoDeviceNode } from "../../src/harness/kernel/index.ts";
+import {
+  type JudgedTables,
+  type KernelJudge,
+  startKernelJudge,
+  twoDeviceNode,
+} from "../../src/harness/kernel/index.ts";
 import { tcp, udp } from "../../src/packet/index.ts";
 import { TcpFlag } from "../../src/wire/index.ts";
 import {
@@ -14,14 +19,14 @@ import {
   setOf,
 } from "../conformance/npm-capture.ts";
 import { describeNeeding } from "../needs.ts";
-import { type DuelTables, duel } from "./duel.ts";
+import { duel } from "./duel.ts";
 
 const needs = ["root", "tun", "iptables", "ipset", "conntrack", "ip"] as const;
 
 describe.skipIf(!isHere).each(["legacy", "nft"] as const)("on %s", (backend) => {
   describeNeeding("the dump of a real node under Azure NPM", needs, () => {
     let judge: KernelJudge;
-    let tables: DuelTables;
+    let tables: JudgedTables;
     let cache: Cache;
     beforeAll(async () => {
       judge = await startKernelJudge({ backend, node: twoDeviceNode() });

@@ -8,10 +8,14 @@ import { createHookResults, Hook, Verdict } from "../../src/filter/index.ts";
 import { saveIpsets } from "../../src/filter/ipset/index.ts";
 import { IptablesDatapath, saveRuleset } from "../../src/filter/iptables/index.ts";
 import { parseSelection, prepareBench } from "../../src/harness/index.ts";
-import { type KernelJudge, startKernelJudge, twoDeviceNode } from "../../src/harness/kernel/index.ts";
+import {
+  EmulatedNode,
+  type KernelJudge,
+  startKernelJudge,
+  twoDeviceNode,
+} from "../../src/harness/kernel/index.ts";
 import { append, createBatch, decodeRow, rowBytes, tcp } from "../../src/packet/index.ts";
 import { describeNeeding } from "../needs.ts";
-import { EmulatedNode } from "./duel.ts";
 
 const needs = ["root", "tun", "iptables", "ipset", "conntrack", "ip"] as const;
 const rounds = 7;

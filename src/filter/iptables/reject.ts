@@ -6,7 +6,7 @@ import {
   Icmpv4Type,
   Icmpv6Type,
   IpProtocol,
-  isIcmpv6Error,
+  isUnanswerable,
   pseudoHeaderSum,
   readOffender,
   readU16,
@@ -50,26 +50,15 @@ export function rejectPacket(
   if (status === DecodeStatus.laterFragment || status === DecodeStatus.malformedNetwork) return undefined;
   if (!checksumHoldsForAnswer(batch, row, kind === RejectKind.tcpReset)) return undefined;
   if (kind === RejectKind.tcpReset) return resetFor(batch, row);
-  if (from === undefined || isAnswer(batch, row)) return undefined;
+  const start = batch.offset[row]!;
+  if (from === undefined || isUnanswerable(batch.bytes, start, packetEnd(batch, row))) return undefined;
   const isV6 = batch.family[row] === 6;
   const code = (isV6 ? codesV6 : codesV4)[kind];
   if (code === undefined) return undefined;
-  const start = batch.offset[row]!;
   const whole = batch.bytes.subarray(start, packetEnd(batch, row));
   return icmpError(whole, from, isV6 ? Icmpv6Type.unreachable : Icmpv4Type.unreachable, code);
 }
 
-/** Of ICMP, queries and their answers alone may be answered with an error; unknown types count as errors. */
-function isAnswer(batch: PacketBatch, row: number): boolean {
-  const isV6 = batch.family[row] === 6;
-  if (batch.protocol[row] !== (isV6 ? IpProtocol.icmpv6 : IpProtocol.icmp)) return false;
-  const packet = readOffender(batch.bytes, batch.offset[row]!, packetEnd(batch, row));
-  if (packet === undefined || packet.transportAt < 0) return true;
-  const type = batch.bytes[packet.transportAt]!;
-  return isV6 ? isIcmpv6Error(type) : !queriesV4.has(type);
-}
-
-const queriesV4: ReadonlySet<number> = new Set([0, 8, 13, 14, 15, 16, 17, 18]);
 /** Protocols whose checksum is optional, of another kind, or of a part only. */
 const unverified: ReadonlySet<number> = new Set([
   IpProtocol.gre,

@@ -4,7 +4,9 @@
  */
 import {
   CtState,
+  isTranslatableGre,
   type PacketBatch,
+  packetEnd,
   setAddress,
   setEmbedded,
   setIcmpIdentifier,
@@ -33,6 +35,12 @@ export function applyNat(entry: CtEntry, batch: PacketBatch, row: number, manip:
   const isTranslated = (entry.status & (touchesSrc ? CtStatus.srcNat : CtStatus.dstNat)) !== 0;
   if (isRelatedError(batch, row)) return translateError(entry, batch, row, manip, isTranslated);
   if (!isTranslated) return true;
+  const transportAt = batch.offset[row]! + batch.transport[row]!;
+  if (
+    entry.protocol === IpProtocol.gre &&
+    !isTranslatableGre(batch.bytes, transportAt, packetEnd(batch, row), manip)
+  )
+    return false;
   invertTuple(entry.tuples[direction === 0 ? 1 : 0], target);
   setAddress(batch, row, manip, sideWords(entry, target, manip));
   const key = keyOf(target, manip, entry.protocol);

@@ -61,7 +61,9 @@ function isSamePacket(sent: Uint8Array, out: Uint8Array): boolean {
   if (byte(sent, 0) >>> 4 !== byte(out, 0) >>> 4) return false;
   const [a, b] = [transportOf(sent), transportOf(out)];
   if (a.protocol !== b.protocol) return false;
-  if (a.at >= sent.length || b.at >= out.length) return true;
+  if (b.at >= out.length) return true;
+  // a fragment without its header says nothing of its kind: an ICMP error that goes back to its source is an answer
+  if (a.at >= sent.length) return !(goesBack(sent, out) && isError(b.protocol, byte(out, b.at)));
   switch (a.protocol) {
     case IpProtocol.icmp:
     case IpProtocol.icmpv6:
@@ -71,6 +73,16 @@ function isSamePacket(sent: Uint8Array, out: Uint8Array): boolean {
     default:
       return true;
   }
+}
+
+function goesBack(sent: Uint8Array, out: Uint8Array): boolean {
+  const [src, dst, size] = byte(sent, 0) >>> 4 === 4 ? [12, 16, 4] : [8, 24, 16];
+  return Array.from({ length: size }, (_, i) => byte(sent, src + i) === byte(out, dst + i)).every(Boolean);
+}
+
+function isError(protocol: number, type: number): boolean {
+  if (protocol === IpProtocol.icmpv6) return type < 128;
+  return protocol === IpProtocol.icmp && [3, 5, 11, 12].includes(type);
 }
 
 const kindsV4: Readonly<Record<number, RejectKind>> = {

@@ -1,4 +1,5 @@
 export { BpfJudge, BpfRefusal, type KernelRun, startBpfJudge } from "./bpf-judge.ts";
+export { type EmulatedFate, EmulatedNode } from "./emulated-node.ts";
 export { type KernelFate, type KernelOutput, readFate } from "./fate.ts";
 export type { InjectorWay } from "./injector.ts";
 export { type JudgedNode, judgedInterfacesMax, judgedNodeOf, twoDeviceNode } from "./judged-node.ts";

@@ -1,0 +1,153 @@
+/**
+ * One case on the emulator, compared with what the kernel did. What the kernel draws on its own, the port that NAT takes,
+ * the emulator is told, and it says whether the kernel was free to take it.
+ */
+import { formatIp } from "../../addr/index.ts";
+import { createPrng } from "../../base/index.ts";
+import { drawPort, type PortQuestion } from "../../filter/netfilter/index.ts";
+import { IpProtocol, NextHeader, printPacket, readU16, readWords, TcpFlag } from "../../wire/index.ts";
+import {
+  type EmulatedFate,
+  EmulatedNode,
+  type JudgedTables,
+  type KernelBackend,
+  type KernelFate,
+} from "../kernel/index.ts";
+import { worlds } from "./table-world.ts";
+import type { JudgedCase } from "./tables.ts";
+
+export interface CaseDifference {
+  /** Of the packet. */
+  readonly index: number;
+  readonly text: string;
+}
+
+export type NodeMaker = (...args: ConstructorParameters<typeof EmulatedNode>) => Pick<EmulatedNode, "judge">;
+
+const emulated: NodeMaker = (...args) => new EmulatedNode(...args);
+
+/** The first packet whose fate differs, if any. `makeNode`: another emulator in ours's place. */
+export function compareCase(
+  { tables, packets, fates }: JudgedCase,
+  backend: KernelBackend,
+  makeNode: NodeMaker = emulated,
+): CaseDifference | undefined {
+  const chooser = new PortFollower();
+  const node = makeNode(tables as JudgedTables, backend, {
+    choosePort: (question) => chooser.choose(question),
+  });
+  for (const [index, packet] of packets.entries()) {
+    const fate = fates[index];
+    if (fate === undefined) break;
+    chooser.follow(fate);
+    const ours = emulatedText(node.judge(packet));
+    // what the kernel drew for a packet that never came out, nobody knows
+    if (chooser.hasGuessed) return undefined;
+    const theirs = kernelText(fate);
+    if (chooser.fault === undefined && ours === theirs) continue;
+    const why = chooser.fault === undefined ? "" : `\n  ${chooser.fault}`;
+    return {
+      index,
+      text: `${packet.from} ${printPacket(packet.bytes)}\n  kernel ${theirs}\n  ours   ${ours}${why}`,
+    };
+  }
+  return undefined;
+}
+
+/** Answers NAT's question for a port with the one that the kernel took. */
+class PortFollower {
+  /** The kernel took a port that it was not free to take. */
+  fault: string | undefined;
+  /** A port was drawn that the kernel's outcome does not show. */
+  hasGuessed = false;
+  #bytes: Uint8Array | undefined;
+
+  follow({ verdict, output }: KernelFate): void {
+    this.fault = undefined;
+    this.#bytes = verdict === "forwarded" || verdict === "delivered" ? output?.bytes : undefined;
+  }
+
+  choose(question: PortQuestion): number {
+    const { manip, low, count, offset, isFree } = question;
+    if (offset !== undefined || count === 1) return drawPort(question, createPrng(1));
+    const port = this.#bytes === undefined ? undefined : portIn(this.#bytes, manip);
+    if (port !== undefined && port >= low && port < low + count && isFree(port, 0)) return port;
+    if (port === undefined) this.hasGuessed = true;
+    else this.fault = `port ${port} is taken, or not in ${low}-${low + count - 1}`;
+    return drawPort(question, createPrng(1));
+  }
+}
+
+/** The port (or identifier) of a side. */
+function portIn(bytes: Uint8Array, manip: "src" | "dst"): number {
+  const isV4 = (bytes[0] ?? 0) >>> 4 === 4;
+  const at = isV4 ? 20 : 40;
+  const protocol = bytes[isV4 ? 9 : 6];
+  if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) return readU16(bytes, at + 4);
+  return readU16(bytes, at + (manip === "src" ? 0 : 2));
+}
+
+function kernelText({ verdict, output, outputs }: KernelFate): string {
+  const left = outputs.filter(({ kind }) => kind === "out").map(({ bytes }) => bytes);
+  switch (verdict) {
+    case "forwarded":
+      return `forwarded ${output?.interface} mark ${markText(output?.mark)} ${packetsText(left)}`;
+    case "delivered":
+      return `delivered mark ${markText(output?.mark)} ${packetsText(output === undefined ? [] : [output.bytes])}`;
+    case "rejected":
+    case "answered":
+      return `answered ${packetsText(left.map(withoutDrawn))}`;
+    case "dropped":
+      return verdict;
+  }
+}
+
+function emulatedText({ verdict, interface: name, mark, packets }: EmulatedFate): string {
+  switch (verdict) {
+    case "forwarded":
+      return `forwarded ${name} mark ${markText(mark)} ${packetsText(packets)}`;
+    case "delivered":
+      return `delivered mark ${markText(mark)} ${packetsText(packets)}`;
+    case "answered":
+      return `answered ${packetsText(packets.map(withoutDrawn))}`;
+    case "dropped":
+      return verdict;
+  }
+}
+
+const markText = (mark: number | undefined): string => (mark ?? 0).toString(16);
+
+function packetsText(packets: readonly Uint8Array[]): string {
+  return packets
+    .map((bytes) => `[${printPacket(bytes)} ${Buffer.from(withoutIdentification(bytes)).toString("hex")}]`)
+    .join(" ");
+}
+
+/**
+ * What no model can know of an answer: an ICMP error's identification (with the header's checksum), its flow label, and
+ * the checksum of a reset that the node sends to itself or answers itself: it is left to a device that there is none of.
+ */
+function withoutDrawn(bytes: Uint8Array): Uint8Array {
+  const copy = bytes.slice();
+  const isV4 = (copy[0] ?? 0) >>> 4 === 4;
+  const at = isV4 ? 20 : 40;
+  const protocol = copy[isV4 ? 9 : 6];
+  if (isV4 && protocol === IpProtocol.icmp) copy.fill(0, 4, 6).fill(0, 10, 12);
+  if (!isV4) copy.fill(0, 1, 4);
+  if (protocol === IpProtocol.tcp) {
+    const dst = formatIp({ family: isV4 ? 4 : 6, words: readWords(copy, isV4 ? 16 : 24, isV4 ? 1 : 4) });
+    if (dst === worlds[isV4 ? 4 : 6].node) copy.fill(0, at + 16, at + 18);
+  }
+  const quoted = at + 8;
+  const isQuotedReset =
+    copy[quoted + (isV4 ? 9 : 6)] === IpProtocol.tcp && ((copy[quoted + at + 13] ?? 0) & TcpFlag.rst) !== 0;
+  if (protocol !== IpProtocol.tcp && isQuotedReset)
+    copy.fill(0, at + 2, at + 4).fill(0, quoted + at + 16, quoted + at + 18);
+  return copy;
+}
+
+/** An IPv6 fragment's identification is drawn by the node that sends it. */
+function withoutIdentification(bytes: Uint8Array): Uint8Array {
+  const isV6Fragment = (bytes[0] ?? 0) >>> 4 === 6 && bytes[6] === NextHeader.fragment;
+  return isV6Fragment ? bytes.slice().fill(0, 44, 48) : bytes;
+}

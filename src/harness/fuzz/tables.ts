@@ -1,0 +1,123 @@
+/**
+ * The search for rule sets on which the emulator and the real kernel differ: random tables, sets and packet sequences on
+ * both; verdict, outgoing device, mark and every byte that leaves must be the same. A mismatch shrinks to the fewest
+ * rules, members and packets (table-shrink.ts).
+ */
+import { createPrng, type Prng } from "../../base/index.ts";
+import { restoreIpsets, saveIpsets } from "../../filter/ipset/index.ts";
+import {
+  type JudgedPacket,
+  type JudgedTables,
+  type KernelBackend,
+  type KernelFate,
+  type KernelJudge,
+  startKernelJudge,
+  twoDeviceNode,
+} from "../kernel/index.ts";
+import { compareCase } from "./table-comparison.ts";
+import { PacketSource } from "./table-packets.ts";
+import { drawRuleset } from "./table-rules.ts";
+import { drawSets } from "./table-sets.ts";
+import { shrinkCase } from "./table-shrink.ts";
+
+export interface TableSearchOptions {
+  readonly backend: KernelBackend;
+  readonly runs: number;
+  /** Packets of each rule set. */
+  readonly packets: number;
+  readonly seed: number;
+  /** Called after each rule set; answering `false` ends the search. */
+  readonly onProgress?: (done: number, total: number) => Promise<boolean>;
+}
+
+/** Rules and packets with what the kernel did. */
+export interface JudgedCase {
+  readonly tables: JudgedTables;
+  readonly packets: readonly JudgedPacket[];
+  readonly fates: readonly KernelFate[];
+}
+
+export interface TableMismatch {
+  /** Number of the rule set, from zero. */
+  readonly run: number;
+  readonly tables: JudgedTables;
+  readonly packets: readonly JudgedPacket[];
+  /** What the kernel and the emulator did with the last of the packets. */
+  readonly difference: string;
+}
+
+export interface TableSearchResult {
+  readonly ruleSets: number;
+  readonly verdicts: number;
+  /** Fates of the kernel by kind. */
+  readonly fates: Readonly<Record<string, number>>;
+  readonly mismatch: TableMismatch | undefined;
+}
+
+/** Packets of one batch: between batches the ends see what arrived, and answer. */
+const batchSize = 50;
+
+export function drawTables(random: Prng): JudgedTables {
+  const file = (lines: readonly string[]): string => `${lines.join("\n")}\n`;
+  const sets = restoreIpsets(file([...drawSets(random, 4), ...drawSets(random, 6)]), "sets");
+  return {
+    v4: file(drawRuleset(random, 4)),
+    v6: file(drawRuleset(random, 6)),
+    sets: saveIpsets(sets.values()),
+  };
+}
+
+/** A random case, judged by the kernel. */
+export async function judgeRandomCase(
+  judge: KernelJudge,
+  random: Prng,
+  packetCount: number,
+  identification: number,
+): Promise<JudgedCase> {
+  const tables = drawTables(random.fork("tables"));
+  const source = new PacketSource(random.fork("packets"), identification);
+  await judge.load(tables);
+  const packets: JudgedPacket[] = [];
+  const fates: KernelFate[] = [];
+  while (packets.length < packetCount) {
+    const batch: JudgedPacket[] = [];
+    while (batch.length < batchSize) batch.push(...source.draw());
+    const judged = await judge.judge(batch);
+    for (const { outputs } of judged) for (const { bytes } of outputs) source.arrived(bytes);
+    packets.push(...batch);
+    fates.push(...judged);
+  }
+  return { tables, packets, fates };
+}
+
+/**
+ * Random rule sets one after another, until they differ or there are enough.
+ * @throws Error when the system lacks what the judge needs, KernelRefusal when a tool refuses a rule set.
+ */
+export async function searchTables(options: TableSearchOptions): Promise<TableSearchResult> {
+  const { backend, runs, packets, seed, onProgress } = options;
+  const judge = await startKernelJudge({ backend, node: twoDeviceNode() });
+  const fates: Record<string, number> = {};
+  let [verdicts, ruleSets] = [0, 0];
+  try {
+    for (let run = 0; run < runs; run++) {
+      const judged = await judgeRandomCase(judge, caseRandom(seed, run), packets, run * 97);
+      const difference = compareCase(judged, backend);
+      ruleSets++;
+      verdicts += judged.packets.length;
+      for (const { verdict } of judged.fates) fates[verdict] = (fates[verdict] ?? 0) + 1;
+      if (difference !== undefined) {
+        const mismatch = { run, ...(await shrinkCase(judged, difference, backend)) };
+        return { ruleSets, verdicts, fates, mismatch };
+      }
+      if ((await onProgress?.(run + 1, runs)) === false) break;
+    }
+  } finally {
+    await judge.close();
+  }
+  return { ruleSets, verdicts, fates, mismatch: undefined };
+}
+
+export function caseRandom(seed: number, run: number): Prng {
+  return createPrng(seed).fork(`rule set ${run}`);
+}
