@@ -45,7 +45,7 @@ function drawProtocol(random: Prng, family: Family, wanted?: string): string {
             ]
           : []),
         ...(protocol === "sctp"
-          ? [`--chunk-types any ${random.pick(["INIT", "DATA,INIT", "INIT_ACK"])} `]
+          ? [`--chunk-types ${random.pick(["any INIT", "any DATA,INIT", "any INIT_ACK"])} `]
           : []),
       ];
       const many = `-m multiport ${not(random)}--${random.pick(["dports", "sports", "ports"])} ${drawPorts(random)},${drawPorts(random)} `;
