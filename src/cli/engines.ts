@@ -31,7 +31,8 @@ export async function loadEngines(text: string): Promise<readonly Selection[]> {
   return parseSelections(text, external);
 }
 
-function read(file: string): Buffer {
+/** @throws InputError when it cannot be read. */
+export function readFile(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
@@ -49,18 +50,24 @@ function programFiles(label: string): ProgramFiles {
   } catch (error) {
     throw new InputError([fileIssue(path, error)]);
   }
-  const bytes = read(path);
+  const bytes = readFile(path);
   if (isDumpText(bytes)) return { dumps: new Map([["", dumpOfFile(path, bytes)]]) };
+  const named = section === "" ? undefined : section;
+  return { bpf: { ...bpfFiles(path, bytes, named), hook, isUnverified } };
+}
+
+/** A program's file, and what is to be in its maps: `policy.maps.json` beside `policy.o`. */
+export function bpfFiles(
+  path: string,
+  bytes: Uint8Array,
+  section: string | undefined,
+): Omit<NonNullable<ProgramFiles["bpf"]>, "hook" | "isUnverified"> {
   const maps = path.replace(/\.[^./]*$/, ".maps.json");
   return {
-    bpf: {
-      file: path,
-      bytes,
-      section: section === "" ? undefined : section,
-      hook,
-      isUnverified,
-      ...(existsSync(maps) ? { maps: { name: maps, text: read(maps).toString() } } : {}),
-    },
+    file: path,
+    bytes,
+    section,
+    ...(existsSync(maps) ? { maps: { name: maps, text: readFile(maps).toString() } } : {}),
   };
 }
 
@@ -90,7 +97,7 @@ function readDumpFolder(folder: string): ReadonlyMap<string, DumpTexts> {
 function dumpTexts(folder: string): DumpTexts | undefined {
   const one = (name: string): DumpText | undefined => {
     const file = join(folder, name);
-    return existsSync(file) ? { name: file, text: read(file).toString() } : undefined;
+    return existsSync(file) ? { name: file, text: readFile(file).toString() } : undefined;
   };
   const texts: DumpTexts = {
     iptables: one(dumpFiles.iptables),

@@ -5,7 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createPrng } from "../../src/base/index.ts";
-import { readCapture } from "../../src/capture/index.ts";
+import {
+  createCaptureReader,
+  LinkType,
+  pcapHeader,
+  pcapPacket,
+  readCapture,
+} from "../../src/capture/index.ts";
 import {
   BpfRunner,
   BpfSpace,
@@ -16,8 +22,10 @@ import {
   readObject,
   verifyProgram,
 } from "../../src/filter/bpf/index.ts";
+import { attachableProgram, createOriginPlacer, DumpTarget, Replayer } from "../../src/harness/index.ts";
 import { type BpfJudge, startBpfJudge } from "../../src/harness/kernel/index.ts";
 import { sctp, tcp, udp } from "../../src/packet/index.ts";
+import { readU16 } from "../../src/wire/index.ts";
 import { ip } from "../filter/node.ts";
 import { describeNeeding } from "../needs.ts";
 
@@ -81,6 +89,42 @@ const plain = (
 ): readonly { readonly key: readonly number[]; readonly value: readonly number[] }[] =>
   entries.map(({ key, value }) => ({ key: [...key], value: [...value] }));
 
+/** The frames as a capture, replayed by the object: what it drops must be what the kernel's run of it dropped. */
+function replayProblems(
+  object: Uint8Array,
+  frames: readonly Uint8Array[],
+  codes: readonly number[],
+): readonly string[] {
+  const maps = {
+    name: "maps",
+    text: JSON.stringify({ identities: plain(identities), policy: plain(policy) }),
+  };
+  const program = { file: "policy.o", bytes: object, section: undefined, maps, isUnverified: false };
+  const tables = { bpf: attachableProgram({ ...program, hook: undefined }).on("+") };
+  const place = { node: "node", inInterface: "eth0", outInterface: "eth0", hook: undefined };
+  const replayer = new Replayer(new DumpTarget(tables, place, 1), createOriginPlacer([]));
+  const problems: string[] = [];
+  let judged = 0;
+  const reader = createCaptureReader("frames", {
+    packet(packet) {
+      const { index, disposition, line, verdict } = replayer.replay(packet);
+      // a test run leaves VLAN tags in the frame, where a node's interface has taken them off
+      const isTagged = [0x8100, 0x88a8].includes(readU16(packet.bytes, packet.start + 12));
+      if (isTagged || ["copy", "not-ip", "malformed"].includes(disposition)) return;
+      judged++;
+      const isDropped = disposition.startsWith("denied");
+      if (isDropped !== (codes[index] !== 0))
+        problems.push(`${line}: ${verdict} ${disposition}, the kernel's run answered ${codes[index]}`);
+    },
+  });
+  reader.push(pcapHeader(LinkType.ethernet));
+  for (const [i, bytes] of frames.entries())
+    reader.push(pcapPacket({ interfaceIndex: 0, seconds: 2 * i, nanoseconds: 0, bytes }));
+  reader.end();
+  if (judged < 1000) problems.push(`only ${judged} packets were judged`);
+  return problems.slice(0, 10);
+}
+
 describeNeeding("an object of clang's", ["root", "cc", "clang"], () => {
   const folder = mkdtempSync(join(tmpdir(), "podwire-bpf-"));
   let judge: BpfJudge;
@@ -142,6 +186,7 @@ describeNeeding("an object of clang's", ["root", "cc", "clang"], () => {
     const runner = new BpfRunner({ space, nowNs: () => 0, random: createPrng(1) });
     const frames = [...madeFrames(), ...capturedFrames()];
     const seen = { pass: 0, drop: 0 };
+    const codes: number[] = [];
     for (const frame of frames) {
       const theirs = await judge.run(kernel, frame, new Uint8Array(192));
       if (typeof theirs === "number") throw new Error(`test run: ${theirs}`);
@@ -152,10 +197,13 @@ describeNeeding("an object of clang's", ["root", "cc", "clang"], () => {
         new DataView(theirs.context.buffer).getUint32(8, true),
       );
       seen[ours.code === 0 ? "pass" : "drop"]++;
+      codes.push(theirs.code);
     }
     expect(space.map(number("counters"))?.entries()).toEqual(await judge.entries(number("counters")));
     expect(seen.pass).toBeGreaterThan(300);
     expect(seen.drop).toBeGreaterThan(300);
+
+    expect(replayProblems(bytes, frames, codes)).toEqual([]);
 
     // cost of one packet, in turns: the kernel's own measure of a JIT-compiled run, and ours in the built package
     const frame = frames[0] as Uint8Array;

@@ -1,7 +1,6 @@
 /** `podwire replay`: the packets of a capture judged by engines on manifests, or by a node's dumped tables. */
-import { readFileSync } from "node:fs";
 import { type Command, Option } from "commander";
-import { InputError, usageError } from "../../base/index.ts";
+import { usageError } from "../../base/index.ts";
 import {
   type CapturedPacket,
   type CaptureInterface,
@@ -29,8 +28,9 @@ import { createReplayWriter, type ReplayWriter, replayFormats } from "../../repo
 import { openCapture } from "../captures.ts";
 import { loadClusters } from "../clusters.ts";
 import { noter, wantsColor } from "../emit.ts";
+import { bpfFiles, readFile } from "../engines.ts";
 import { ExitCode } from "../failure.ts";
-import { fileIssue, readInputs } from "../input.ts";
+import { readInputs } from "../input.ts";
 import { addClusterOptions, addCommonOptions, type ClusterFlags, type CommonOptions } from "../options.ts";
 import { type OpenOutput, openOutput, parseOutputs } from "../output.ts";
 import { createProgress } from "../progress.ts";
@@ -228,15 +228,8 @@ function dumpOf(options: ReplayOptions): ReturnType<typeof readDump> {
 /** On every interface that packets cross. */
 function programOn(word: string, hook: string | undefined): ReturnType<AttachableProgram["on"]> {
   const [, file = word, section] = /^(.+?):([^:/]+)$/.exec(word) ?? [];
-  return attachableProgram({ file, bytes: readBytes(file), section, hook, isUnverified: false }).on("+");
-}
-
-function readBytes(file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    throw new InputError([fileIssue(file, error)]);
-  }
+  const files = bpfFiles(file, readFile(file), section);
+  return attachableProgram({ ...files, hook, isUnverified: false }).on("+");
 }
 
 function* flowsOf(judges: readonly Judge[]): Iterable<ReplayFlowDocument> {
