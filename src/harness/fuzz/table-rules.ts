@@ -259,6 +259,11 @@ function drawTable(random: Prng, family: Family, table: string): readonly string
       const place: Place = { family, table, hooks, below: names.slice(at + 1) };
       for (let i = random.below(5); i > 0; i--) lines.push(...drawRules(random, place, chain));
     });
+  // What is untracked shows only where some rule asks for it.
+  if (table === "raw" && random.below(2) === 0)
+    lines.unshift(`-A PREROUTING -d ${drawNet(random, family)} -j CT --notrack`);
+  if (table === "filter" && random.below(4) === 0)
+    lines.unshift(`-A FORWARD -m conntrack --ctstate UNTRACKED -j ${random.pick(["ACCEPT", "DROP"])}`);
   return [
     `*${table}`,
     ...builtin.map((chain) => `:${chain} ${policy(chain)} [0:0]`),
