@@ -1,4 +1,5 @@
 /** `podwire replay`: the packets of a capture judged by engines on manifests, or by a node's dumped tables. */
+import { existsSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { usageError } from "../../base/index.ts";
 import {
@@ -227,7 +228,7 @@ function dumpOf(options: ReplayOptions): ReturnType<typeof readDump> {
 
 /** On every interface that packets cross. */
 function programOn(word: string, hook: string | undefined): ReturnType<AttachableProgram["on"]> {
-  const [, file = word, section] = /^(.+?):([^:/]+)$/.exec(word) ?? [];
+  const [, file = word, section] = existsSync(word) ? [] : (/^(.+):([^:]+)$/.exec(word) ?? []);
   const files = bpfFiles(file, readFile(file), section);
   return attachableProgram({ ...files, hook, isUnverified: false }).on("+");
 }

@@ -1,5 +1,25 @@
 export { assemble } from "./asm.ts";
 export {
+  type AluName,
+  type AtomicName,
+  type JumpName,
+  type Operand,
+  ProgramBuilder,
+  type Register,
+  r0,
+  r1,
+  r2,
+  r3,
+  r4,
+  r5,
+  r6,
+  r7,
+  r8,
+  r9,
+  r10,
+  type SizeName,
+} from "./build.ts";
+export {
   type ClassicInstruction,
   classicProblems,
   formatClassic,
