@@ -1,7 +1,8 @@
 /**
  * A node before any policy engine. What is equal is one frozen object: nodes without endpoints of Services with a Local
  * policy share one set of tables, and what is built on it can be shared too. A node with such endpoints has a list of
- * chains of its own, in which all but a few are the shared ones.
+ * chains of its own, in which all but a few are the shared ones. With networkDataplane cilium no rule is made of
+ * Services: all nodes share one set.
  */
 import type { Chain, Ruleset, Table } from "../../filter/iptables/index.ts";
 import type { ClusterState, Node } from "../../k8s/index.ts";
@@ -43,6 +44,11 @@ function makePlatform(
   options: ClusterState["options"],
   objects: Pick<ClusterState, "services" | "endpointSlices">,
 ): Platform {
+  if (options.networkDataplane === "cilium") {
+    const [v4, v6] = [linuxRuleset(options, 4, undefined), linuxRuleset(options, 6, undefined)];
+    const tables: NodeTables = Object.freeze({ iptables: Object.freeze({ v4, v6, sets: new Map() }) });
+    return () => tables;
+  }
   const families = {
     4: familyServices(objects, 4, clusterCidr(options, 4), toNodePorts(4)),
     6: familyServices(objects, 6, clusterCidr(options, 6), toNodePorts(6)),

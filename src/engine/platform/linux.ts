@@ -1,7 +1,8 @@
 /**
  * What an AKS Linux node carries before any policy engine: kube-proxy's chains (iptables mode), kubelet's,
  * ip-masq-agent's, and the rules that keep pods from the host's wireserver. Order and texts as in live dumps of AKS
- * nodes.
+ * nodes. With networkDataplane cilium there is no kube-proxy (Cilium replaces it), nor anything that it writes; the
+ * rest is the same.
  */
 import { type Cidr, type Family, formatCidr } from "../../addr/index.ts";
 import { type Chain, CtStateBit, type Rule, type Ruleset, type Table } from "../../filter/iptables/index.ts";
@@ -58,32 +59,25 @@ export function toNodePorts(family: Family): Rule {
   return rule(proxy, [...notLoopback, text, toLocal], jump("KUBE-NODEPORTS"));
 }
 
-export function linuxRuleset(options: ClusterOptions, family: Family, services: ServiceChains): Ruleset {
+/** `services`: what kube-proxy made of the Services, `undefined` where there is none. */
+export function linuxRuleset(
+  options: ClusterOptions,
+  family: Family,
+  services: ServiceChains | undefined,
+): Ruleset {
+  const canaries: ChainRules = [
+    ["KUBE-KUBELET-CANARY", []],
+    ...(services === undefined ? [] : ([["KUBE-PROXY-CANARY", []]] as const)),
+  ];
   const tables = {
-    mangle: table("mangle", [
-      ["KUBE-IPTABLES-HINT", []],
-      ["KUBE-KUBELET-CANARY", []],
-      ["KUBE-PROXY-CANARY", []],
-    ]),
-    nat: natTable(options, family, services.nat),
-    filter: filterTable(family, services.filter),
+    mangle: table("mangle", [["KUBE-IPTABLES-HINT", []], ...canaries]),
+    nat: natTable(options, family, canaries, services?.nat),
+    filter: filterTable(family, canaries, services?.filter),
   };
   return { family, tables: family === 4 ? { ...tables, security: securityTable() } : tables };
 }
 
-function filterTable(family: Family, services: readonly Chain[]): Table {
-  const toFirewall = rule(
-    proxy,
-    [isNew, comment("kubernetes load balancer firewall")],
-    jump("KUBE-PROXY-FIREWALL"),
-  );
-  const toServices = rule(proxy, [isNew, comment("kubernetes service portals")], jump("KUBE-SERVICES"));
-  const toExternal = rule(
-    proxy,
-    [isNew, comment("kubernetes externally-visible service portals")],
-    jump("KUBE-EXTERNAL-SERVICES"),
-  );
-  const forwarding = comment("kubernetes forwarding rules");
+function filterTable(family: Family, canaries: ChainRules, services: readonly Chain[] | undefined): Table {
   const wireserver = rule(
     azure,
     [to(cidr(`${wireserverAddress}/32`)), protocol("tcp"), ...dport("tcp", 80)],
@@ -101,60 +95,88 @@ function filterTable(family: Family, services: readonly Chain[]): Table {
     ],
     drop,
   );
+  const firewall = rule(kubelet, [], jump("KUBE-FIREWALL"));
+  const own = services === undefined ? noProxyRules : proxyFilterRules();
   const chains: ChainRules = [
-    [
-      "INPUT",
-      [
-        toFirewall,
-        rule(proxy, [comment("kubernetes health check service ports")], jump("KUBE-NODEPORTS")),
-        toExternal,
-        rule(kubelet, [], jump("KUBE-FIREWALL")),
-      ],
-    ],
-    [
-      "FORWARD",
-      [
-        toFirewall,
-        rule(proxy, [forwarding], jump("KUBE-FORWARD")),
-        toServices,
-        toExternal,
-        ...(family === 4 ? [wireserver] : []),
-      ],
-    ],
-    ["OUTPUT", [toFirewall, toServices, rule(kubelet, [], jump("KUBE-FIREWALL"))]],
+    ["INPUT", [...own.input, firewall]],
+    ["FORWARD", [...own.forward, ...(family === 4 ? [wireserver] : [])]],
+    ["OUTPUT", [...own.output, firewall]],
     ["KUBE-FIREWALL", family === 4 ? [martians] : []],
-    [
-      "KUBE-FORWARD",
-      [
-        rule(proxy, [ctstate(CtStateBit.INVALID)], drop),
-        rule(proxy, [forwarding, { kind: "mark", value: masqueradeMark, mask: masqueradeMark }], accept),
-        rule(
-          proxy,
-          [
-            comment("kubernetes forwarding conntrack rule"),
-            ctstate(CtStateBit.RELATED | CtStateBit.ESTABLISHED),
-          ],
-          accept,
-        ),
-      ],
-    ],
-    ["KUBE-KUBELET-CANARY", []],
-    ["KUBE-PROXY-CANARY", []],
+    ...own.chains,
+    ...canaries,
   ];
   return table("filter", chains, services);
 }
 
-function natTable(options: ClusterOptions, family: Family, services: readonly Chain[]): Table {
+/** kube-proxy's part of the filter table, but for the chains that depend on Services. */
+interface ProxyFilterRules {
+  readonly input: readonly Rule[];
+  readonly forward: readonly Rule[];
+  readonly output: readonly Rule[];
+  readonly chains: ChainRules;
+}
+
+const noProxyRules: ProxyFilterRules = { input: [], forward: [], output: [], chains: [] };
+
+function proxyFilterRules(): ProxyFilterRules {
+  const toFirewall = rule(
+    proxy,
+    [isNew, comment("kubernetes load balancer firewall")],
+    jump("KUBE-PROXY-FIREWALL"),
+  );
+  const toServices = rule(proxy, [isNew, comment("kubernetes service portals")], jump("KUBE-SERVICES"));
+  const toExternal = rule(
+    proxy,
+    [isNew, comment("kubernetes externally-visible service portals")],
+    jump("KUBE-EXTERNAL-SERVICES"),
+  );
+  const toHealthChecks = rule(
+    proxy,
+    [comment("kubernetes health check service ports")],
+    jump("KUBE-NODEPORTS"),
+  );
+  const forwarding = comment("kubernetes forwarding rules");
+  const established = ctstate(CtStateBit.RELATED | CtStateBit.ESTABLISHED);
+  return {
+    input: [toFirewall, toHealthChecks, toExternal],
+    forward: [toFirewall, rule(proxy, [forwarding], jump("KUBE-FORWARD")), toServices, toExternal],
+    output: [toFirewall, toServices],
+    chains: [
+      [
+        "KUBE-FORWARD",
+        [
+          rule(proxy, [ctstate(CtStateBit.INVALID)], drop),
+          rule(proxy, [forwarding, { kind: "mark", value: masqueradeMark, mask: masqueradeMark }], accept),
+          rule(proxy, [comment("kubernetes forwarding conntrack rule"), established], accept),
+        ],
+      ],
+    ],
+  };
+}
+
+function natTable(
+  options: ClusterOptions,
+  family: Family,
+  canaries: ChainRules,
+  services: readonly Chain[] | undefined,
+): Table {
   const inCluster = masqueradeExempt(options).filter((net) => net.family === family);
   const local = comment("ip-masq-agent: local traffic is not subject to MASQUERADE");
-  const portals = rule(proxy, [comment("kubernetes service portals")], jump("KUBE-SERVICES"));
+  const portals =
+    services === undefined
+      ? []
+      : [rule(proxy, [comment("kubernetes service portals")], jump("KUBE-SERVICES"))];
+  const postrouting =
+    services === undefined
+      ? []
+      : [rule(proxy, [comment("kubernetes postrouting rules")], jump("KUBE-POSTROUTING"))];
   const chains: ChainRules = [
-    ["PREROUTING", [portals]],
-    ["OUTPUT", [portals]],
+    ["PREROUTING", portals],
+    ["OUTPUT", portals],
     [
       "POSTROUTING",
       [
-        rule(proxy, [comment("kubernetes postrouting rules")], jump("KUBE-POSTROUTING")),
+        ...postrouting,
         rule(
           masqAgent,
           [
@@ -178,25 +200,29 @@ function natTable(options: ClusterOptions, family: Family, services: readonly Ch
         ),
       ],
     ],
-    ["KUBE-KUBELET-CANARY", []],
-    [markMasqChain, [rule(proxy, [], { kind: "MARK", value: masqueradeMark, mask: masqueradeMark })]],
-    [
-      "KUBE-POSTROUTING",
-      [
-        rule(proxy, [{ kind: "mark", value: masqueradeMark, mask: masqueradeMark, not: true }], {
-          kind: "RETURN",
-        }),
-        rule(proxy, [], { kind: "MARK", value: masqueradeMark, mask: 0 }),
-        rule(proxy, [comment("kubernetes service traffic requiring SNAT")], {
-          kind: "MASQUERADE",
-          randomFully: true,
-        }),
-      ],
-    ],
-    ["KUBE-PROXY-CANARY", []],
+    ...canaries,
+    ...(services === undefined ? [] : masqueradeChains),
   ];
   return table("nat", chains, services);
 }
+
+/** How kube-proxy has packets masqueraded that its Services' chains have marked. */
+const masqueradeChains: ChainRules = [
+  [markMasqChain, [rule(proxy, [], { kind: "MARK", value: masqueradeMark, mask: masqueradeMark })]],
+  [
+    "KUBE-POSTROUTING",
+    [
+      rule(proxy, [{ kind: "mark", value: masqueradeMark, mask: masqueradeMark, not: true }], {
+        kind: "RETURN",
+      }),
+      rule(proxy, [], { kind: "MARK", value: masqueradeMark, mask: 0 }),
+      rule(proxy, [comment("kubernetes service traffic requiring SNAT")], {
+        kind: "MASQUERADE",
+        randomFully: true,
+      }),
+    ],
+  ],
+];
 
 /** Destinations that see pods' own addresses: the virtual network, the pod range, the Service range. */
 function masqueradeExempt(options: ClusterOptions): readonly Cidr[] {

@@ -2,23 +2,17 @@
  * Tables or programs that a person brings stand where an engine may stand: they are the same whatever the cluster's
  * policies say, and have no agent.
  */
-import { type ClusterState, kubenetBridge, type Node } from "../../k8s/index.ts";
+import { type ClusterState, type Node, podInterfacePattern } from "../../k8s/index.ts";
 import type { Agent, CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
 
 export interface ProgramSource {
   /** What its filter is, for the feature table (`iptables and ipset dump`, `BPF program at tc-ingress`). */
   readonly filters: string;
-  /** What is on a node: dumps take the place of the platform's tables of their kind, programs stand beside them. */
+  /** What is on a node, `podInterfaces` being the pattern of the interfaces that pods hang on: dumps take the place of the platform's tables of their kind, programs stand beside them. */
   tables(node: Node, base: NodeTables, podInterfaces: string): NodeTables;
 }
 
 const idle: Agent = { start() {}, event() {}, wake() {}, stop() {} };
-
-/** `podInterfaces`: the pattern of the interfaces that pods hang on. */
-export function podInterfacePattern({ options }: ClusterState): string {
-  if (options.networkPlugin === "kubenet") return kubenetBridge;
-  return options.networkPolicy === "calico" ? "cali+" : "azv+";
-}
 
 export function programEngine(source: ProgramSource): Engine {
   const diagnosticsOf = (state: ClusterState): readonly Diagnostic[] =>
