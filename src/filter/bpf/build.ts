@@ -123,6 +123,11 @@ export class ProgramBuilder {
     return this.#wide(dst, map, 0, Imm64Kind.map);
   }
 
+  /** Address of a byte in the value of an array's first element. */
+  loadMapValue(dst: Register, map: number, offset: number): this {
+    return this.#wide(dst, map, offset, Imm64Kind.mapValue);
+  }
+
   /** `dst = *(size *)(base + offset)`; -32,768 <= offset <= 32,767. */
   load(size: SizeName, dst: Register, base: Register, offset: number): this {
     const opcode = InsnClass.ldx | MemMode.mem | sizeOf(size);

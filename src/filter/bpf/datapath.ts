@@ -13,12 +13,13 @@ import {
   Hook,
   type HookResults,
   type LinkContext,
+  type NodeFacts,
   type RuleDescription,
   type TableOp,
 } from "../datapath.ts";
 import { Verdict } from "../verdict.ts";
 import { ProgramType } from "./context.ts";
-import { Errno, UpdateFlag } from "./maps/shape.ts";
+import { Errno, type MapEntry, UpdateFlag } from "./maps/shape.ts";
 import { ethernetHeaderBytes } from "./packet-buffer.ts";
 import type { LinkedProgram } from "./program.ts";
 import { BpfRunner } from "./runner.ts";
@@ -36,6 +37,7 @@ export interface BpfMapOp extends TableOp {
   /** Of an update. */
   readonly value?: Uint8Array;
   readonly flags?: number;
+  readonly interfaceAt?: MapEntry["interfaceAt"];
 }
 
 interface Linked {
@@ -73,7 +75,8 @@ export class BpfDatapath implements Datapath {
     // places in the tables are numbers of the space: both count from 0 in the same order
     tables.maps.forEach(({ entries }, i) => {
       const map = this.space.map(maps[i] as number);
-      for (const { key, value } of entries) map?.update(key, 0, value, 0, UpdateFlag.any);
+      for (const { key, value, interfaceAt } of entries)
+        map?.update(key, 0, valueHere(value, interfaceAt, context.facts), 0, UpdateFlag.any);
     });
     this.#runner = new BpfRunner({ space: this.space, nowNs: () => context.nowNs(), random: context.random });
     this.#attached = tables.attachments.flatMap((attachment) => {
@@ -113,7 +116,7 @@ export class BpfDatapath implements Datapath {
   }
 
   apply(op: TableOp): ApplyResult {
-    const { op: action, map: name, key, value, flags } = op as BpfMapOp;
+    const { op: action, map: name, key, value, flags, interfaceAt } = op as BpfMapOp;
     const map = this.space.map(this.#mapNumbers.get(name) ?? -1);
     if (map === undefined) return { ok: false, errno: "ENOENT", message: `there is no map ${name}` };
     const isWhole =
@@ -124,8 +127,8 @@ export class BpfDatapath implements Datapath {
         errno: "EINVAL",
         message: `map ${name} has keys of ${map.shape.keySize} and values of ${map.shape.valueSize} bytes`,
       };
-    const status =
-      action === "delete" ? map.remove(key, 0) : map.update(key, 0, value ?? new Uint8Array(), 0, flags ?? 0);
+    const written = (): Uint8Array => valueHere(value ?? new Uint8Array(), interfaceAt, this.#context.facts);
+    const status = action === "delete" ? map.remove(key, 0) : map.update(key, 0, written(), 0, flags ?? 0);
     if (status === 0) return { ok: true };
     const errno = Object.entries(Errno).find(([, number]) => number === -status)?.[0] ?? String(-status);
     return { ok: false, errno, message: `map ${name}: ${errno}` };
@@ -222,6 +225,19 @@ export class BpfDatapath implements Datapath {
     if (decided === "redirect") out.detail[row] = outcome.redirects.at(-1)?.ifindex ?? 0;
     return decided;
   }
+}
+
+/** An entry's value with the number of the interface that it names. */
+function valueHere(
+  value: Uint8Array,
+  interfaceAt: MapEntry["interfaceAt"],
+  { interfaces }: NodeFacts,
+): Uint8Array {
+  if (interfaceAt === undefined) return value;
+  const bytes = value.slice();
+  const index = interfaces.find(({ name }) => name === interfaceAt.name)?.index ?? 0;
+  new DataView(bytes.buffer).setUint32(interfaceAt.offset, index, true);
+  return bytes;
 }
 
 function fits(pattern: string, name: string): boolean {

@@ -36,8 +36,10 @@ export { decodeInstructions, encodeInstructions, type Instruction, insnBytes } f
 export {
   type BpfMap,
   Errno,
+  type FieldLayout,
   type MapEntry,
   MapFlag,
+  type MapLayout,
   type MapRepr,
   type MapShape,
   MapType,

@@ -4,6 +4,8 @@
  * that a per-CPU map has one value a key.
  */
 
+import type { Origin } from "../../../base/index.ts";
+
 export const MapType = {
   hash: 1,
   array: 2,
@@ -43,6 +45,25 @@ export const Errno = {
   ENOTSUPP: 524,
 } as const;
 
+/** One field of a key or value: what BTF tells of a map, kept so that listings and traces print it alike. */
+export interface FieldLayout {
+  readonly name: string;
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+  /**
+   * `dec`, `hex`, `flags` and `enum` are numbers in the machine's order, `be` in network order; `ip4` and `ip6` addresses.
+   */
+  readonly format: "dec" | "hex" | "be" | "ip4" | "ip6" | "flags" | "enum";
+  /** Of an `enum` its values' names, of `flags` those of single bits. */
+  readonly names?: Readonly<Record<number, string>>;
+}
+
+export interface MapLayout {
+  readonly key: readonly FieldLayout[];
+  readonly value: readonly FieldLayout[];
+}
+
 export interface MapShape {
   readonly name: string;
   readonly type: MapType;
@@ -53,11 +74,19 @@ export interface MapShape {
   readonly flags: number;
   /** Of the maps inside an array or hash of maps. */
   readonly inner?: MapShape;
+  readonly layout?: MapLayout;
 }
 
 export interface MapEntry {
   readonly key: Uint8Array;
   readonly value: Uint8Array;
+  /** Why the entry exists. */
+  readonly origin?: Origin;
+  /**
+   * A word of the value that is an interface's number, known only on the running node: linking puts the number of the
+   * interface of that name there, 0 where the node has none.
+   */
+  readonly interfaceAt?: { readonly offset: number; readonly name: string };
 }
 
 export interface MapRepr extends MapShape {
