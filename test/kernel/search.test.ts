@@ -9,8 +9,8 @@ const seed = Number(process.env["PODWIRE_SEED"] ?? 1);
 
 describeNeeding("random tables", ["root", "tun", "iptables", "ipset", "conntrack", "ip"], () => {
   it.each([
-    { backend: "legacy", runs: 250 },
-    { backend: "nft", runs: 100 },
+    { backend: "legacy", runs: 1_000 },
+    { backend: "nft", runs: 300 },
   ] as const)(
     "judge every packet as the kernel does on $backend",
     { timeout: 3_600_000 },

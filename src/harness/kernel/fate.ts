@@ -62,8 +62,8 @@ function isSamePacket(sent: Uint8Array, out: Uint8Array): boolean {
   const [a, b] = [transportOf(sent), transportOf(out)];
   if (a.protocol !== b.protocol) return false;
   if (b.at >= out.length) return true;
-  // a fragment without its header says nothing of its kind: an ICMP error that goes back to its source is an answer
-  if (a.at >= sent.length) return !(goesBack(sent, out) && isError(b.protocol, byte(out, b.at)));
+  // a fragment without its header says nothing of its kind: an error or a reset that goes back to its source is an answer
+  if (a.at >= sent.length) return !(goesBack(sent, out) && isComplaint(b, out));
   switch (a.protocol) {
     case IpProtocol.icmp:
     case IpProtocol.icmpv6:
@@ -80,9 +80,10 @@ function goesBack(sent: Uint8Array, out: Uint8Array): boolean {
   return Array.from({ length: size }, (_, i) => byte(sent, src + i) === byte(out, dst + i)).every(Boolean);
 }
 
-function isError(protocol: number, type: number): boolean {
-  if (protocol === IpProtocol.icmpv6) return type < 128;
-  return protocol === IpProtocol.icmp && [3, 5, 11, 12].includes(type);
+function isComplaint({ protocol, at }: Transport, bytes: Uint8Array): boolean {
+  if (protocol === IpProtocol.tcp) return (byte(bytes, at + 13) & TcpFlag.rst) !== 0;
+  if (protocol === IpProtocol.icmpv6) return byte(bytes, at) < 128;
+  return protocol === IpProtocol.icmp && [3, 5, 11, 12].includes(byte(bytes, at));
 }
 
 const kindsV4: Readonly<Record<number, RejectKind>> = {
