@@ -203,7 +203,7 @@ export class ProgramBuilder {
       const distance = target - pc - 1;
       instruction[field] = field === "offset" ? checkedOffset(distance) : distance;
     }
-    return instructions;
+    return Object.freeze(instructions);
   }
 
   #operate(opcode: number, dst: Register, operand: Operand): this {

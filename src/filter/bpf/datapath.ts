@@ -67,14 +67,14 @@ export class BpfDatapath implements Datapath {
     this.#tables = tables;
     this.#context = context;
     this.space = new BpfSpace();
-    const maps = tables.maps.map((map) => this.space.createMap(map));
+    const maps = tables.maps.map((map) => this.space.createMap(map, map.base));
     this.#mapNumbers = new Map(tables.maps.map(({ name }, i) => [name, maps[i] as number]));
     const programs = tables.programs.map(({ name, instructions }) =>
       this.space.loadProgram(name, instructions, (imm) => maps[imm]),
     );
     // places in the tables are numbers of the space: both count from 0 in the same order
     tables.maps.forEach(({ entries }, i) => {
-      const map = this.space.map(maps[i] as number);
+      const map = entries.length === 0 ? undefined : this.space.map(maps[i] as number);
       for (const { key, value, interfaceAt } of entries)
         map?.update(key, 0, valueHere(value, interfaceAt, context.facts), 0, UpdateFlag.any);
     });
@@ -91,10 +91,11 @@ export class BpfDatapath implements Datapath {
 
   /** The tables with their maps as they are now. */
   tables(): BpfTables {
-    const maps = this.#tables.maps.map((map) => ({
-      ...map,
-      entries: this.space.map(this.#mapNumbers.get(map.name) ?? -1)?.entries() ?? [],
-    }));
+    const maps = this.#tables.maps.map(({ base, ...map }, i) =>
+      this.space.isTouched(i)
+        ? { ...map, entries: this.space.map(i)?.entries() ?? [] }
+        : { ...map, ...(base === undefined ? {} : { base }) },
+    );
     return { ...this.#tables, maps };
   }
 

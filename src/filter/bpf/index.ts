@@ -58,6 +58,7 @@ export {
   type AttachKind,
   type Attachment,
   type BpfTables,
+  contentOf,
   noBpfTables,
   type ProgramRepr,
   tablesOfObject,

@@ -29,12 +29,12 @@ export type Region = number;
 
 export class BpfMemory {
   /** Replaced when the memory grows: read it anew after anything that may allocate. */
-  bytes: Uint8Array = new Uint8Array(16 * pageBytes);
+  bytes: Uint8Array = new Uint8Array(pageBytes);
   view: DataView = new DataView(this.bytes.buffer);
   readonly #bytesMax: number;
   #end = pageBytes;
   /** Region by page; 0 = none. */
-  #pages = new Int32Array(16);
+  #pages = new Int32Array(1);
   readonly #names: string[] = [""];
   readonly #starts: number[] = [0];
   readonly #ends: number[] = [0];

@@ -43,11 +43,47 @@ export interface NamedLoad {
   readonly high: number;
 }
 
+/** The last form of a list of instructions and the words that its named loads got: nodes share it where these are equal. */
+const linkedForms = new WeakMap<
+  readonly Instruction[],
+  { readonly words: readonly number[]; readonly program: LinkedProgram }
+>();
+
 /** `instructions` have been checked. `resolve` answers the word that a load which names something puts into its register. */
 export function linkProgram(
   name: string,
   instructions: readonly Instruction[],
   resolve?: (load: NamedLoad) => number,
+): LinkedProgram {
+  const words = resolve === undefined ? [] : namedLoads(instructions).map(resolve);
+  const known = linkedForms.get(instructions);
+  const isSame =
+    known?.program.name === name &&
+    known.words.length === words.length &&
+    known.words.every((word, i) => word === words[i]);
+  if (known !== undefined && isSame) return known.program;
+  const program = columns(name, instructions, words);
+  if (Object.isFrozen(instructions)) linkedForms.set(instructions, { words, program });
+  return program;
+}
+
+function namedLoads(instructions: readonly Instruction[]): readonly NamedLoad[] {
+  const loads: NamedLoad[] = [];
+  for (let pc = 0; pc < instructions.length; pc++) {
+    const { opcode, src, imm } = instructions[pc] as Instruction;
+    if (opcode !== Opcode.lddw) continue;
+    const high = instructions[pc + 1]?.imm ?? 0;
+    if (src !== Imm64Kind.value) loads.push({ pc, kind: src, low: imm, high });
+    pc++;
+  }
+  return loads;
+}
+
+/** Without `words` for them, loads that name something keep what they name. */
+function columns(
+  name: string,
+  instructions: readonly Instruction[],
+  words: readonly number[],
 ): LinkedProgram {
   const count = instructions.length;
   const program: LinkedProgram = {
@@ -59,6 +95,7 @@ export function linkProgram(
     offset: new Int16Array(count),
     imm: new Int32Array(count),
   };
+  let named = 0;
   for (let pc = 0; pc < count; pc++) {
     const { opcode, dst, src, offset, imm } = instructions[pc] as Instruction;
     program.opcode[pc] = opcode;
@@ -67,11 +104,9 @@ export function linkProgram(
     program.offset[pc] = offset;
     program.imm[pc] = imm;
     if (opcode !== Opcode.lddw) continue;
-    const high = instructions[pc + 1]?.imm ?? 0;
-    const isNamed = src !== Imm64Kind.value && resolve !== undefined;
-    if (isNamed) program.imm[pc] = resolve({ pc, kind: src, low: imm, high });
-    pc++;
-    program.imm[pc] = isNamed ? 0 : high;
+    const word = src === Imm64Kind.value ? undefined : words[named++];
+    if (word !== undefined) program.imm[pc] = word;
+    program.imm[++pc] = word === undefined ? (instructions[pc]?.imm ?? 0) : 0;
   }
   return program;
 }
@@ -79,8 +114,18 @@ export function linkProgram(
 /** The kernel's limit for privileged programs (BPF_COMPLEXITY_LIMIT_INSNS). */
 export const instructionsMax = 1_000_000;
 
+/** Frozen lists that are programs. */
+const checkedForms = new WeakSet<readonly Instruction[]>();
+
 /** Every way in which the instructions are not a program; empty when they are. */
 export function checkProgram(instructions: readonly Instruction[]): readonly ProgramProblem[] {
+  if (checkedForms.has(instructions)) return [];
+  const problems = programProblems(instructions);
+  if (problems.length === 0 && Object.isFrozen(instructions)) checkedForms.add(instructions);
+  return problems;
+}
+
+function programProblems(instructions: readonly Instruction[]): readonly ProgramProblem[] {
   const problems: ProgramProblem[] = [];
   if (instructions.length === 0) return [{ pc: 0, message: "the program is empty" }];
   if (instructions.length > instructionsMax)

@@ -6,11 +6,12 @@ import { InputError } from "../../base/index.ts";
 import { insnText } from "./disasm.ts";
 import { Imm64Kind, type Instruction } from "./insn.ts";
 import { ArrayMap } from "./maps/array.ts";
+import { hashBase, prefixBase } from "./maps/base-entries.ts";
 import { HashMap } from "./maps/hash.ts";
 import { type LpmOptions, LpmTrie } from "./maps/lpm.ts";
 import { MapOfMaps } from "./maps/nested.ts";
 import { RingBuffer } from "./maps/ring.ts";
-import { type BpfMap, MapFlag, type MapShape, MapType } from "./maps/shape.ts";
+import { type BpfMap, type MapEntry, MapFlag, type MapShape, MapType, UpdateFlag } from "./maps/shape.ts";
 import { SlotMap } from "./maps/slots.ts";
 import { BpfMemory } from "./memory.ts";
 import { checkProgram, type LinkedProgram, linkProgram, type NamedLoad } from "./program.ts";
@@ -27,7 +28,10 @@ export interface SpaceOptions extends LpmOptions {
 export class BpfSpace {
   readonly memory: BpfMemory;
   readonly #options: SpaceOptions;
-  readonly #maps: BpfMap[] = [];
+  /** Made when first named, unless they may not fit: most maps of a node see no packet. */
+  readonly #maps: (BpfMap | undefined)[] = [];
+  readonly #shapes: MapShape[] = [];
+  readonly #bases: (readonly MapEntry[] | undefined)[] = [];
   readonly #programs: LinkedProgram[] = [];
 
   constructor(options: SpaceOptions = { refusesReplaceWhenFull: true }) {
@@ -35,22 +39,38 @@ export class BpfSpace {
     this.memory = new BpfMemory(options.memoryBytesMax);
   }
 
-  /** Number of the new map. @throws InputError for a shape that the kernel refuses, or one that needs too much memory. */
-  createMap(shape: MapShape): number {
+  /**
+   * Number of the new map, which starts with the frozen entries `base`.
+   * @throws InputError for a shape that the kernel refuses, or one that needs too much memory.
+   */
+  createMap(shape: MapShape, base?: readonly MapEntry[]): number {
     const problem = shapeProblem(shape);
     if (problem !== undefined) throw refused(`map ${shape.name}: ${problem}`);
-    const map = this.#make(shape);
-    if (map === undefined) throw refused(`map ${shape.name} does not fit into the memory`);
-    return this.#maps.push(map) - 1;
+    const number = this.#shapes.push(shape) - 1;
+    this.#bases.push(base);
+    const isWhole = shape.type === MapType.ringbuf || isArray(shape);
+    if (isWhole && this.map(number) === undefined)
+      throw refused(`map ${shape.name} does not fit into the memory`);
+    return number;
   }
 
   map(number: number): BpfMap | undefined {
-    return this.#maps[number];
+    const known = this.#maps[number];
+    const shape = this.#shapes[number];
+    if (known !== undefined || shape === undefined) return known;
+    const made = this.#make(shape, this.#bases[number]);
+    this.#maps[number] = made;
+    return made;
+  }
+
+  /** Whether anything has named the map: until then it is as it was created. */
+  isTouched(number: number): boolean {
+    return this.#maps[number] !== undefined;
   }
 
   /** The map that a program's pointer names. */
   mapOfHandle(low: number, high: number): BpfMap | undefined {
-    return high === 0 && low >>> 0 >= mapHandleBase ? this.#maps[(low >>> 0) - mapHandleBase] : undefined;
+    return high === 0 && low >>> 0 >= mapHandleBase ? this.map((low >>> 0) - mapHandleBase) : undefined;
   }
 
   /** Every ring buffer, to drain or to find a record's. */
@@ -95,15 +115,31 @@ export class BpfSpace {
     if (kind === Imm64Kind.code) return codeHandleBase + pc + 1 + low;
     if (kind === Imm64Kind.variable) throw refused(`program ${name} names kernel variable ${low}`);
     const number = mapNumbers(low);
-    const map = number === undefined ? undefined : this.#maps[number];
-    if (number === undefined || map === undefined)
+    if (number === undefined || this.#shapes[number] === undefined)
       throw refused(`program ${name} names map ${low}, which is not there`);
     if (kind === Imm64Kind.map || kind === Imm64Kind.mapIndex) return mapHandleBase + number;
+    const map = this.map(number);
     if (map instanceof ArrayMap && high >= 0 && high < map.shape.valueSize) return map.start + high;
-    throw refused(`program ${name} loads the address of byte ${high} of map ${map.shape.name}`);
+    throw refused(`program ${name} loads the address of byte ${high} of map ${this.#shapes[number]?.name}`);
   }
 
-  #make(shape: MapShape): BpfMap | undefined {
+  /** `undefined`: the memory is too small for it. */
+  #make(shape: MapShape, base: readonly MapEntry[] = []): BpfMap | undefined {
+    const { memory } = this;
+    if (shape.type === MapType.hash) {
+      const shared = hashBase(shape, base);
+      if (shared !== undefined) return new HashMap(memory, shape, shared);
+    }
+    if (shape.type === MapType.lpmTrie) {
+      const shared = prefixBase(shape, base);
+      if (shared !== undefined) return new LpmTrie(memory, shape, this.#options, shared);
+    }
+    const map = this.#makeEmpty(shape);
+    for (const { key, value } of base) map?.update(key, 0, value, 0, UpdateFlag.any);
+    return map;
+  }
+
+  #makeEmpty(shape: MapShape): BpfMap | undefined {
     switch (shape.type) {
       case MapType.array:
       case MapType.percpuArray:
@@ -118,8 +154,8 @@ export class BpfSpace {
       case MapType.arrayOfMaps:
       case MapType.hashOfMaps:
         return new MapOfMaps(shape, {
-          handle: (number) => (this.#maps[number] === undefined ? undefined : mapHandleBase + number),
-          shapeOf: (number) => this.#maps[number]?.shape,
+          handle: (number) => (this.#shapes[number] === undefined ? undefined : mapHandleBase + number),
+          shapeOf: (number) => this.#shapes[number],
         });
       case MapType.progArray:
       case MapType.perfEventArray:
@@ -132,6 +168,10 @@ export class BpfSpace {
 
 function refused(message: string): InputError {
   return new InputError([{ code: "refused", path: "", message }]);
+}
+
+function isArray({ type }: MapShape): boolean {
+  return type === MapType.array || type === MapType.percpuArray;
 }
 
 /** Why the kernel answers EINVAL or E2BIG to a map of this shape. */

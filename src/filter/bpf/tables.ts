@@ -39,6 +39,14 @@ export interface BpfTables {
   readonly attachments: readonly Attachment[];
 }
 
+/** What a map is made with: its base, without the keys that its own entries replace, and these. */
+export function contentOf({ base = [], entries }: MapRepr): readonly MapEntry[] {
+  if (entries.length === 0) return base;
+  if (base.length === 0) return entries;
+  const own = new Set(entries.map(({ key }) => key.join()));
+  return [...base.filter(({ key }) => !own.has(key.join())), ...entries];
+}
+
 export const noBpfTables: BpfTables = Object.freeze({ maps: [], programs: [], attachments: [] });
 
 /** An object's maps, with their initial content, and its programs of known type. Nothing is attached. */

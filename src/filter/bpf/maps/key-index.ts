@@ -1,5 +1,8 @@
 /** Byte keys to element numbers: chained hashing over keys kept in one buffer. Elements are numbered by the caller. */
 
+/** Room at the start; it doubles. Many maps of a node hold a handful of keys. */
+const elementsMin = 8;
+
 export class KeyIndex {
   readonly #keySize: number;
   #keys: Uint8Array;
@@ -9,9 +12,9 @@ export class KeyIndex {
 
   constructor(keySize: number) {
     this.#keySize = keySize;
-    this.#keys = new Uint8Array(64 * keySize);
-    this.#heads = new Int32Array(64).fill(-1);
-    this.#next = new Int32Array(64);
+    this.#keys = new Uint8Array(elementsMin * keySize);
+    this.#heads = new Int32Array(elementsMin).fill(-1);
+    this.#next = new Int32Array(elementsMin);
   }
 
   get count(): number {

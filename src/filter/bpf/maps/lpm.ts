@@ -1,11 +1,12 @@
 /**
  * Longest-prefix-match tries (kernel/bpf/lpm_trie.c): a key is a prefix length (a word) and data bytes, most
- * significant bit first. One index for each prefix length in use, asked from the longest down. A lookup honours its own
- * key's length: longer prefixes do not match it. Bits behind a prefix are stored and ignored.
+ * significant bit first. Prefix lengths in use are asked from the longest down. A lookup honours its own key's length:
+ * longer prefixes do not match it. Bits behind a prefix are stored and ignored. A trie may start with shared entries.
  */
-import type { BpfMemory } from "../memory.ts";
+import { type BpfMemory, MemoryFault } from "../memory.ts";
 import { readIndex } from "./array.ts";
-import { KeyIndex } from "./key-index.ts";
+import type { BaseEntries } from "./base-entries.ts";
+import { PrefixIndex } from "./prefix-index.ts";
 import { type BpfMap, compareBytes, Errno, type MapEntry, type MapShape, UpdateFlag } from "./shape.ts";
 import { ValueStore } from "./value-store.ts";
 
@@ -17,34 +18,32 @@ export interface LpmOptions {
 export class LpmTrie implements BpfMap {
   readonly shape: MapShape;
   readonly #options: LpmOptions;
-  readonly #dataSize: number;
   readonly #prefixMax: number;
-  /** By prefix length: masked data to element. */
-  readonly #indexes = new Map<number, KeyIndex>();
-  /** Lengths in use, longest first. */
-  #lengths: readonly number[] = [];
+  readonly #index: PrefixIndex;
+  readonly #base: BaseEntries<PrefixIndex> | undefined;
   readonly #values: ValueStore;
   readonly #keys: Uint8Array[] = [];
-  readonly #masked: Uint8Array;
-  #count = 0;
+  /** Lengths to ask, own and shared, longest first; made anew when the own ones change. */
+  #lengths: readonly number[] = [];
+  #ownLengths: readonly number[] | undefined;
 
-  constructor(memory: BpfMemory, shape: MapShape, options: LpmOptions) {
+  constructor(memory: BpfMemory, shape: MapShape, options: LpmOptions, base?: BaseEntries<PrefixIndex>) {
     this.shape = shape;
     this.#options = options;
-    this.#dataSize = shape.keySize - 4;
-    this.#prefixMax = this.#dataSize * 8;
-    this.#masked = new Uint8Array(this.#dataSize);
+    this.#prefixMax = (shape.keySize - 4) * 8;
+    this.#index = new PrefixIndex(shape.keySize - 4);
+    this.#base = base;
     this.#values = new ValueStore(memory, shape);
   }
 
   get count(): number {
-    return this.#count;
+    return this.#index.count + (this.#base?.count ?? 0);
   }
 
   lookup(bytes: Uint8Array, keyAt: number): number {
     const asked = readIndex(bytes, keyAt);
     if (asked > this.#prefixMax) return 0;
-    for (const length of this.#lengths) {
+    for (const length of this.#allLengths()) {
       if (length > asked) continue;
       const element = this.#find(length, bytes, keyAt);
       if (element >= 0) return this.#values.address(element);
@@ -56,7 +55,7 @@ export class LpmTrie implements BpfMap {
     if (flags > UpdateFlag.exist) return -Errno.EINVAL;
     const length = readIndex(bytes, keyAt);
     if (length > this.#prefixMax) return -Errno.EINVAL;
-    const isFull = this.#count >= this.shape.maxEntries;
+    const isFull = this.count >= this.shape.maxEntries;
     if (isFull && this.#options.refusesReplaceWhenFull) return -Errno.ENOSPC;
     const old = this.#find(length, bytes, keyAt);
     if (old >= 0 && flags === UpdateFlag.noexist) return -Errno.EEXIST;
@@ -66,61 +65,56 @@ export class LpmTrie implements BpfMap {
     if (element < 0) return -Errno.ENOMEM;
     this.#values.write(element, values, valueAt);
     this.#keys[element] = bytes.slice(keyAt, keyAt + this.shape.keySize);
-    if (old < 0) {
-      this.#indexOf(length).add(element, this.#mask(length, bytes, keyAt), 0);
-      this.#count++;
-    }
+    if (old < 0) this.#index.add(element, length, bytes, keyAt);
     return 0;
   }
 
   remove(bytes: Uint8Array, keyAt: number): number {
     const length = readIndex(bytes, keyAt);
     if (length > this.#prefixMax) return -Errno.EINVAL;
-    const index = this.#indexes.get(length);
-    const element = index?.remove(this.#mask(length, bytes, keyAt), 0) ?? -1;
-    if (index === undefined || element < 0) return -Errno.ENOENT;
-    if (index.count === 0) {
-      this.#indexes.delete(length);
-      this.#sortLengths();
+    const shared = this.#shared(length, bytes, keyAt);
+    if (shared >= 0) {
+      this.#base?.take(shared);
+      return 0;
     }
+    const element = this.#index.remove(length, bytes, keyAt);
+    if (element < 0) return -Errno.ENOENT;
     this.#values.give(element);
-    this.#count--;
     return 0;
   }
 
   entries(): readonly MapEntry[] {
-    const all: MapEntry[] = [];
-    for (const index of this.#indexes.values())
-      for (const element of index.elements())
-        all.push({ key: (this.#keys[element] as Uint8Array).slice(), value: this.#values.read(element) });
-    return all.sort((a, b) => compareBytes(a.key, b.key));
+    const own = [...this.#index.elements()].map((element) => ({
+      key: (this.#keys[element] as Uint8Array).slice(),
+      value: this.#values.read(element),
+    }));
+    return [...own, ...(this.#base?.remaining() ?? [])].sort((a, b) => compareBytes(a.key, b.key));
   }
 
+  #allLengths(): readonly number[] {
+    const own = this.#index.lengths;
+    if (own !== this.#ownLengths) {
+      this.#ownLengths = own;
+      this.#lengths = [...new Set([...own, ...(this.#base?.index.lengths ?? [])])].sort((a, b) => b - a);
+    }
+    return this.#lengths;
+  }
+
+  /** The trie's own element of a prefix, copied from the shared one where need be; -1 if there is none. */
   #find(length: number, bytes: Uint8Array, keyAt: number): number {
-    return this.#indexes.get(length)?.find(this.#mask(length, bytes, keyAt), 0) ?? -1;
+    const own = this.#index.find(length, bytes, keyAt);
+    const shared = own >= 0 ? -1 : this.#shared(length, bytes, keyAt);
+    if (shared < 0 || this.#base === undefined) return own;
+    const element = this.#values.take();
+    if (element < 0) throw new MemoryFault(`map ${this.shape.name} does not fit into the memory`);
+    const { key, value } = this.#base.take(shared);
+    this.#values.write(element, value, 0);
+    this.#keys[element] = key.slice();
+    this.#index.add(element, length, key, 0);
+    return element;
   }
 
-  #indexOf(length: number): KeyIndex {
-    let index = this.#indexes.get(length);
-    if (index === undefined) {
-      index = new KeyIndex(this.#dataSize);
-      this.#indexes.set(length, index);
-      this.#sortLengths();
-    }
-    return index;
-  }
-
-  #sortLengths(): void {
-    this.#lengths = [...this.#indexes.keys()].sort((a, b) => b - a);
-  }
-
-  /** The key's data with the bits behind the prefix cleared; one buffer, overwritten by the next call. */
-  #mask(length: number, bytes: Uint8Array, keyAt: number): Uint8Array {
-    const masked = this.#masked;
-    for (let i = 0; i < masked.length; i++) {
-      const kept = Math.max(0, Math.min(8, length - i * 8));
-      masked[i] = bytes[keyAt + 4 + i]! & (0xff00 >> kept);
-    }
-    return masked;
+  #shared(length: number, bytes: Uint8Array, keyAt: number): number {
+    return this.#base?.left(this.#base.index.find(length, bytes, keyAt)) ?? -1;
   }
 }

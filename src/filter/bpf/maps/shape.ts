@@ -90,6 +90,12 @@ export interface MapEntry {
 }
 
 export interface MapRepr extends MapShape {
+  /**
+   * What the map holds before `entries`: a frozen list of distinct keys, shared by identity between maps and nodes. A hash
+   * or trie that starts with it is indexed once for all of them and copies an entry when it is first touched. They name no interface.
+   */
+  readonly base?: readonly MapEntry[];
+  /** Put in one after another; one whose key is in `base` replaces it. */
   readonly entries: readonly MapEntry[];
 }
 
