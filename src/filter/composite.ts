@@ -48,16 +48,21 @@ class PartObserver implements FilterObserver {
 }
 
 export class CompositeDatapath implements Datapath {
-  readonly hooks: readonly number[];
   readonly #parts: readonly DatapathPart[];
-  readonly #byHook: ReadonlyMap<number, number>;
+  /** The parts' lists that `#hooks` was made of: programs are attached and detached while a node runs. */
+  #seen: readonly (readonly number[])[] = [];
+  #hooks: readonly number[] = [];
 
   constructor(parts: readonly DatapathPart[]) {
     this.#parts = parts;
-    this.#byHook = new Map(
-      parts.flatMap(({ datapath }, i) => datapath.hooks.map((hook) => [hook, i] as const)),
-    );
-    this.hooks = [...this.#byHook.keys()];
+  }
+
+  get hooks(): readonly number[] {
+    if (this.#seen.length === 0 || this.#parts.some(({ datapath }, i) => datapath.hooks !== this.#seen[i])) {
+      this.#seen = this.#parts.map(({ datapath }) => datapath.hooks);
+      this.#hooks = this.#seen.flat();
+    }
+    return this.#hooks;
   }
 
   run(
@@ -68,9 +73,9 @@ export class CompositeDatapath implements Datapath {
     out: HookResults,
     observer?: FilterObserver,
   ): void {
-    const place = this.#byHook.get(hook);
-    const part = place === undefined ? undefined : this.#parts[place];
-    if (place === undefined || part === undefined) return;
+    const place = this.#parts.findIndex(({ datapath }) => datapath.hooks.includes(hook));
+    const part = this.#parts[place];
+    if (part === undefined) return;
     const offset = place * partStride;
     const watcher = observer === undefined || offset === 0 ? observer : new PartObserver(offset, observer);
     part.datapath.run(hook, batch, first, last, out, watcher);

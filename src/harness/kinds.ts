@@ -1,6 +1,6 @@
 /** The table of kinds: how each family of filter tables is linked into a datapath, and read back. One entry a kind. */
 import type { Kind, NodeTables, TablesByKind } from "../engine/index.ts";
-import { linkBpf } from "../filter/bpf/index.ts";
+import { bpfOps, linkBpf } from "../filter/bpf/index.ts";
 import { CompositeDatapath, type Datapath, type DatapathPart, type LinkContext } from "../filter/index.ts";
 import { linkIptables } from "../filter/iptables/index.ts";
 
@@ -18,7 +18,7 @@ interface KindEntry<K extends Kind> {
 
 const kinds: { readonly [K in Kind]: KindEntry<K> } = {
   iptables: { ops: ["ipset-restore", "iptables-restore"], link: linkIptables },
-  bpf: { ops: ["bpf-map"], link: linkBpf },
+  bpf: { ops: bpfOps, link: linkBpf },
 };
 
 /** A node's tables, ready to run; `undefined` for a node without any. */

@@ -6,14 +6,21 @@ import { assert, createPrng, InputError } from "../base/index.ts";
 import type { Agent, Diagnostic } from "../engine/index.ts";
 import { platformTables, platformUpdate } from "../engine/platform/index.ts";
 import type { Datapath } from "../filter/index.ts";
-import { type BuiltCluster, type ClusterState, type Node, type Pod, stateChanges } from "../k8s/index.ts";
+import {
+  type BuiltCluster,
+  type ClusterState,
+  hasInterface,
+  type Node,
+  type Pod,
+  stateChanges,
+} from "../k8s/index.ts";
 import { Hosts, Network, type NetworkOptions } from "../sim/index.ts";
 import { linkContext } from "./compose.ts";
 import { frontendsOf, outsideEndpoints } from "./frontends.ts";
 import { linkTables } from "./kinds.ts";
 import { listenOnNodes } from "./probe.ts";
 import { engineFor, type ProductSelection } from "./selection.ts";
-import { createTopology, hasInterface, podKey, type Topology } from "./topology.ts";
+import { createTopology, podKey, type Topology } from "./topology.ts";
 
 export interface LiveOptions {
   readonly seed: number;
@@ -94,8 +101,11 @@ export class LiveCluster {
     const before = this.state;
     const after = built.state;
     this.state = after;
-    for (const { type, object, old } of stateChanges(before, after)) {
+    const changes = stateChanges(before, after);
+    // interfaces are there before anybody is told
+    for (const { type, object, old } of changes)
       if (object.kind === "Pod") this.#plug(type, object, old?.kind === "Pod" ? old : undefined);
+    for (const { type, object, old } of changes) {
       for (const [name, agent] of this.#agents)
         if (!this.#uninstalled.has(name)) agent.event({ type, object, old, state: after });
     }

@@ -8,7 +8,7 @@ import type { InterfaceAddress } from "../filter/index.ts";
 import {
   type CellEnd,
   type ClusterState,
-  isEnded,
+  hasInterface,
   kubenetBridge,
   type Node,
   type Pod,
@@ -89,11 +89,6 @@ export function createTopology(state: ClusterState): Topology {
   );
   const spec = { nodes, endpoints: pods.map(endpoint), frontends: frontendsOf(state) };
   return { spec, podInterface, endpoint };
-}
-
-/** Pods of the host network and pods without an address have no interface of their own. */
-export function hasInterface(pod: Pod): boolean {
-  return !pod.hostNetwork && pod.ips.length > 0 && !isEnded(pod);
 }
 
 function nodeSpec(node: Node, number: number, podInterfaces: readonly InterfaceSpec[]): NodeSpec {

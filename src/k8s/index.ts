@@ -21,7 +21,7 @@ export type {
 } from "./cluster.ts";
 export type { BuiltCluster } from "./editor.ts";
 export { Fields } from "./fields.ts";
-export { kubenetBridge, podInterfaceName, podInterfacePattern } from "./interfaces.ts";
+export { hasInterface, kubenetBridge, podInterfaceName, podInterfacePattern } from "./interfaces.ts";
 export {
   type LoadedObjects,
   type LoadOptions,

@@ -5,10 +5,16 @@
  */
 import { createHash } from "node:crypto";
 import type { ClusterState } from "./cluster.ts";
+import { isEnded } from "./phase.ts";
 import type { Pod } from "./types.ts";
 
 function digest(algorithm: "sha1" | "sha256", text: string): string {
   return createHash(algorithm).update(text).digest("hex");
+}
+
+/** Pods of the host network and pods without an address have no interface of their own. */
+export function hasInterface(pod: Pod): boolean {
+  return !pod.hostNetwork && pod.ips.length > 0 && !isEnded(pod);
 }
 
 /** At most 15 characters, unique per pod of a node. */

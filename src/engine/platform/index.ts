@@ -2,8 +2,9 @@
  * A node before any policy engine. What is equal is one frozen object: nodes without endpoints of Services with a Local
  * policy share one set of tables, and what is built on it can be shared too. A node with such endpoints has a list of
  * chains of its own, in which all but a few are the shared ones. With networkDataplane cilium no rule is made of
- * Services: all nodes share one set.
+ * Services: all nodes share one set, and have room for BPF programs.
  */
+import { noBpfTables } from "../../filter/bpf/index.ts";
 import type { Chain, Ruleset, Table } from "../../filter/iptables/index.ts";
 import type { ClusterState, Node } from "../../k8s/index.ts";
 import type { NodeTables } from "../engine.ts";
@@ -46,7 +47,10 @@ function makePlatform(
 ): Platform {
   if (options.networkDataplane === "cilium") {
     const [v4, v6] = [linuxRuleset(options, 4, undefined), linuxRuleset(options, 6, undefined)];
-    const tables: NodeTables = Object.freeze({ iptables: Object.freeze({ v4, v6, sets: new Map() }) });
+    const tables: NodeTables = Object.freeze({
+      iptables: Object.freeze({ v4, v6, sets: new Map() }),
+      bpf: noBpfTables,
+    });
     return () => tables;
   }
   const families = {

@@ -13,90 +13,46 @@ import {
   Hook,
   type HookResults,
   type LinkContext,
-  type NodeFacts,
   type RuleDescription,
   type TableOp,
 } from "../datapath.ts";
 import { Verdict } from "../verdict.ts";
 import { ProgramType } from "./context.ts";
-import { Errno, type MapEntry, UpdateFlag } from "./maps/shape.ts";
+import { type AttachedProgram, type BpfOp, LoadedTables } from "./loaded-tables.ts";
 import { ethernetHeaderBytes } from "./packet-buffer.ts";
-import type { LinkedProgram } from "./program.ts";
 import { BpfRunner } from "./runner.ts";
-import { BpfSpace } from "./space.ts";
-import type { Attachment, BpfTables } from "./tables.ts";
+import type { BpfSpace } from "./space.ts";
+import type { BpfTables } from "./tables.ts";
 import { type Outcome, outcomeName, outcomeOf, outcomeOrder } from "./verdicts.ts";
 import type { Fault } from "./vm.ts";
-
-/** bpf(2)'s BPF_MAP_UPDATE_ELEM and BPF_MAP_DELETE_ELEM on a map by name. */
-export interface BpfMapOp extends TableOp {
-  readonly kind: "bpf-map";
-  readonly op: "update" | "delete";
-  readonly map: string;
-  readonly key: Uint8Array;
-  /** Of an update. */
-  readonly value?: Uint8Array;
-  readonly flags?: number;
-  readonly interfaceAt?: MapEntry["interfaceAt"];
-}
-
-interface Linked {
-  readonly attachment: Attachment;
-  readonly program: LinkedProgram;
-  readonly type: ProgramType;
-  readonly hook: number;
-}
-
-const hookOf = ({ kind, direction }: Attachment): number =>
-  kind === "xdp" ? Hook.xdp : direction === "ingress" ? Hook.tcIngress : Hook.tcEgress;
 
 const packetOutgoing = 4;
 
 export class BpfDatapath implements Datapath {
-  readonly hooks: readonly number[];
-  readonly space: BpfSpace;
   /** What guards have stopped, in order. */
   readonly faults: Fault[] = [];
-  readonly #tables: BpfTables;
+  readonly #loaded: LoadedTables;
   readonly #context: LinkContext;
   readonly #runner: BpfRunner;
-  readonly #attached: readonly Linked[];
-  readonly #mapNumbers: ReadonlyMap<string, number>;
 
   constructor(tables: BpfTables, context: LinkContext) {
-    this.#tables = tables;
     this.#context = context;
-    this.space = new BpfSpace();
-    const maps = tables.maps.map((map) => this.space.createMap(map, map.base));
-    this.#mapNumbers = new Map(tables.maps.map(({ name }, i) => [name, maps[i] as number]));
-    const programs = tables.programs.map(({ name, instructions }) =>
-      this.space.loadProgram(name, instructions, (imm) => maps[imm]),
-    );
-    // places in the tables are numbers of the space: both count from 0 in the same order
-    tables.maps.forEach(({ entries }, i) => {
-      const map = entries.length === 0 ? undefined : this.space.map(maps[i] as number);
-      for (const { key, value, interfaceAt } of entries)
-        map?.update(key, 0, valueHere(value, interfaceAt, context.facts), 0, UpdateFlag.any);
-    });
-    this.#runner = new BpfRunner({ space: this.space, nowNs: () => context.nowNs(), random: context.random });
-    this.#attached = tables.attachments.flatMap((attachment) => {
-      const program = this.space.program(programs[attachment.program] ?? -1);
-      const type = tables.programs[attachment.program]?.type;
-      return program === undefined || type === undefined
-        ? []
-        : [{ attachment, program, type, hook: hookOf(attachment) }];
-    });
-    this.hooks = [...new Set(this.#attached.map(({ hook }) => hook))];
+    this.#loaded = new LoadedTables(tables, context.facts);
+    const { space } = this.#loaded;
+    this.#runner = new BpfRunner({ space, nowNs: () => context.nowNs(), random: context.random });
+  }
+
+  get space(): BpfSpace {
+    return this.#loaded.space;
+  }
+
+  get hooks(): readonly number[] {
+    return this.#loaded.hooks;
   }
 
   /** The tables with their maps as they are now. */
   tables(): BpfTables {
-    const maps = this.#tables.maps.map(({ base, ...map }, i) =>
-      this.space.isTouched(i)
-        ? { ...map, entries: this.space.map(i)?.entries() ?? [] }
-        : { ...map, ...(base === undefined ? {} : { base }) },
-    );
-    return { ...this.#tables, maps };
+    return this.#loaded.tables();
   }
 
   run(
@@ -117,22 +73,7 @@ export class BpfDatapath implements Datapath {
   }
 
   apply(op: TableOp): ApplyResult {
-    const { op: action, map: name, key, value, flags, interfaceAt } = op as BpfMapOp;
-    const map = this.space.map(this.#mapNumbers.get(name) ?? -1);
-    if (map === undefined) return { ok: false, errno: "ENOENT", message: `there is no map ${name}` };
-    const isWhole =
-      key.length === map.shape.keySize && (action === "delete" || value?.length === map.shape.valueSize);
-    if (!isWhole)
-      return {
-        ok: false,
-        errno: "EINVAL",
-        message: `map ${name} has keys of ${map.shape.keySize} and values of ${map.shape.valueSize} bytes`,
-      };
-    const written = (): Uint8Array => valueHere(value ?? new Uint8Array(), interfaceAt, this.#context.facts);
-    const status = action === "delete" ? map.remove(key, 0) : map.update(key, 0, written(), 0, flags ?? 0);
-    if (status === 0) return { ok: true };
-    const errno = Object.entries(Errno).find(([, number]) => number === -status)?.[0] ?? String(-status);
-    return { ok: false, errno, message: `map ${name}: ${errno}` };
+    return this.#loaded.apply(op as BpfOp);
   }
 
   /** Connections live in maps of the programs' own: there is nothing else to forget. */
@@ -141,16 +82,17 @@ export class BpfDatapath implements Datapath {
   forgetClients(): void {}
 
   describeRule(index: number): RuleDescription {
-    const { attachment } = this.#attached[Math.floor(index / outcomeOrder.length)] as Linked;
-    const program = this.#tables.programs[attachment.program];
+    const { attachment, repr } = this.#loaded.attached[
+      Math.floor(index / outcomeOrder.length)
+    ] as AttachedProgram;
     const outcome = outcomeOrder[index % outcomeOrder.length] as Outcome;
     const place = `${attachment.kind} ${attachment.direction} ${attachment.interface}`;
     return {
       table: place,
-      chain: program?.name ?? "",
+      chain: repr.name,
       number: 1,
-      text: `${place}: ${program?.name} returned ${outcomeName(attachment.kind, outcome)}`,
-      origin: program?.origin,
+      text: `${place}: ${repr.name} returned ${outcomeName(attachment.kind, outcome)}`,
+      origin: repr.origin,
     };
   }
 
@@ -172,8 +114,9 @@ export class BpfDatapath implements Datapath {
   ): void {
     const index = hook === Hook.tcEgress ? batch.state.oif[row]! : batch.state.iif[row]!;
     const name = this.#context.facts.interfaces.find((one) => one.index === index)?.name ?? "";
-    for (let i = 0; i < this.#attached.length; i++) {
-      const linked = this.#attached[i] as Linked;
+    const { attached } = this.#loaded;
+    for (let i = 0; i < attached.length; i++) {
+      const linked = attached[i] as AttachedProgram;
       if (linked.hook !== hook || !fits(linked.attachment.interface, name)) continue;
       if (observer !== undefined) observer.enter(i, row);
       const outcome = this.#runProgram(linked, batch, row, index, out);
@@ -190,7 +133,7 @@ export class BpfDatapath implements Datapath {
   }
 
   #runProgram(
-    { attachment, program, type }: Linked,
+    { attachment, program, type }: AttachedProgram,
     batch: PacketBatch,
     row: number,
     index: number,
@@ -226,19 +169,6 @@ export class BpfDatapath implements Datapath {
     if (decided === "redirect") out.detail[row] = outcome.redirects.at(-1)?.ifindex ?? 0;
     return decided;
   }
-}
-
-/** An entry's value with the number of the interface that it names. */
-function valueHere(
-  value: Uint8Array,
-  interfaceAt: MapEntry["interfaceAt"],
-  { interfaces }: NodeFacts,
-): Uint8Array {
-  if (interfaceAt === undefined) return value;
-  const bytes = value.slice();
-  const index = interfaces.find(({ name }) => name === interfaceAt.name)?.index ?? 0;
-  new DataView(bytes.buffer).setUint32(interfaceAt.offset, index, true);
-  return bytes;
 }
 
 function fits(pattern: string, name: string): boolean {

@@ -28,11 +28,12 @@ export {
   xtBpfMax,
 } from "./classic.ts";
 export { type ContextField, contextLayout, ProgramType } from "./context.ts";
-export { BpfDatapath, type BpfMapOp, linkBpf } from "./datapath.ts";
+export { BpfDatapath, linkBpf } from "./datapath.ts";
 export { disassemble, insnText } from "./disasm.ts";
 export type { OutputEvent, Redirect } from "./helpers/index.ts";
 export { type HelperEnvironment, helpersFor } from "./helpers/index.ts";
 export { decodeInstructions, encodeInstructions, type Instruction, insnBytes } from "./insn.ts";
+export { type BpfLoadOp, type BpfMapOp, type BpfOp, type BpfPinOp, bpfOps } from "./loaded-tables.ts";
 export {
   type BpfMap,
   Errno,

@@ -6,7 +6,7 @@
 import { formatIp, type Ip } from "../../addr/index.ts";
 import { usageError } from "../../base/index.ts";
 import type { Datapath, RuleDescription } from "../../filter/index.ts";
-import type { ClusterState, Pod } from "../../k8s/index.ts";
+import { type ClusterState, hasInterface, type Pod } from "../../k8s/index.ts";
 import {
   append,
   clearBatch,
@@ -17,7 +17,7 @@ import {
 } from "../../packet/index.ts";
 import type { HookWatcher, Network, PacketFate } from "../../sim/index.ts";
 import { IpProtocol, TcpFlag } from "../../wire/index.ts";
-import { hasInterface, podKey } from "../topology.ts";
+import { podKey } from "../topology.ts";
 
 import type { Unjudged } from "./documents.ts";
 import { type PacketEnds, packetEnds } from "./packet-ends.ts";

@@ -1,0 +1,234 @@
+/**
+ * A node's BPF as it stands in its kernel: maps and programs loaded, programs attached, all of it changing while the node
+ * runs. Loading tables where some stand already keeps the maps that are there under the same name and of the same shape
+ * with what they hold, as pinned maps outlive the process that made them; programs and attachments are replaced.
+ */
+import { type ApplyResult, Hook, type NodeFacts, type TableOp } from "../datapath.ts";
+import type { ProgramType } from "./context.ts";
+import { wordBytes } from "./maps/nested.ts";
+import { Errno, type MapEntry, type MapRepr, type MapShape, MapType, UpdateFlag } from "./maps/shape.ts";
+import type { LinkedProgram } from "./program.ts";
+import { BpfSpace } from "./space.ts";
+import { type Attachment, type BpfTables, noBpfTables, type ProgramRepr } from "./tables.ts";
+
+/** bpf(2)'s BPF_MAP_UPDATE_ELEM and BPF_MAP_DELETE_ELEM on a map by name. */
+export interface BpfMapOp extends TableOp {
+  readonly kind: "bpf-map";
+  readonly op: "update" | "delete";
+  readonly map: string;
+  readonly key: Uint8Array;
+  /** Of an update. */
+  readonly value?: Uint8Array;
+  /** Of an update of a map of maps: the inner map's name, in place of a value. */
+  readonly inner?: string;
+  readonly flags?: number;
+  readonly interfaceAt?: MapEntry["interfaceAt"];
+}
+
+/** BPF_MAP_CREATE and a pin, or the pin's removal: the map is gone with the last that names it. */
+export interface BpfPinOp extends TableOp {
+  readonly kind: "bpf-pin";
+  readonly op: "create" | "destroy";
+  readonly map: MapRepr;
+}
+
+/** Programs, attachments and the maps that are not there yet; `noBpfTables` takes everything away. */
+export interface BpfLoadOp extends TableOp {
+  readonly kind: "bpf-load";
+  readonly tables: BpfTables;
+}
+
+export type BpfOp = BpfMapOp | BpfPinOp | BpfLoadOp;
+
+/** Kinds of operations that a node's BPF takes. */
+export const bpfOps: readonly BpfOp["kind"][] = ["bpf-map", "bpf-pin", "bpf-load"];
+
+export interface AttachedProgram {
+  readonly attachment: Attachment;
+  readonly repr: ProgramRepr;
+  readonly program: LinkedProgram;
+  readonly type: ProgramType;
+  readonly hook: number;
+}
+
+interface LoadedMap {
+  readonly repr: MapRepr;
+  /** Number in the space. */
+  readonly number: number;
+}
+
+const hookOf = ({ kind, direction }: Attachment): number =>
+  kind === "xdp" ? Hook.xdp : direction === "ingress" ? Hook.tcIngress : Hook.tcEgress;
+
+export class LoadedTables {
+  readonly space: BpfSpace = new BpfSpace();
+  readonly #facts: NodeFacts;
+  /** In the order of their places. */
+  #maps: readonly LoadedMap[] = [];
+  #byName: ReadonlyMap<string, LoadedMap> = new Map();
+  #programs: readonly ProgramRepr[] = [];
+  #attached: readonly AttachedProgram[] = [];
+  #hooks: readonly number[] = [];
+
+  /** @throws InputError for maps and programs that cannot be loaded. */
+  constructor(tables: BpfTables, facts: NodeFacts) {
+    this.#facts = facts;
+    this.#load(tables);
+  }
+
+  get attached(): readonly AttachedProgram[] {
+    return this.#attached;
+  }
+
+  /** The same list until what is attached changes. */
+  get hooks(): readonly number[] {
+    return this.#hooks;
+  }
+
+  /** The tables with their maps as they are now; values of maps of maps are places in the list. */
+  tables(): BpfTables {
+    const places = new Map(this.#maps.map(({ number }, place) => [number, place]));
+    const maps = this.#maps.map(({ repr: { base, ...repr }, number }): MapRepr => {
+      if (!this.space.isTouched(number)) return { ...repr, ...(base === undefined ? {} : { base }) };
+      const entries = this.space.map(number)?.entries() ?? [];
+      return { ...repr, entries: isNested(repr) ? entries.map((one) => renumbered(one, places)) : entries };
+    });
+    const attachments = this.#attached.map(({ attachment }) => attachment);
+    return { maps, programs: this.#programs, attachments };
+  }
+
+  apply(op: BpfOp): ApplyResult {
+    switch (op.kind) {
+      case "bpf-map":
+        return this.#change(op);
+      case "bpf-pin":
+        return op.op === "create" ? this.#create(op.map) : this.#destroy(op.map.name);
+      case "bpf-load":
+        this.#load(op.tables);
+        return { ok: true };
+    }
+  }
+
+  #load(tables: BpfTables): void {
+    const before = tables === noBpfTables ? [] : this.#maps;
+    const named = new Set(tables.maps.map(({ name }) => name));
+    const there = new Map(before.map((map) => [map.repr.name, map]));
+    const fresh = new Set<LoadedMap>();
+    const maps = tables.maps.map((repr): LoadedMap => {
+      const old = there.get(repr.name);
+      if (old !== undefined && sameShape(old.repr, repr)) return old;
+      const map = { repr, number: this.space.createMap(repr, isNested(repr) ? undefined : repr.base) };
+      fresh.add(map);
+      return map;
+    });
+    const programs = tables.programs.map(({ name, instructions }) =>
+      this.space.loadProgram(name, instructions, (place) => maps[place]?.number),
+    );
+    this.#setMaps([...maps, ...before.filter(({ repr }) => !named.has(repr.name))]);
+    this.#programs = tables.programs;
+    for (const map of fresh) this.#fill(map, maps, programs);
+    this.#attached = tables.attachments.flatMap((attachment) => {
+      const program = this.space.program(programs[attachment.program] ?? -1);
+      const repr = tables.programs[attachment.program];
+      if (program === undefined || repr === undefined) return [];
+      return [{ attachment, repr, program, type: repr.type, hook: hookOf(attachment) }];
+    });
+    this.#hooks = [...new Set(this.#attached.map(({ hook }) => hook))];
+  }
+
+  /** Values of maps of maps and of program arrays are places of the tables: here they become numbers of the space. */
+  #fill({ repr, number }: LoadedMap, maps: readonly LoadedMap[], programs: readonly number[]): void {
+    const { entries, base = [] } = repr;
+    const numbers = new Map(
+      repr.type === MapType.progArray ? programs.entries() : maps.map((map, place) => [place, map.number]),
+    );
+    const isNumbered = isNested(repr) || repr.type === MapType.progArray;
+    const written = isNested(repr) ? [...base, ...entries] : entries;
+    const map = written.length === 0 ? undefined : this.space.map(number);
+    for (const entry of written) {
+      const { key, value, interfaceAt } = isNumbered ? renumbered(entry, numbers) : entry;
+      map?.update(key, 0, valueHere(value, interfaceAt, this.#facts), 0, UpdateFlag.any);
+    }
+  }
+
+  #setMaps(maps: readonly LoadedMap[]): void {
+    this.#maps = maps;
+    this.#byName = new Map(maps.map((map) => [map.repr.name, map]));
+  }
+
+  #change({ op, map: name, key, value, inner, flags, interfaceAt }: BpfMapOp): ApplyResult {
+    const map = this.space.map(this.#byName.get(name)?.number ?? -1);
+    if (map === undefined) return noMap(name);
+    const word = inner === undefined ? undefined : this.#byName.get(inner)?.number;
+    if (inner !== undefined && word === undefined) return noMap(inner);
+    const written = word === undefined ? value : wordBytes(word);
+    const isWhole =
+      key.length === map.shape.keySize && (op === "delete" || written?.length === map.shape.valueSize);
+    if (!isWhole)
+      return {
+        ok: false,
+        errno: "EINVAL",
+        message: `map ${name} has keys of ${map.shape.keySize} and values of ${map.shape.valueSize} bytes`,
+      };
+    const here = valueHere(written ?? new Uint8Array(), interfaceAt, this.#facts);
+    return answer(name, op === "delete" ? map.remove(key, 0) : map.update(key, 0, here, 0, flags ?? 0));
+  }
+
+  #create(repr: MapRepr): ApplyResult {
+    if (this.#byName.get(repr.name) !== undefined) return answer(repr.name, -Errno.EEXIST);
+    const map = { repr, number: this.space.createMap(repr, repr.base) };
+    this.#setMaps([...this.#maps, map]);
+    this.#fill(map, [], []);
+    return { ok: true };
+  }
+
+  #destroy(name: string): ApplyResult {
+    const map = this.#byName.get(name);
+    if (map === undefined) return noMap(name);
+    this.#setMaps(this.#maps.filter((one) => one !== map));
+    return { ok: true };
+  }
+}
+
+function noMap(name: string): ApplyResult {
+  return { ok: false, errno: "ENOENT", message: `there is no map ${name}` };
+}
+
+function answer(name: string, status: number): ApplyResult {
+  if (status === 0) return { ok: true };
+  const errno = Object.entries(Errno).find(([, number]) => number === -status)?.[0] ?? String(-status);
+  return { ok: false, errno, message: `map ${name}: ${errno}` };
+}
+
+function isNested({ type }: MapShape): boolean {
+  return type === MapType.arrayOfMaps || type === MapType.hashOfMaps;
+}
+
+function sameShape(a: MapShape, b: MapShape): boolean {
+  return (
+    a.type === b.type &&
+    a.keySize === b.keySize &&
+    a.valueSize === b.valueSize &&
+    a.maxEntries === b.maxEntries &&
+    a.flags === b.flags
+  );
+}
+
+/** An entry whose value is a number of another counting. */
+function renumbered(entry: MapEntry, numbers: ReadonlyMap<number, number>): MapEntry {
+  const word = new DataView(entry.value.buffer, entry.value.byteOffset).getUint32(0, true);
+  return { ...entry, value: wordBytes(numbers.get(word) ?? 0xffff_ffff) };
+}
+
+/** An entry's value with the number of the interface that it names. */
+function valueHere(
+  value: Uint8Array,
+  interfaceAt: MapEntry["interfaceAt"],
+  { interfaces }: NodeFacts,
+): Uint8Array {
+  if (interfaceAt === undefined) return value;
+  const bytes = value.slice();
+  const index = interfaces.find(({ name }) => name === interfaceAt.name)?.index ?? 0;
+  new DataView(bytes.buffer).setUint32(interfaceAt.offset, index, true);
+  return bytes;
+}
