@@ -36,6 +36,7 @@ export {
 } from "./ends.ts";
 export { describeEngines } from "./engines.ts";
 export { type ClusterArbitraryOptions, clusterObjects, clusterOf } from "./fuzz/arbitraries.ts";
+export { type CiliumArbitraryOptions, ciliumObjects } from "./fuzz/cilium-arbitraries.ts";
 export { type ClusterSize, generateCluster, type Profile, profileOf, profiles } from "./generate.ts";
 export { LiveCluster } from "./live.ts";
 export {

@@ -1,3 +1,16 @@
+export type {
+  WrittenCidrGroup,
+  WrittenPolicy,
+  WrittenRule,
+  WrittenSelector,
+  WrittenSpec,
+} from "./cilium/documents.ts";
+export {
+  type CiliumAnswer,
+  type CiliumReadingOptions,
+  createCiliumReading,
+  defaultCiliumReading,
+} from "./cilium/reading.ts";
 export type { ExplainedLine } from "./explain.ts";
 export { createOracle, type Oracle, type OracleAnswer } from "./oracle.ts";
 export {

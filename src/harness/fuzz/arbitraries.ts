@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { type BuiltCluster, buildCluster, type ClusterWords, loadObjects } from "../../k8s/index.ts";
 
-type RawObject = Readonly<Record<string, unknown>>;
+export type RawObject = Readonly<Record<string, unknown>>;
 
 /** Bounds and spice of random clusters. */
 export interface ClusterArbitraryOptions {
@@ -21,16 +21,16 @@ export interface ClusterArbitraryOptions {
   readonly namespaceNegations?: boolean;
 }
 
-const keys = ["app", "tier"] as const;
-const values = ["a", "b", "c"] as const;
-const namespaceNames = ["x", "y", "z"] as const;
+export const keys = ["app", "tier"] as const;
+export const values = ["a", "b", "c"] as const;
+export const namespaceNames = ["x", "y", "z"] as const;
 const nodeNames = ["n1", "n2"] as const;
-const portNumbers = [79, 80, 81, 443, 8080] as const;
-const portNames = ["http", "web", "dns"] as const;
+export const portNumbers = [79, 80, 81, 443, 8080] as const;
+export const portNames = ["http", "web", "dns"] as const;
 const protocols = ["TCP", "UDP", "SCTP"] as const;
 
 /** Edges on which blocks begin and end: pods and nodes have addresses in 10.224.0.0/16. */
-const cidrs = [
+export const cidrs = [
   "0.0.0.0/0",
   "10.0.0.0/8",
   "10.224.0.0/16",
@@ -62,7 +62,7 @@ function requirement(operators: readonly string[]): fc.Arbitrary<RawObject> {
     );
 }
 
-function selector(operators: readonly string[]): fc.Arbitrary<RawObject> {
+export function selector(operators: readonly string[]): fc.Arbitrary<RawObject> {
   return fc.oneof(
     { weight: 2, arbitrary: fc.constant({}) },
     { weight: 3, arbitrary: labels.map((matchLabels) => ({ matchLabels })) },
@@ -82,7 +82,7 @@ function selector(operators: readonly string[]): fc.Arbitrary<RawObject> {
   );
 }
 
-const everyOperator = ["In", "NotIn", "Exists", "DoesNotExist"];
+export const everyOperator: readonly string[] = ["In", "NotIn", "Exists", "DoesNotExist"];
 
 /** Strictly inside: network in the outer block, prefix longer. */
 function isInside(inner: string, outer: string): boolean {
@@ -95,13 +95,15 @@ function isInside(inner: string, outer: string): boolean {
   return prefix > length && address >= base && address < base + size;
 }
 
-const ipBlock = fc.constantFrom(...cidrs).chain((cidr) => {
-  const inside = cidrs.filter((other) => isInside(other, cidr));
-  if (inside.length === 0) return fc.constant({ ipBlock: { cidr } });
-  return fc
-    .subarray(inside, { maxLength: Math.min(2, inside.length) })
-    .map((except) => ({ ipBlock: except.length === 0 ? { cidr } : { cidr, except } }));
-});
+export const ipBlock: fc.Arbitrary<{ readonly ipBlock: RawObject }> = fc
+  .constantFrom(...cidrs)
+  .chain((cidr) => {
+    const inside = cidrs.filter((other) => isInside(other, cidr));
+    if (inside.length === 0) return fc.constant({ ipBlock: { cidr } });
+    return fc
+      .subarray(inside, { maxLength: Math.min(2, inside.length) })
+      .map((except) => ({ ipBlock: except.length === 0 ? { cidr } : { cidr, except } }));
+  });
 
 function peer(options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
   const pods = selector(everyOperator);

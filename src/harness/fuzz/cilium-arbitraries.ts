@@ -1,0 +1,197 @@
+/**
+ * Random clusters with Cilium's own policies beside NetworkPolicies: every form of peer, port and ICMP rule at layers 3
+ * and 4, allowing and denying, of one namespace and of the cluster. Objects are valid: a rule has one kind of peer, and
+ * ports or ICMP types, not both (pkg/policy/api/rule_validation.go).
+ */
+import fc from "fast-check";
+import {
+  type ClusterArbitraryOptions,
+  cidrs,
+  clusterObjects,
+  everyOperator,
+  ipBlock,
+  keys,
+  namespaceNames,
+  portNames,
+  portNumbers,
+  type RawObject,
+  selector,
+  values,
+} from "./arbitraries.ts";
+
+export interface CiliumArbitraryOptions extends ClusterArbitraryOptions {
+  /** Default 3. */
+  readonly ciliumPoliciesMax?: number;
+}
+
+const cidrGroupName = "blocks";
+const entities = ["all", "world", "cluster", "host", "remote-node", "kube-apiserver", "init"] as const;
+
+/** Keys of CNP selectors may say where the label comes from. */
+const writtenKey = fc
+  .tuple(fc.constantFrom("", "k8s:", "any:"), fc.constantFrom(...keys))
+  .map(([source, key]) => `${source}${key}`);
+
+const inNamespace = fc.constantFrom(...namespaceNames).map((name) => ({
+  "k8s:io.kubernetes.pod.namespace": name,
+}));
+
+/** Selectors as in NetworkPolicies, some with sources, some naming a namespace. */
+const endpoints: fc.Arbitrary<RawObject> = fc.oneof(
+  { weight: 3, arbitrary: selector(everyOperator) },
+  { weight: 2, arbitrary: inNamespace.map((matchLabels) => ({ matchLabels })) },
+  {
+    weight: 2,
+    arbitrary: fc
+      .tuple(writtenKey, fc.constantFrom(...values))
+      .map(([key, value]) => ({ matchLabels: { [key]: value } })),
+  },
+  {
+    weight: 1,
+    arbitrary: fc
+      .tuple(inNamespace, writtenKey, fc.constantFrom(...values))
+      .map(([namespace, key, value]) => ({ matchLabels: { ...namespace, [key]: value } })),
+  },
+);
+
+/** Labels of the namespace: selectors of cluster-wide policies alone use them, having no namespace of their own. */
+const byNamespaceLabel: fc.Arbitrary<RawObject> = fc
+  .tuple(fc.constantFrom(...keys), fc.constantFrom(...values))
+  .map(([key, value]) => ({ matchLabels: { [`k8s:io.cilium.k8s.namespace.labels.${key}`]: value } }));
+
+const cidrSet: fc.Arbitrary<RawObject> = fc.oneof(
+  { weight: 3, arbitrary: ipBlock.map(({ ipBlock: block }) => block) },
+  { weight: 1, arbitrary: fc.constant({ cidrGroupRef: cidrGroupName }) },
+);
+
+const few = <T>(one: fc.Arbitrary<T>): fc.Arbitrary<readonly T[]> =>
+  fc.array(one, { minLength: 1, maxLength: 2 });
+
+function peers(prefix: "from" | "to", isClusterWide: boolean): fc.Arbitrary<RawObject> {
+  const one = isClusterWide
+    ? fc.oneof({ weight: 4, arbitrary: endpoints }, { weight: 1, arbitrary: byNamespaceLabel })
+    : endpoints;
+  return fc.oneof(
+    { weight: 4, arbitrary: few(one).map((list) => ({ [`${prefix}Endpoints`]: list })) },
+    { weight: 2, arbitrary: few(fc.constantFrom(...cidrs)).map((list) => ({ [`${prefix}CIDR`]: list })) },
+    { weight: 2, arbitrary: few(cidrSet).map((list) => ({ [`${prefix}CIDRSet`]: list })) },
+    {
+      weight: 3,
+      arbitrary: few(fc.constantFrom(...entities)).map((list) => ({ [`${prefix}Entities`]: list })),
+    },
+    { weight: 1, arbitrary: fc.constant({ [`${prefix}Endpoints`]: [] }) },
+    { weight: 2, arbitrary: fc.constant({}) },
+  );
+}
+
+const protocol = fc.constantFrom("TCP", "UDP", "SCTP", "ANY", undefined);
+
+const port: fc.Arbitrary<RawObject> = fc
+  .oneof(
+    { weight: 3, arbitrary: fc.record({ port: fc.constantFrom(...portNumbers).map(String), protocol }) },
+    { weight: 2, arbitrary: fc.record({ port: fc.constantFrom(...portNames), protocol }) },
+    { weight: 1, arbitrary: fc.record({ port: fc.constant("0"), protocol }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        port: fc.constantFrom("79", "80", "1"),
+        endPort: fc.constantFrom(80, 81, 443, 8080, 65535),
+        protocol,
+      }),
+    },
+  )
+  .map(({ protocol: given, ...rest }) => (given === undefined ? rest : { ...rest, protocol: given }));
+
+const icmpField: fc.Arbitrary<RawObject> = fc.oneof(
+  fc.constantFrom(0, 3, 8, 13).map((type) => ({ type })),
+  fc.constant({ family: "IPv4", type: "EchoRequest" }),
+  fc.constant({ family: "IPv6", type: 128 }),
+);
+
+const traffic: fc.Arbitrary<RawObject> = fc.oneof(
+  { weight: 3, arbitrary: fc.constant({}) },
+  { weight: 4, arbitrary: few(port).map((ports) => ({ toPorts: [{ ports }] })) },
+  { weight: 1, arbitrary: few(icmpField).map((fields) => ({ icmps: [{ fields }] })) },
+);
+
+function ruleList(prefix: "from" | "to", isClusterWide: boolean): fc.Arbitrary<readonly RawObject[]> {
+  const rule = fc
+    .tuple(peers(prefix, isClusterWide), traffic)
+    .map(([who, what]): RawObject => ({ ...who, ...what }));
+  return fc.array(rule, { minLength: 1, maxLength: 2 });
+}
+
+const sometimes = <T>(one: fc.Arbitrary<T>, freq: number): fc.Arbitrary<T | undefined> =>
+  fc.option(one, { nil: undefined, freq });
+
+function spec(isClusterWide: boolean): fc.Arbitrary<RawObject> {
+  return fc
+    .record({
+      endpointSelector: isClusterWide ? fc.oneof(endpoints, byNamespaceLabel) : selector(everyOperator),
+      ingress: sometimes(ruleList("from", isClusterWide), 2),
+      ingressDeny: sometimes(ruleList("from", isClusterWide), 1),
+      egress: sometimes(ruleList("to", isClusterWide), 2),
+      egressDeny: sometimes(ruleList("to", isClusterWide), 1),
+      enableDefaultDeny: sometimes(
+        fc.record({ ingress: fc.boolean(), egress: fc.boolean() }, { requiredKeys: [] }),
+        1,
+      ),
+    })
+    .map((whole) => {
+      const given = Object.fromEntries(Object.entries(whole).filter(([, value]) => value !== undefined));
+      const hasRules =
+        "ingress" in given || "ingressDeny" in given || "egress" in given || "egressDeny" in given;
+      return hasRules ? given : { ...given, ingress: [{}] };
+    });
+}
+
+const policy: fc.Arbitrary<RawObject> = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("CiliumNetworkPolicy"),
+      namespace: fc.constantFrom(...namespaceNames),
+      body: fc.oneof(
+        { weight: 4, arbitrary: spec(false).map((one) => ({ spec: one })) },
+        { weight: 1, arbitrary: few(spec(false)).map((specs) => ({ specs })) },
+      ),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant("CiliumClusterwideNetworkPolicy"),
+      namespace: fc.constant(undefined),
+      body: spec(true).map((one) => ({ spec: one })),
+    }),
+  },
+);
+
+const cidrGroup = few(fc.constantFrom(...cidrs)).map((externalCIDRs) => ({
+  apiVersion: "cilium.io/v2alpha1",
+  kind: "CiliumCIDRGroup",
+  metadata: { name: cidrGroupName },
+  spec: { externalCIDRs },
+}));
+
+/** A cluster as objects, with up to `ciliumPoliciesMax` policies of Cilium's own and the CIDR group that they may name. */
+export function ciliumObjects(options: CiliumArbitraryOptions = {}): fc.Arbitrary<readonly RawObject[]> {
+  return fc
+    .record({
+      cluster: clusterObjects({ policiesMax: 2, ...options }),
+      policies: fc.array(policy, { minLength: 1, maxLength: options.ciliumPoliciesMax ?? 3 }),
+      group: cidrGroup,
+    })
+    .map(({ cluster, policies, group }) => [
+      ...cluster,
+      group,
+      ...policies.map(
+        ({ kind, namespace, body }, i): RawObject => ({
+          apiVersion: "cilium.io/v2",
+          kind,
+          metadata: { name: `cilium-${i}`, ...(namespace === undefined ? {} : { namespace }) },
+          ...(body as RawObject),
+        }),
+      ),
+    ]);
+}

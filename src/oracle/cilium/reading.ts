@@ -1,0 +1,234 @@
+/**
+ * A second reading of Cilium's policies at layers 3 and 4, beside the engine: what the documentation says of one
+ * connection, evaluated directly over the written objects, statement by statement. It shares no selector, no port and no
+ * CIDR code with the engine, knows no identities and no maps, and is slow on purpose. Governing sources: Cilium's
+ * documentation, security/policy/{intro,layer3,layer4,deny,host,caveats}.rst and network/kubernetes/policy.rst.
+ *
+ * Left out: layer 7 and FQDN rules, the host firewall, node selectors of peers, Services (connections are judged in their
+ * final addresses, as both ends see them), and what maps too small for a policy do.
+ */
+import type { Cell, CellEnd, ClusterState, NetworkPolicy, Pod } from "../../k8s/index.ts";
+import type { WrittenCidrGroup, WrittenPolicy, WrittenRule, WrittenSpec } from "./documents.ts";
+import {
+  anyOf,
+  cidrSetTest,
+  cidrTest,
+  endpointTest,
+  entityTest,
+  type Party,
+  type PartyTest,
+  peerTest,
+  podTest,
+  serviceTest,
+} from "./parties.ts";
+import {
+  type Direction,
+  icmpTest,
+  policyPortTest,
+  portsTest,
+  type Traffic,
+  type TrafficFacts,
+  type TrafficTest,
+} from "./traffic.ts";
+
+export interface CiliumReadingOptions {
+  /** `endPort` counts: from 1.16. */
+  readonly knowsEndPort: boolean;
+  /** The agent tracks SCTP; on AKS it does not. */
+  readonly sctp: boolean;
+}
+
+export const defaultCiliumReading: CiliumReadingOptions = { knowsEndPort: true, sctp: false };
+
+export interface CiliumAnswer {
+  readonly verdict: "allow" | "deny";
+  /** The side that a packet meets first. */
+  readonly by: Direction | undefined;
+}
+
+/** One entry of a rule list: from whom (or to whom) what is allowed or denied. */
+interface Statement {
+  readonly denies: boolean;
+  readonly isPeer: PartyTest;
+  readonly isTraffic: TrafficTest;
+}
+
+/** What one policy says of one direction of the pods that it selects. */
+interface Section {
+  readonly direction: Direction;
+  selects(pod: Pod): boolean;
+  readonly defaultDeny: boolean;
+  readonly statements: readonly Statement[];
+}
+
+/** Judges connections between pods, nodes and addresses outside, by NetworkPolicies and Cilium's own. */
+export function createCiliumReading(
+  state: ClusterState,
+  policies: readonly WrittenPolicy[],
+  groups: readonly WrittenCidrGroup[] = [],
+  options: CiliumReadingOptions = defaultCiliumReading,
+): (cell: Cell) => CiliumAnswer {
+  const facts: Facts = {
+    state,
+    knowsEndPort: options.knowsEndPort,
+    groups: new Map(groups.map(({ metadata, spec }) => [metadata.name, spec.externalCIDRs])),
+  };
+  const sections = [
+    ...[...state.networkPolicies.values()].flatMap((policy) => sectionsOfNetworkPolicy(facts, policy)),
+    ...policies.flatMap((policy) => sectionsOfPolicy(facts, policy)),
+  ];
+  const denies = (subject: Pod | undefined, direction: Direction, peer: Party, traffic: Traffic): boolean =>
+    subject !== undefined &&
+    ((traffic.protocol === "SCTP" && !options.sctp) ||
+      !isAllowed(
+        sections.filter((section) => section.direction === direction && section.selects(subject)),
+        direction,
+        subject,
+        peer,
+        traffic,
+      ));
+  return (cell) => {
+    const [from, to] = [podOf(cell.from), podOf(cell.to)];
+    if (from !== undefined && from === to) return { verdict: "allow", by: undefined };
+    const by = denies(from, "egress", partyOf(cell.to, from), cell)
+      ? "egress"
+      : denies(to, "ingress", partyOf(cell.from, to), cell)
+        ? "ingress"
+        : undefined;
+    return { verdict: by === undefined ? "allow" : "deny", by };
+  };
+}
+
+interface Facts extends TrafficFacts {
+  readonly groups: ReadonlyMap<string, readonly string[]>;
+}
+
+function isAllowed(
+  sections: readonly Section[],
+  direction: Direction,
+  subject: Pod,
+  peer: Party,
+  traffic: Traffic,
+): boolean {
+  const hits = sections
+    .flatMap(({ statements }) => statements)
+    .filter(({ isPeer, isTraffic }) => isPeer(peer) && isTraffic(traffic, subject));
+  if (hits.some((statement) => statement.denies)) return false;
+  if (hits.length > 0 || !sections.some(({ defaultDeny }) => defaultDeny)) return true;
+  return direction === "ingress" && peer.kind === "host"; // the kubelet's probes
+}
+
+/** A hostNetwork pod is its node. */
+function podOf(end: CellEnd): Pod | undefined {
+  return end.kind === "pod" && !end.pod.hostNetwork ? end.pod : undefined;
+}
+
+/** An end as the subject's node knows it. */
+function partyOf(end: CellEnd, subject: Pod | undefined): Party {
+  const pod = podOf(end);
+  if (pod !== undefined) return { kind: "pod", pod };
+  if (end.kind === "external") return { kind: "world", ip: end.ip };
+  const node = end.kind === "pod" ? end.pod.nodeName : end.node.name;
+  return { kind: node === subject?.nodeName ? "host" : "remote-node" };
+}
+
+function sectionsOfNetworkPolicy(facts: Facts, policy: NetworkPolicy): readonly Section[] {
+  const { namespace, podSelector, policyTypes } = policy;
+  return (["ingress", "egress"] as const)
+    .filter((direction) => policyTypes.includes(direction === "ingress" ? "Ingress" : "Egress"))
+    .map((direction) => ({
+      direction,
+      selects: (pod) => pod.namespace === namespace && podTest(facts.state, podSelector, pod),
+      defaultDeny: true,
+      statements: policy[direction].map(({ peers, ports }) => ({
+        denies: false,
+        isPeer:
+          peers.length === 0 ? anyone : anyOf(peers.map((peer) => peerTest(facts.state, peer, namespace))),
+        isTraffic:
+          ports.length === 0
+            ? everything
+            : anyOf(ports.map((port) => policyPortTest(facts, direction, port))),
+      })),
+    }));
+}
+
+const anyone: PartyTest = () => true;
+const nobody: PartyTest = () => false;
+const everything: TrafficTest = () => true;
+
+function sectionsOfPolicy(facts: Facts, policy: WrittenPolicy): readonly Section[] {
+  const namespace =
+    policy.kind === "CiliumNetworkPolicy" ? (policy.metadata.namespace ?? "default") : undefined;
+  const specs = [...(policy.spec === undefined ? [] : [policy.spec]), ...(policy.specs ?? [])];
+  return specs.flatMap((spec) =>
+    spec.endpointSelector === undefined
+      ? []
+      : (["ingress", "egress"] as const).flatMap((direction) =>
+          sectionOfSpec(facts, spec, direction, namespace),
+        ),
+  );
+}
+
+function sectionOfSpec(
+  facts: Facts,
+  spec: WrittenSpec,
+  direction: Direction,
+  namespace: string | undefined,
+): readonly Section[] {
+  const allow = spec[direction] ?? [];
+  const deny = spec[`${direction}Deny`] ?? [];
+  const hasRules = allow.length + deny.length > 0;
+  const defaultDeny = spec.enableDefaultDeny?.[direction] ?? hasRules;
+  if (!hasRules && !defaultDeny) return [];
+  const isSubject = endpointTest(facts.state, spec.endpointSelector ?? {}, namespace);
+  const statement = (rule: WrittenRule, denies: boolean): Statement => {
+    const isTraffic = trafficOf(facts, direction, rule);
+    const isPeer = peersOf(facts, direction, rule, namespace);
+    return { denies, isTraffic: isTraffic ?? everything, isPeer: isPeer ?? (isTraffic ? anyone : nobody) };
+  };
+  return [
+    {
+      direction,
+      selects: (pod) =>
+        (namespace === undefined || pod.namespace === namespace) && isSubject({ kind: "pod", pod }),
+      defaultDeny,
+      statements: [
+        ...allow.map((rule) => statement(rule, false)),
+        ...deny.map((rule) => statement(rule, true)),
+      ],
+    },
+  ];
+}
+
+/** `undefined`: the rule names no peers. One that lists none selects nobody. */
+function peersOf(
+  { state, groups }: Facts,
+  direction: Direction,
+  rule: WrittenRule,
+  namespace: string | undefined,
+): PartyTest | undefined {
+  const isIngress = direction === "ingress";
+  const endpoints = isIngress ? rule.fromEndpoints : rule.toEndpoints;
+  const cidrs = isIngress ? rule.fromCIDR : rule.toCIDR;
+  const sets = isIngress ? rule.fromCIDRSet : rule.toCIDRSet;
+  const entities = isIngress ? rule.fromEntities : rule.toEntities;
+  const services = isIngress ? undefined : rule.toServices;
+  const lists = [
+    endpoints?.map((selector) => endpointTest(state, selector, namespace)),
+    cidrs?.map((cidr) => cidrTest(cidr)),
+    sets?.map((set) => cidrSetTest(set, groups)),
+    entities?.map(entityTest),
+    services?.map((service) => serviceTest(state, service)),
+  ].filter((list) => list !== undefined);
+  return lists.length === 0 ? undefined : anyOf(lists.flat());
+}
+
+/** `undefined`: the rule names no ports and no ICMP. */
+function trafficOf(
+  facts: Facts,
+  direction: Direction,
+  { toPorts = [], icmps = [] }: WrittenRule,
+): TrafficTest | undefined {
+  if (toPorts.length + icmps.length === 0) return undefined;
+  return anyOf([...toPorts.map((ports) => portsTest(facts, direction, ports)), ...icmps.map(icmpTest)]);
+}
