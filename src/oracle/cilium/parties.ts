@@ -32,9 +32,15 @@ const irrelevant = [
   /^etcd_node/,
 ];
 
+/** A key without the source that it may name. */
+function bareKey(key: string): string {
+  const source = ["k8s:", "any:"].find((prefix) => key.startsWith(prefix)) ?? "";
+  return key.slice(source.length);
+}
+
 /** The value that a pod has under a key of a selector; `undefined`: it lacks the label. */
 function labelOf(state: ClusterState, pod: Pod, writtenKey: string): string | undefined {
-  const key = writtenKey.replace(/^(k8s|any):/, "");
+  const key = bareKey(writtenKey);
   if (key === podNamespaceKey) return pod.namespace;
   if (key.startsWith(namespaceLabelPrefix)) {
     const labels = state.namespaces.get(pod.namespace)?.labels ?? {};
@@ -70,7 +76,7 @@ export function endpointTest(
     ...Object.keys(selector.matchLabels ?? {}),
     ...(selector.matchExpressions ?? []).map(({ key }) => key),
   ];
-  const namesNamespace = keys.some((key) => key.replace(/^(k8s|any):/, "") === podNamespaceKey);
+  const namesNamespace = keys.some((key) => bareKey(key) === podNamespaceKey);
   return (party) =>
     party.kind === "pod" &&
     (namespace === undefined || namesNamespace || party.pod.namespace === namespace) &&
