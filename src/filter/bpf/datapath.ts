@@ -18,6 +18,7 @@ import {
 } from "../datapath.ts";
 import { Verdict } from "../verdict.ts";
 import { ProgramType } from "./context.ts";
+import type { OutputEvent } from "./helpers/index.ts";
 import { type AttachedProgram, type BpfOp, LoadedTables } from "./loaded-tables.ts";
 import { ethernetHeaderBytes } from "./packet-buffer.ts";
 import { BpfRunner } from "./runner.ts";
@@ -34,6 +35,7 @@ export class BpfDatapath implements Datapath {
   readonly #loaded: LoadedTables;
   readonly #context: LinkContext;
   readonly #runner: BpfRunner;
+  readonly #sent: OutputEvent[] = [];
 
   constructor(tables: BpfTables, context: LinkContext) {
     this.#context = context;
@@ -63,6 +65,7 @@ export class BpfDatapath implements Datapath {
     out: HookResults,
     observer?: FilterObserver,
   ): void {
+    this.#sent.length = 0;
     for (let row = first; row < last; row++) {
       out.verdict[row] = Verdict.accept;
       out.rule[row] = -1;
@@ -70,6 +73,11 @@ export class BpfDatapath implements Datapath {
       this.#judge(hook, batch, row, out, observer);
       if (observer !== undefined) observer.verdict(hook, row, out.verdict[row]!);
     }
+  }
+
+  /** What programs sent to user space during the last run, in order. */
+  get sent(): readonly OutputEvent[] {
+    return this.#sent;
   }
 
   apply(op: TableOp): ApplyResult {
@@ -153,6 +161,7 @@ export class BpfDatapath implements Datapath {
             pkt_type: isEgress ? packetOutgoing : 0,
           };
     const outcome = this.#runner.run(program, type, before, ethernetHeaderBytes, context);
+    this.#sent.push(...outcome.events);
     if (outcome.fault !== undefined || outcome.code === undefined) {
       if (outcome.fault !== undefined) this.faults.push(outcome.fault);
       return "drop";
