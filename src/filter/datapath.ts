@@ -39,6 +39,8 @@ export interface HookResults {
   readonly verdict: Uint8Array;
   /** Reject kind, drop reason or interface number, by verdict. */
   readonly detail: Int32Array;
+  /** Of a redirection: a `RedirectWay`. */
+  readonly way: Uint8Array;
   /** Index of the deciding rule in the datapath's provenance, or -1 (chain policy, no rule). */
   readonly rule: Int32Array;
   /** What rules reported (LOG, NFLOG, TRACE), in order; cleared by the caller. */

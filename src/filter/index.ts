@@ -17,4 +17,4 @@ export {
   type TableOp,
 } from "./datapath.ts";
 export { createHookResults } from "./results.ts";
-export { RejectKind, Verdict, verdictName } from "./verdict.ts";
+export { RedirectWay, RejectKind, Verdict, verdictName } from "./verdict.ts";

@@ -10,6 +10,7 @@ export function createHookResults(capacity: number): HookResults {
   return {
     verdict: new Uint8Array(capacity),
     detail: new Int32Array(capacity),
+    way: new Uint8Array(capacity),
     rule: new Int32Array(capacity).fill(-1),
     events: [],
     emitted: createBatch(Math.min(capacity, 1024), answerSizeMax),

@@ -12,6 +12,13 @@ export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
 export const verdictName: readonly string[] = ["accept", "drop", "reject", "redirect", "stolen"];
 
+/**
+ * Where a redirected packet enters an interface: handed to it to send (through what is attached to its egress), as if it
+ * had come in by it, or past all that is attached (XDP, and the peer in a pod's namespace).
+ */
+export const RedirectWay = { transmit: 0, receive: 1, bypass: 2 } as const;
+export type RedirectWay = (typeof RedirectWay)[keyof typeof RedirectWay];
+
 /** What a REJECT sends back. Numbers go into `HookResults.detail`. */
 export const RejectKind = {
   netUnreachable: 0,

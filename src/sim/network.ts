@@ -4,7 +4,7 @@
  */
 import { formatIp, type Ip } from "../addr/index.ts";
 import { assert, createPrng, type Prng } from "../base/index.ts";
-import { createHookResults, type Datapath, Verdict } from "../filter/index.ts";
+import { createHookResults, type Datapath, Hook, Verdict } from "../filter/index.ts";
 import { createBatch } from "../packet/index.ts";
 import { Frontends } from "./frontends.ts";
 import { createEventLoop, type EventLoop } from "./loop.ts";
@@ -285,6 +285,8 @@ export class Network {
         return deliveredTo(`node:${node.spec.name}`, end.bytes);
       case "stopped":
         return { kind: "end", fate: this.#stoppedFate(node, transit, end) };
+      case "reenter":
+        return next(node, end.bytes, end.iif, end.state);
       case "transmit": {
         this.#report(node, end.oif, "out", end.bytes, journey);
         const link = node.interfaceOf(end.oif)?.link;
@@ -349,11 +351,14 @@ export class Network {
       case "ttl-exceeded":
       case "martian":
       case "held":
+      case "circles":
         return { ...place, disposition: "lost" };
       case "denied": {
         const origin = end.rule < 0 ? undefined : node.datapath?.describeRule(end.rule).origin;
-        const isFromHere = node.interfaceOf(transit.iif)?.link !== "fabric";
-        const direction = origin?.direction ?? (isFromHere ? "egress" : "ingress");
+        // what is stopped on its way into a pod is stopped for the pod's sake
+        const link = node.interfaceOf(end.hook === Hook.tcEgress ? end.oif : transit.iif)?.link;
+        const isIngress = end.hook === Hook.tcEgress ? link === "pod" : link === "fabric";
+        const direction = origin?.direction ?? (isIngress ? "ingress" : "egress");
         return { ...place, disposition: direction === "egress" ? "denied-egress" : "denied-ingress" };
       }
     }

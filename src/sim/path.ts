@@ -16,6 +16,7 @@ import {
   type HookResults,
   type NodeFacts,
   type NodeInterface,
+  RedirectWay,
   Verdict,
 } from "../filter/index.ts";
 import {
@@ -92,15 +93,27 @@ export type WalkEnd =
     }
   | { readonly kind: "local"; readonly bytes: Uint8Array }
   | {
+      /** As if it had come in by an interface of the node. */
+      readonly kind: "reenter";
+      readonly iif: number;
+      readonly bytes: Uint8Array;
+      readonly state: KeptState;
+    }
+  | {
       readonly kind: "stopped";
       readonly reason: StopReason;
       readonly hook: number;
       readonly verdict: number;
       /** Rule index of the node's datapath, -1 if none. */
       readonly rule: number;
+      /** Interface that it was about to leave by, 0 if it had none yet. */
+      readonly oif: number;
     };
 
-type StopReason = "denied" | "no-route" | "malformed" | "ttl-exceeded" | "martian" | "held";
+type StopReason = "denied" | "no-route" | "malformed" | "ttl-exceeded" | "martian" | "held" | "circles";
+
+/** Interfaces that a packet may be sent on to from one another's egress (net/core/dev.c, XMIT_RECURSION_LIMIT). */
+const redirectsMax = 8;
 
 /** Sees a packet before and after each hook; hands out the filter observer of the run. */
 export interface HookWatcher {
@@ -126,6 +139,8 @@ export class NodeStack implements NodeFacts {
   #interfaces = new Map<number, InterfaceSpec>();
   #facts: readonly NodeInterface[] | undefined;
   generation = 0;
+  /** Of the walk that runs. */
+  redirects = 0;
   readonly #local: ReadonlySet<string>;
 
   constructor(spec: NodeSpec, batch: PacketBatch, results: HookResults) {
@@ -228,6 +243,7 @@ export function walkNode(
   const arrives = iif !== 0 && batch.family[0] === 4;
   if (arrives && !ipv4ChecksumHolds(batch.bytes, batch.offset[0]!)) return stopped("malformed", -1); // ip_rcv
   batch.state.iif[0] = iif;
+  node.redirects = 0;
   if (kept !== undefined) restore(batch, kept);
   const plan = paths[node.spec.os];
   if (iif === 0) {
@@ -327,16 +343,45 @@ function runHook(
   results.events.length = 0; // the watcher has seen them
   const verdict = results.verdict[0]!;
   if (verdict === Verdict.accept) return undefined;
-  if (verdict === Verdict.redirect) {
-    batch.state.oif[0] = results.detail[0]!;
-    return transmit(node);
-  }
+  if (verdict === Verdict.redirect)
+    return redirected(node, number, { oif: results.detail[0]!, way: results.way[0]! }, emitted, watcher);
   // A fragment that is held: its datagram goes on with the last one.
   const isReassembled = number === Hook.prerouting || number === Hook.input || number === Hook.output;
   if (verdict === Verdict.stolen && isReassembled) return stopped("held", number);
-  return { kind: "stopped", reason: "denied", hook: number, verdict, rule: results.rule[0]! };
+  return {
+    kind: "stopped",
+    reason: "denied",
+    hook: number,
+    verdict,
+    rule: results.rule[0]!,
+    oif: batch.state.oif[0]!,
+  };
+}
+
+/**
+ * A packet that a program sends elsewhere (net/core/filter.c, __bpf_redirect): what is handed to an interface passes what
+ * is attached to its egress, what is put into one starts over from there.
+ */
+function redirected(
+  node: NodeStack,
+  from: number,
+  { oif, way }: { readonly oif: number; readonly way: number },
+  emitted: SentBack[],
+  watcher: HookWatcher | undefined,
+): WalkEnd {
+  const { batch } = node;
+  if (node.interfaceOf(oif) === undefined) return stopped("no-route", from);
+  if (way === RedirectWay.receive) {
+    const state = { ...stateOf(batch, 0), ctState: 0, ctEntry: 0 };
+    return { kind: "reenter", iif: oif, bytes: rowBytes(batch, 0).slice(), state };
+  }
+  batch.state.oif[0] = oif;
+  if (way === RedirectWay.bypass) return transmit(node);
+  node.redirects++;
+  if (node.redirects > redirectsMax) return stopped("circles", from);
+  return runHook(node, Hook.tcEgress, emitted, watcher) ?? transmit(node);
 }
 
 function stopped(reason: Exclude<StopReason, "denied">, atHook: number): WalkEnd {
-  return { kind: "stopped", reason, hook: atHook, verdict: Verdict.drop, rule: -1 };
+  return { kind: "stopped", reason, hook: atHook, verdict: Verdict.drop, rule: -1, oif: 0 };
 }

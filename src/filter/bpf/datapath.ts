@@ -16,7 +16,7 @@ import {
   type RuleDescription,
   type TableOp,
 } from "../datapath.ts";
-import { Verdict } from "../verdict.ts";
+import { RedirectWay, Verdict } from "../verdict.ts";
 import { ProgramType } from "./context.ts";
 import type { OutputEvent } from "./helpers/index.ts";
 import { type AttachedProgram, type BpfOp, LoadedTables } from "./loaded-tables.ts";
@@ -175,7 +175,16 @@ export class BpfDatapath implements Datapath {
       decodeRow(batch, row);
     }
     const decided = outcomeOf(attachment.kind, outcome.code);
-    if (decided === "redirect") out.detail[row] = outcome.redirects.at(-1)?.ifindex ?? 0;
+    if (decided === "redirect") {
+      const target = outcome.redirects.at(-1);
+      const isBypass = type === ProgramType.xdp || target?.kind === "peer";
+      out.detail[row] = target?.ifindex ?? 0;
+      out.way[row] = isBypass
+        ? RedirectWay.bypass
+        : target?.ingress === true
+          ? RedirectWay.receive
+          : RedirectWay.transmit;
+    }
     return decided;
   }
 }
