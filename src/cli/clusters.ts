@@ -1,6 +1,11 @@
 /** From the command line's manifests, engines and cluster options to clusters ready to emulate. */
 import { InputError, usageError } from "../base/index.ts";
-import type { ProductSelection, SelectedCluster, Selection } from "../harness/index.ts";
+import {
+  type ProductSelection,
+  type SelectedCluster,
+  type Selection,
+  vendorKinds,
+} from "../harness/index.ts";
 import {
   buildCluster,
   type ClusterState,
@@ -31,7 +36,7 @@ export async function loadClusters(
   const selections = await loadEngines(engines);
   const inputs = readInputs(names);
   const loading = createLoadingBar("objects", flags);
-  const objects = loadManifests(inputs, { onProgress: loading.update });
+  const objects = loadManifests(inputs, { vendorKinds, onProgress: loading.update });
   loading.stop();
   const words = clusterWords(flags);
   const isAll = engines.split(",").includes("all");

@@ -6,7 +6,7 @@ import type { Origin, Prng } from "../base/index.ts";
 import type { BpfTables } from "../filter/bpf/index.ts";
 import type { ApplyResult, TableOp } from "../filter/index.ts";
 import type { IptablesTables } from "../filter/iptables/index.ts";
-import type { Cell, ClusterState, ClusterWords, Node, WatchedObject } from "../k8s/index.ts";
+import type { Cell, ClusterState, ClusterWords, Node, VendorKind, WatchedObject } from "../k8s/index.ts";
 
 /** Products that engines belong to. */
 export type ProductName = "azure-npm" | "calico" | "calico-ebpf" | "cilium" | "none" | "program";
@@ -132,6 +132,8 @@ export interface EngineDefinition {
   readonly switches: readonly SwitchSpec[];
   /** What `az aks create` is told to get this product. */
   readonly aks: ClusterWords;
+  /** API kinds of its own, which loaders then take. */
+  readonly resources?: readonly VendorKind[];
   /** `switches` holds only declared names with declared values. */
   create(version: string, switches: Readonly<Record<string, string>>): Engine;
 }

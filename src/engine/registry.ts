@@ -1,6 +1,12 @@
 /** Every engine there is, one line each. */
+import type { VendorKind } from "../k8s/index.ts";
 import { azureNpmLinux } from "./azure-npm/index.ts";
 import type { EngineDefinition } from "./engine.ts";
 import { noneLinux } from "./none/index.ts";
 
 export const engineDefinitions: readonly EngineDefinition[] = [azureNpmLinux, noneLinux];
+
+/** API kinds that engines bring along, for loaders to take. */
+export const vendorKinds: readonly VendorKind[] = engineDefinitions.flatMap(
+  ({ resources = [] }) => resources,
+);

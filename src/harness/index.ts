@@ -1,3 +1,4 @@
+export { vendorKinds } from "../engine/registry.ts";
 export { commonFamily, connectionAttempt, connectionBetween } from "./attempt.ts";
 export {
   type BenchCase,

@@ -1,5 +1,6 @@
 /** Runs a scenario on an engine (or asks the oracle), step by step, and holds what happened against what is expected. */
 import { assert, createPrng, InputError, type Prng, unreachable } from "../base/index.ts";
+import { vendorKinds } from "../engine/registry.ts";
 import {
   applyObjects,
   type BuiltCluster,
@@ -47,7 +48,11 @@ export function runScenario(
 ): RunResultDocument {
   const { force = false, ...words } = scenario.cluster;
   const settings = selection.kind === "product" ? selection.aks : {};
-  const built = buildCluster(loadManifests(scenario.manifests), { ...settings, ...words }, { force });
+  const built = buildCluster(
+    loadManifests(scenario.manifests, { vendorKinds }),
+    { ...settings, ...words },
+    { force },
+  );
   const runner: Runner =
     selection.kind === "oracle"
       ? new OracleRunner(built.state, selection)
@@ -123,7 +128,7 @@ function performStep(runner: Runner, step: Step): StepOutcome {
   const { state } = runner;
   switch (step.action) {
     case "apply":
-      runner.edit(applyObjects(state, loadManifests(step.manifests)));
+      runner.edit(applyObjects(state, loadManifests(step.manifests, { vendorKinds })));
       return fine;
     case "createPod":
       runner.edit(applyObjects(state, loadManifests([step.manifest])));

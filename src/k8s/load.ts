@@ -16,12 +16,15 @@ import { decodePolicySpec } from "./policy.ts";
 import type { EndpointSlice, Namespace, NetworkPolicy, VendorObject } from "./types.ts";
 import { decodeWorkload, type Workload, type WorkloadKind, workloadKinds } from "./workloads.ts";
 
-/** An API kind that an engine brings along. `decode` reports through `fields` and returns what the engine works on. */
+/**
+ * An API kind that an engine brings along. `decode` reports through `fields` and returns what the engine works on;
+ * `object` is the whole of it, for kinds that keep more than `spec`.
+ */
 export interface VendorKind {
   readonly apiGroup: string;
   readonly kind: string;
   readonly namespaced: boolean;
-  decode(fields: Fields, spec: unknown): unknown;
+  decode(fields: Fields, spec: unknown, object: Raw): unknown;
 }
 
 /** Decoded objects by kind, each list in input order. */
@@ -186,7 +189,7 @@ class Loader {
       namespace,
       kind: vendor.kind,
       apiVersion,
-      spec: vendor.decode(fields, raw["spec"]),
+      spec: vendor.decode(fields, raw["spec"], raw),
     });
   }
 

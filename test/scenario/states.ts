@@ -1,4 +1,5 @@
 /** The cluster states that a scenario's steps lead through. */
+import { vendorKinds } from "../../src/engine/registry.ts";
 import {
   applyObjects,
   buildCluster,
@@ -14,14 +15,14 @@ import type { Scenario, Step } from "../../src/scenario/index.ts";
 export function firstState({ cluster, manifests }: Scenario, forced?: ClusterWords): ClusterState {
   const { force = false, ...words } = cluster;
   const options = { force: force || forced !== undefined };
-  return buildCluster(loadManifests(manifests), { ...forced, ...words }, options).state;
+  return buildCluster(loadManifests(manifests, { vendorKinds }), { ...forced, ...words }, options).state;
 }
 
 /** The state after a step: the same object where the step edits nothing. */
 export function edited(state: ClusterState, step: Step): ClusterState {
   switch (step.action) {
     case "apply":
-      return applyObjects(state, loadManifests(step.manifests)).state;
+      return applyObjects(state, loadManifests(step.manifests, { vendorKinds })).state;
     case "createPod":
       return applyObjects(state, loadManifests([step.manifest])).state;
     case "deletePod":

@@ -15,6 +15,7 @@ import {
   runScenario,
   type SelectedCluster,
   traceConnection,
+  vendorKinds,
 } from "../../harness/index.ts";
 import { buildCluster, loadManifests, type ManifestInput } from "../../k8s/index.ts";
 import { benchReport, matrixReport, runResultText, traceReport } from "../../report/index.ts";
@@ -62,7 +63,7 @@ async function runDemo(options: CommonOptions): Promise<ExitCode> {
   const [scenario] = scenarios;
   if (scenario === undefined) return ExitCode.internal;
   const inputs = manifestsWithPolicy(scenario);
-  const objects = loadManifests(inputs);
+  const objects = loadManifests(inputs, { vendorKinds });
   const clusters = [...parseSelections("oracle"), ...selections].map((selection): SelectedCluster => {
     const settings = selection.kind === "product" ? selection.aks : {};
     return { selection, state: buildCluster(objects, { ...settings, ...scenario.cluster }).state };

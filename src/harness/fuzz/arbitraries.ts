@@ -3,6 +3,7 @@
  * form of peer and port; blocks whose edges lie on pods, nodes and hosts outside. Shrinks to few objects with few rules.
  */
 import fc from "fast-check";
+import { vendorKinds } from "../../engine/registry.ts";
 import { type BuiltCluster, buildCluster, type ClusterWords, loadObjects } from "../../k8s/index.ts";
 
 export type RawObject = Readonly<Record<string, unknown>>;
@@ -256,5 +257,5 @@ export function clusterObjects(options: ClusterArbitraryOptions = {}): fc.Arbitr
 
 /** The objects as a cluster. */
 export function clusterOf(objects: readonly RawObject[], words: ClusterWords = {}): BuiltCluster {
-  return buildCluster(loadObjects("random cluster", objects), words);
+  return buildCluster(loadObjects("random cluster", objects, { vendorKinds }), words);
 }
