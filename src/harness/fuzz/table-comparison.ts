@@ -19,6 +19,10 @@ import type { JudgedCase } from "./tables.ts";
 export interface CaseDifference {
   /** Of the packet. */
   readonly index: number;
+  /** What each did with it. */
+  readonly kernel: string;
+  readonly ours: string;
+  /** The packet and both, one below the other. */
   readonly text: string;
 }
 
@@ -48,6 +52,8 @@ export function compareCase(
     const why = chooser.fault === undefined ? "" : `\n  ${chooser.fault}`;
     return {
       index,
+      kernel: theirs,
+      ours: ours + why,
       text: `${packet.from} ${printPacket(packet.bytes)}\n  kernel ${theirs}\n  ours   ${ours}${why}`,
     };
   }

@@ -13,10 +13,10 @@ import {
 import { type CaseDifference, compareCase } from "./table-comparison.ts";
 import type { JudgedCase } from "./tables.ts";
 
-interface SmallCase {
+export interface SmallCase {
   readonly tables: JudgedTables;
   readonly packets: readonly JudgedPacket[];
-  readonly difference: string;
+  readonly difference: CaseDifference;
 }
 
 const attemptsMax = 1500;
@@ -64,16 +64,17 @@ const parts: readonly Part[] = [
 
 export async function shrinkCase(
   judged: JudgedCase,
-  { index, text }: CaseDifference,
+  first: CaseDifference,
   backend: KernelBackend,
+  signal?: AbortSignal,
 ): Promise<SmallCase> {
   let current: SmallCase = {
     tables: judged.tables,
-    packets: judged.packets.slice(0, index + 1),
-    difference: text,
+    packets: judged.packets.slice(0, first.index + 1),
+    difference: first,
   };
   let attempts = 0;
-  for (let isSmaller = true; isSmaller && attempts < attemptsMax; ) {
+  for (let isSmaller = true; isSmaller && attempts < attemptsMax && !signal?.aborted; ) {
     isSmaller = false;
     for (const part of parts)
       for (
@@ -81,7 +82,11 @@ export async function shrinkCase(
         size >= 1;
         size = size === 1 ? 0 : Math.ceil(size / 2)
       )
-        for (let end = part.count(current); end > 0 && attempts < attemptsMax; end -= size) {
+        for (
+          let end = part.count(current);
+          end > 0 && attempts < attemptsMax && !signal?.aborted;
+          end -= size
+        ) {
           const tried = part.without(current, Math.max(0, end - size), end);
           attempts++;
           const difference = await differs(tried, backend);
@@ -89,7 +94,7 @@ export async function shrinkCase(
           current = {
             ...tried,
             packets: tried.packets.slice(0, difference.index + 1),
-            difference: difference.text,
+            difference,
           };
           end = Math.min(end, part.count(current) + size);
           isSmaller = true;

@@ -4,6 +4,7 @@
  * rules, members and packets (table-shrink.ts).
  */
 import { createPrng, type Prng } from "../../base/index.ts";
+import { LinkType, type ReadCapture } from "../../capture/index.ts";
 import { restoreIpsets, saveIpsets } from "../../filter/ipset/index.ts";
 import {
   type JudgedPacket,
@@ -11,14 +12,16 @@ import {
   type KernelBackend,
   type KernelFate,
   type KernelJudge,
+  type KernelTrace,
   startKernelJudge,
+  traceLastPacket,
   twoDeviceNode,
 } from "../kernel/index.ts";
 import { compareCase } from "./table-comparison.ts";
 import { PacketSource } from "./table-packets.ts";
 import { drawRuleset } from "./table-rules.ts";
 import { drawSets } from "./table-sets.ts";
-import { shrinkCase } from "./table-shrink.ts";
+import { type SmallCase, shrinkCase } from "./table-shrink.ts";
 
 export interface TableSearchOptions {
   readonly backend: KernelBackend;
@@ -28,6 +31,8 @@ export interface TableSearchOptions {
   readonly seed: number;
   /** Called after each rule set; answering `false` ends the search. */
   readonly onProgress?: (done: number, total: number) => Promise<boolean>;
+  /** Ends the search after the rule set, or the step of shrinking, that is under way. */
+  readonly signal?: AbortSignal;
 }
 
 /** Rules and packets with what the kernel did. */
@@ -37,14 +42,25 @@ export interface JudgedCase {
   readonly fates: readonly KernelFate[];
 }
 
+/** The smallest case found on which the two differ. */
 export interface TableMismatch {
+  readonly backend: KernelBackend;
+  readonly seed: number;
   /** Number of the rule set, from zero. */
   readonly run: number;
+  /** Texts for iptables-restore, ip6tables-restore and ipset restore. */
   readonly tables: JudgedTables;
   readonly packets: readonly JudgedPacket[];
-  /** What the kernel and the emulator did with the last of the packets. */
+  /** What each did with the last of the packets. */
+  readonly kernel: string;
+  readonly ours: string;
+  /** That packet and both, one below the other. */
   readonly difference: string;
+  /** The rules that it met in the kernel; `undefined` where the tools for it are missing. */
+  readonly trace: KernelTrace | undefined;
 }
+
+type Explained = Omit<TableMismatch, "backend" | "seed" | "run">;
 
 export interface TableSearchResult {
   readonly ruleSets: number;
@@ -95,7 +111,7 @@ export async function judgeRandomCase(
  * @throws Error when the system lacks what the judge needs, KernelRefusal when a tool refuses a rule set.
  */
 export async function searchTables(options: TableSearchOptions): Promise<TableSearchResult> {
-  const { backend, runs, packets, seed, onProgress } = options;
+  const { backend, runs, packets, seed, onProgress, signal } = options;
   const judge = await startKernelJudge({ backend, node: twoDeviceNode() });
   const fates: Record<string, number> = {};
   let [verdicts, ruleSets] = [0, 0];
@@ -107,15 +123,40 @@ export async function searchTables(options: TableSearchOptions): Promise<TableSe
       verdicts += judged.packets.length;
       for (const { verdict } of judged.fates) fates[verdict] = (fates[verdict] ?? 0) + 1;
       if (difference !== undefined) {
-        const mismatch = { run, ...(await shrinkCase(judged, difference, backend)) };
+        const small = await shrinkCase(judged, difference, backend, signal);
+        const mismatch = { backend, seed, run, ...(await explain(small, backend)) };
         return { ruleSets, verdicts, fates, mismatch };
       }
+      if (signal?.aborted) break;
       if ((await onProgress?.(run + 1, runs)) === false) break;
     }
   } finally {
     await judge.close();
   }
   return { ruleSets, verdicts, fates, mismatch: undefined };
+}
+
+async function explain(
+  { tables, packets, difference }: SmallCase,
+  backend: KernelBackend,
+): Promise<Explained> {
+  const { kernel, ours, text } = difference;
+  const trace = await traceLastPacket(tables, packets, backend);
+  return { tables, packets, kernel, ours, difference: text, trace };
+}
+
+/** The packets as a raw IP capture: one interface for each device, a microsecond between packets. */
+export function captureOf(packets: readonly JudgedPacket[]): ReadCapture {
+  const names = [...new Set(packets.map(({ from }) => from))];
+  return {
+    interfaces: names.map((name) => ({ name, linkType: LinkType.raw })),
+    records: packets.map(({ from, bytes }, i) => ({
+      interfaceIndex: names.indexOf(from),
+      seconds: 0,
+      nanoseconds: i * 1000,
+      bytes,
+    })),
+  };
 }
 
 export function caseRandom(seed: number, run: number): Prng {

@@ -13,3 +13,4 @@ export {
   startKernelJudge,
   type ToolResult,
 } from "./kernel-judge.ts";
+export { type KernelTrace, traceLastPacket } from "./trace.ts";

@@ -13,7 +13,7 @@
  * would run the rules of both. Time is real: time-outs are compared by waiting, or by short ones in `sysctls`.
  * Needs root, /dev/net/tun, iproute2, util-linux (unshare, nsenter), iptables, ipset, nft, conntrack, and cc or python3.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { formatCidr, formatIp } from "../../addr/index.ts";
 import { assert } from "../../base/index.ts";
 import { type KernelFate, type KernelOutput, readFate } from "./fate.ts";
@@ -159,7 +159,7 @@ export class KernelJudge {
 
   /** Runs a tool inside the namespace. */
   async run(command: string, args: readonly string[], input = ""): Promise<ToolResult> {
-    const child = spawn("nsenter", [`--net=/proc/${this.#injector.pid}/ns/net`, "--", command, ...args]);
+    const child = this.spawn(command, args);
     const [stdout, stderr]: [Buffer[], Buffer[]] = [[], []];
     child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
     child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
@@ -170,6 +170,11 @@ export class KernelJudge {
       child.on("close", (code) => resolve(code ?? 128));
     });
     return { status, stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() };
+  }
+
+  /** Starts a tool inside the namespace; the caller ends it. */
+  spawn(command: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+    return spawn("nsenter", [`--net=/proc/${this.#injector.pid}/ns/net`, "--", command, ...args]);
   }
 
   /** Ends the namespace with everything in it. */
