@@ -198,6 +198,54 @@ COMMIT
       expect(lines(saveIpsets(node.datapath.tables().sets.values()))).toEqual(lines(stdout));
     });
 
+    it.each([4, 6] as const)("in which net a packet is added and deleted by (IPv%i)", async (family) => {
+      const [a, b, c, wide, type] =
+        family === 4
+          ? ["10.0.0.0/24", "10.0.0.0/30", "10.0.0.1", "203.0.113.0/25", "family inet"]
+          : ["fd00::/64", "fd00::/126", "fd00::1", "2001:db8:5::/121", "family inet6"];
+      const sets = `create nets hash:net ${type} counters
+create plain hash:net ${type}
+create netport hash:net,port ${type}
+create pairs hash:ip,port,net ${type}
+create via hash:net,iface ${type}
+add nets ${a}
+add nets ${b} nomatch
+add nets ${c}
+add plain ${b} nomatch
+add plain ${wide}
+add netport ${a},tcp:80
+add netport ${b},tcp:80 nomatch
+add pairs ${c},tcp:80,${wide}
+add via ${a},in0
+add via ${b},out0
+`;
+      const changes = ["nets src", "plain src", "netport src,dst", "pairs src,dst,dst", "via src,src"];
+      const conditions = changes.flatMap((one) => [
+        `-m set --match-set ${one}`,
+        `-m set --match-set ${one} --return-nomatch`,
+      ]);
+      const rules = `${markingRules("mangle", "FORWARD", conditions).replace("COMMIT\n", "")}${changes
+        .flatMap((one) => [
+          `-A FORWARD -p udp -j SET --del-set ${one}`,
+          `-A FORWARD -p tcp -m length --length 61:200 -j SET --add-set ${one} --exist`,
+          `-A FORWARD -p tcp -m length --length 0:60 -j SET --add-set ${one}`,
+        ])
+        .join("\n")}\nCOMMIT\n`;
+      const random = createPrng(12);
+      const packets = Array.from({ length: 400 }, () => packet(random, family));
+      const tables = family === 4 ? { v4: rules, sets } : { v6: rules, sets };
+      expect((await duel(judge, tables, packets, conditions)).slice(0, 4)).toEqual([]);
+      const { stdout } = await judge.run("ipset", ["save"]);
+      const node = new EmulatedNode(tables, backend);
+      for (const one of packets) node.judge(one);
+      const lines = (text: string): readonly string[] =>
+        text
+          .split("\n")
+          .filter((line) => line.startsWith("add"))
+          .sort();
+      expect(lines(saveIpsets(node.datapath.tables().sets.values()))).toEqual(lines(stdout));
+    });
+
     it("in rates before any refill, lists of recent addresses, quotas and marks of connections", async () => {
       const conditions = [
         "-m limit --limit 1/hour --limit-burst 20",

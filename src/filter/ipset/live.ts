@@ -27,6 +27,7 @@ import {
   memberOf,
   plainLookup,
 } from "./member.ts";
+import { NetCounts } from "./net-counts.ts";
 import type { IpsetEntry, IpsetRepr, IpsetType } from "./repr.ts";
 import { type SetShape, shapeOf } from "./shape.ts";
 import { SlotState, WordTable } from "./table.ts";
@@ -44,6 +45,8 @@ interface PrefixTable {
   /** Length of the first address's prefix. */
   readonly prefix: number;
   readonly table: WordTable;
+  /** `hash:net,iface`: members of each net, whatever their interfaces. */
+  readonly nets: NetCounts | undefined;
 }
 
 /** Everything of a set but its members. */
@@ -163,12 +166,13 @@ export class LiveSet {
     if (this.type === "list:set") return this.#addName(entry, nowNs);
     const state = entry.nomatch ? SlotState.nomatch : SlotState.match;
     const own = this.#canonical(entry);
-    const table = this.#tableOf(own);
+    const { table, nets } = this.#tableOf(own);
     fillFromEntry(this.shape, this.family, own);
-    if (!this.#isExtended) return table.set(scratchKey, state) !== state;
-    const ref = table.ref(scratchKey) || this.#carried.length;
+    const ref = this.#isExtended ? table.ref(scratchKey) || this.#carried.length : 0;
+    const before = table.set(scratchKey, state, ref);
+    if (before === SlotState.empty) nets?.change(own, 1);
+    if (!this.#isExtended) return before !== state;
     this.#carried[ref] = memberOf(entry, this.fields, nowNs);
-    table.set(scratchKey, state, ref);
     return true;
   }
 
@@ -195,10 +199,14 @@ export class LiveSet {
       return true;
     }
     const own = this.#canonical(entry);
-    const found = this.#findTable(prefixesOf(own, this.family))?.table;
+    const found = this.#findTable(prefixesOf(own, this.family));
     if (found === undefined) return false;
     fillFromEntry(this.shape, this.family, own);
-    return found.delete(scratchKey);
+    if (!found.table.delete(scratchKey)) return false;
+    found.nets?.change(own, -1);
+    // a length that no member has any more is no longer one that packets are added and deleted by
+    if (found.table.count === 0) this.#tables.splice(this.#tables.indexOf(found), 1);
+    return true;
   }
 
   flush(): void {
@@ -235,7 +243,8 @@ export class LiveSet {
       const member = this.#carried[i];
       copy.#carried.push(member === undefined ? undefined : { ...member });
     }
-    for (const one of this.#tables) copy.#tables.push({ ...one, table: one.table.clone() });
+    for (const one of this.#tables)
+      copy.#tables.push({ ...one, table: one.table.clone(), nets: one.nets?.clone() });
     return copy;
   }
 
@@ -287,12 +296,18 @@ export class LiveSet {
     if (!this.#accepts(batch, row, dimensions)) return undefined;
     const { shape, family } = this;
     if (!fillFixedParts(shape, family, batch, row, dimensions, node.interfaceIds)) return undefined;
-    // A net dimension takes the most specific length in use (the kernel's first), or the whole address.
-    const host = family === 4 ? 32 : 128;
-    const [first] = this.#tables;
-    const prefixes = shape.hasNet && first !== undefined ? first.prefixes : this.#hostPrefix() * 256 + host;
+    const prefixes = this.#prefixesToChange();
     fillAddresses(shape, family, batch, row, dimensions, prefixes);
     return entryOfKey(shape, family, prefixes, scratchKey);
+  }
+
+  /** Each net dimension takes the most specific length in use, or the whole address (INIT_CIDR of ip_set_hash_gen.h). */
+  #prefixesToChange(): number {
+    const host = this.family === 4 ? 32 : 128;
+    const [first] = this.#tables;
+    if (!this.shape.hasNet || first === undefined) return this.#hostPrefix() * 256 + host;
+    const second = this.#tables.reduce((most, { prefixes }) => Math.max(most, prefixes & 0xff), 0);
+    return first.prefix * 256 + second;
   }
 
   /** Result of the last `#find`. */
@@ -311,10 +326,13 @@ export class LiveSet {
     const { shape, family } = this;
     if (!this.#accepts(batch, row, dimensions)) return found;
     if (!fillFixedParts(shape, family, batch, row, dimensions, node.interfaceIds)) return found;
-    for (const { prefixes, table } of this.#tables) {
+    for (const { prefixes, table, nets } of this.#tables) {
       fillAddresses(shape, family, batch, row, dimensions, prefixes);
       const state = table.get(scratchKey);
-      if (state === SlotState.empty) continue;
+      if (state === SlotState.empty) {
+        if (nets?.has(scratchKey)) return found; // at another interface: the kernel looks no further (mtype_test_cidrs)
+        continue;
+      }
       if (this.#isExtended) {
         const ref = table.ref(scratchKey);
         const member = this.#carried[ref];
@@ -391,15 +409,19 @@ export class LiveSet {
     return this.#tables.find((candidate) => candidate.prefixes === prefixes);
   }
 
-  #tableOf(entry: IpsetEntry): WordTable {
+  #tableOf(entry: IpsetEntry): PrefixTable {
     const prefixes = prefixesOf(entry, this.family);
     const at = this.#tables.findIndex((candidate) => candidate.prefixes <= prefixes);
     const found = at < 0 ? undefined : this.#tables[at];
-    if (found?.prefixes === prefixes) return found.table;
-    const table = new WordTable(keyStride(this.shape, this.family));
-    const made = { prefixes, prefix: prefixes >>> 8, table };
+    if (found?.prefixes === prefixes) return found;
+    const made = {
+      prefixes,
+      prefix: prefixes >>> 8,
+      table: new WordTable(keyStride(this.shape, this.family)),
+      nets: this.type === "hash:net,iface" ? new NetCounts(this.family) : undefined,
+    };
     this.#tables.splice(at < 0 ? this.#tables.length : at, 0, made);
-    return table;
+    return made;
   }
 
   /** Calls back for every member, expired ones too, with the number under which its carried part is kept. */

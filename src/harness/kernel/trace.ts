@@ -85,7 +85,7 @@ function nflogPrefix(bytes: Uint8Array): string | undefined {
 }
 
 /** Time for a reader to be there, and for its last words to arrive: neither says when. */
-const settleMs = 500;
+const settleSeconds = "0.5";
 
 async function readTrace(
   tables: JudgedTables,
@@ -122,15 +122,13 @@ async function outputDuring(
   const output: Buffer[] = [];
   child.stdout?.on("data", (chunk: Buffer) => output.push(chunk));
   const ended = new Promise((resolve) => child.once("close", resolve));
-  await settle();
+  await judge.run("sleep", [settleSeconds]);
   await act();
-  await settle();
+  await judge.run("sleep", [settleSeconds]);
   child.kill("SIGINT");
   await ended;
   return Buffer.concat(output);
 }
-
-const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, settleMs));
 
 /** The rules with TRACE in front of all. */
 function withTrace(text: string): string {
