@@ -261,6 +261,7 @@ export {
   enginesReport,
   generateReport,
   jsonPieces,
+  liveReport,
   matrixReport,
   probeReport,
   type Renderer,

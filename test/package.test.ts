@@ -80,6 +80,7 @@ describe("the tarball", () => {
       "docs",
       "package.json",
       "scenarios",
+      "src", // small programs of the kernel's checks, in other languages
     ]);
     expect(existsSync(join(home, "dist/index.d.ts"))).toBe(true);
   });

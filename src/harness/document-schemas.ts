@@ -15,6 +15,7 @@ import type {
   TraceDocument,
   VersionDocument,
 } from "./documents.ts";
+import type { LiveDocument } from "./netns/index.ts";
 import type { ReplayDocument } from "./replay/index.ts";
 
 type Mutable<T> = T extends object ? { -readonly [K in keyof T]: Mutable<T[K]> } : T;
@@ -378,7 +379,34 @@ const replay = documented<ReplayDocument>()(
   }),
 );
 
-const schemas = { matrix, diff, probe, trace, replay, run, engines, bench, compile, generate, version };
+const live = documented<LiveDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/live/v1"),
+    ...seeded,
+    scenario: text,
+    engine: text,
+    engineVersion: text,
+    node: text,
+    places: z.array(z.strictObject({ namespace: text, interface: text, ends: texts })),
+    packets: natural,
+    sent: natural,
+    expected: natural,
+    cameOut: natural,
+    differences: z.array(
+      z.strictObject({
+        packet: maybe(natural),
+        sent: maybe(text),
+        place: text,
+        line: text,
+        kind: z.enum(["missing", "unexpected"]),
+      }),
+    ),
+    leftOut: z.strictObject({ nodesOwn: natural, noPlace: natural, later: natural, masqueraded: natural }),
+    interrupted: maybe(z.literal(true)),
+  }),
+);
+
+const schemas = { matrix, diff, probe, trace, replay, live, run, engines, bench, compile, generate, version };
 
 /** Names that `podwire schema` takes beside `scenario`. */
 export const documentNames: readonly string[] = Object.keys(schemas);

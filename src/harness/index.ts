@@ -49,6 +49,7 @@ export {
   type Progress,
   type SelectedCluster,
 } from "./matrix.ts";
+export type { LiveDocument } from "./netns/index.ts";
 export { type NodeFiles, nodeFiles } from "./node-files.ts";
 export { createOriginPlacer, type OriginPlacer } from "./places.ts";
 export { probeConnection } from "./probe.ts";

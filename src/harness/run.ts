@@ -46,17 +46,11 @@ export function runScenario(
   selection: Selection,
   options: RunOptions,
 ): RunResultDocument {
-  const { force = false, ...words } = scenario.cluster;
-  const settings = selection.kind === "product" ? selection.aks : {};
-  const built = buildCluster(
-    loadManifests(scenario.manifests, { vendorKinds }),
-    { ...settings, ...words },
-    { force },
-  );
+  const state = scenarioState(scenario, selection);
   const runner: Runner =
     selection.kind === "oracle"
-      ? new OracleRunner(built.state, selection)
-      : new EngineRunner(built.state, selection, options);
+      ? new OracleRunner(state, selection)
+      : new EngineRunner(state, selection, options);
   const steps: StepResult[] = [];
   for (const [i, step] of scenario.steps.entries()) {
     const outcome = runStep(runner, step);
@@ -81,6 +75,14 @@ export function runScenario(
     steps,
     diagnostics: runner.diagnostics(),
   };
+}
+
+/** The cluster before the first step. @throws InputError as `runScenario`. */
+export function scenarioState(scenario: Scenario, selection: Selection): ClusterState {
+  const { force = false, ...words } = scenario.cluster;
+  const settings = selection.kind === "product" ? selection.aks : {};
+  const objects = loadManifests(scenario.manifests, { vendorKinds });
+  return buildCluster(objects, { ...settings, ...words }, { force }).state;
 }
 
 interface StepOutcome {

@@ -5,6 +5,7 @@ import type {
   DiffDocument,
   EnginesDocument,
   GenerateDocument,
+  LiveDocument,
   MatrixDocument,
   ProbeDocument,
   RunDocument,
@@ -16,6 +17,7 @@ import { diffCsv, diffJunit, diffMarkdown, diffText } from "./diff.ts";
 import { enginesCsv, enginesMarkdown, enginesText } from "./engines.ts";
 import { compileCsv, compileMarkdown, compileText, generateText, versionText } from "./files.ts";
 import { jsonPieces } from "./format.ts";
+import { liveCsv, liveJunit, liveMarkdown, liveText } from "./live.ts";
 import { matrixCsv, matrixJsonl, matrixJunit, matrixMarkdown, matrixText } from "./matrix.ts";
 import { probeCsv, probeJunit, probeMarkdown, probeText } from "./probe.ts";
 import { runCsv, runJunit, runMarkdown, runText } from "./run.ts";
@@ -83,6 +85,14 @@ export const probeReport: Renderer<ProbeDocument> = {
   junit: probeJunit,
   csv: probeCsv,
   md: probeMarkdown,
+};
+/** A scenario's packets on a real node. */
+export const liveReport: Renderer<LiveDocument> = {
+  ...data,
+  text: liveText,
+  junit: liveJunit,
+  csv: liveCsv,
+  md: liveMarkdown,
 };
 /** Features and divergences of engines. */
 export const enginesReport: Renderer<EnginesDocument> = {

@@ -1,4 +1,4 @@
-export { type ConnectionAttempt, firstPacket, type Judgement, judgeConnection } from "./judge.ts";
+export { type ConnectionAttempt, firstPacket, type Judgement, judgeConnection, readIp } from "./judge.ts";
 export { createEventLoop, type EventLoop } from "./loop.ts";
 export {
   type Disposition,

@@ -49,6 +49,8 @@ export interface PacketFate {
 export interface TapEvent {
   /** Number of the packet in this network, from 1: the same at every interface that it crosses. */
   readonly packet: number;
+  /** Of what a hook sent back: the packet that it is about. */
+  readonly answers?: number;
   readonly atNs: number;
   readonly node: string;
   readonly interface: InterfaceSpec;
@@ -83,6 +85,8 @@ interface Transit {
 /** What one packet carries along from its sending to its end. */
 interface Journey {
   readonly packet: number;
+  /** The packet that this one was sent back about. */
+  readonly answers?: number;
   readonly emitted: PacketFate["emitted"][number][];
 }
 
@@ -191,11 +195,15 @@ export class Network {
     this.#send(from, bytes);
   }
 
-  /** `kept`: what the node knows of a packet that it sends back about another one. */
-  #send(from: string, bytes: Uint8Array, kept?: KeptState): void {
-    const journey = this.#depart();
+  /** `sentBack`: a packet about another one, and what the node knows of it. */
+  #send(
+    from: string,
+    bytes: Uint8Array,
+    sentBack?: { readonly kept: KeptState; readonly answers: number },
+  ): void {
+    const journey = this.#depart(sentBack?.answers);
     this.counts.inFlight++;
-    const first = this.#leave(from, bytes, journey, kept);
+    const first = this.#leave(from, bytes, journey, sentBack?.kept);
     if (first.kind === "end") this.#arrive({ ...first.fate, ...journey });
     else this.#schedule(first.transit, journey);
   }
@@ -222,8 +230,9 @@ export class Network {
     return this.#follow(next(this.node(node), bytes, iif, kept), journey, watcher);
   }
 
-  #depart(): Journey {
-    return { packet: ++this.counts.sent, emitted: [] };
+  #depart(answers?: number): Journey {
+    const journey = { packet: ++this.counts.sent, emitted: [] };
+    return answers === undefined ? journey : { ...journey, answers };
   }
 
   #follow(first: Hop, journey: Journey, watcher: HookWatcher | undefined): PacketFate {
@@ -240,7 +249,7 @@ export class Network {
       const before = journey.emitted.length;
       const hop = this.#hop(transit, journey, this.#watcher);
       for (const packet of journey.emitted.slice(before))
-        this.#send(`node:${packet.node}`, packet.bytes, packet.kept);
+        this.#send(`node:${packet.node}`, packet.bytes, { kept: packet.kept, answers: journey.packet });
       if (hop.kind === "next") this.#schedule(hop.transit, journey);
       else this.#arrive({ ...hop.fate, ...journey });
     });
@@ -369,13 +378,14 @@ export class Network {
     index: number,
     direction: "in" | "out",
     bytes: Uint8Array,
-    { packet }: Journey,
+    { packet, answers }: Journey,
   ): void {
     if (this.#tap === undefined) return;
     const crossed = node.interfaceOf(index);
     assert(crossed !== undefined, `${node.spec.name} has no interface ${index}`);
     this.#tap({
       packet,
+      ...(answers === undefined ? {} : { answers }),
       atNs: this.loop.nowNs(),
       node: node.spec.name,
       interface: crossed,

@@ -37,6 +37,8 @@ const cwd = folderWith("bad-input", {
   "ipv6.yaml": policy('[{ from: [{ ipBlock: { cidr: "2001:db8::/32" } }] }]'),
   "scenario.yaml":
     "# one\n# two\nfixture: { nodes: 1, pods: [x/a] }\nengines: [oracle]\nsteps:\n  - prob: { from: x/a }\n",
+  "fine.yaml":
+    "# one\n# two\nfixture: { nodes: 1, pods: [x/a, x/b], ports: [80/TCP] }\nengines: [azure-npm]\nsteps:\n  - probe: { from: x/a, to: x/b, port: 80, expect: connected }\n",
 });
 mkdirSync(join(cwd, "nothing"), { recursive: true });
 
@@ -173,6 +175,23 @@ const mistakes: readonly Mistake[] = [
   { args: ["run", "nothing"], says: /no scenario files/ },
   { args: ["run", "scenario.yaml"], says: /^podwire: scenario\.yaml:6:5: .*prob.*probe/ },
   { args: ["capture", "scenario.yaml", "--out", "c.pcapng"], says: /scenario\.yaml:6:5/ },
+  { args: ["capture", "fine.yaml"], says: /needs --out FILE\.pcapng or --live NETNS:INTERFACE/ },
+  {
+    args: ["capture", "fine.yaml", "--live", "lab"],
+    says: /--live lab: a namespace and an interface in it are needed/,
+  },
+  { args: ["capture", "fine.yaml", "--live", "lab:"], says: /--live lab:: a namespace and an interface/ },
+  { args: ["capture", "fine.yaml", "--live", ":eth0"], says: /a namespace and an interface/ },
+  { args: ["capture", "fine.yaml", "--live", "../../proc/1/ns/net:eth0"], says: /no name of a namespace/ },
+  { args: ["capture", "fine.yaml", "--live", "lab:interface-too-long"], says: /no name of an interface/ },
+  {
+    args: ["capture", "fine.yaml", "--live", "lab:eth0=pod"],
+    says: /"pod" is neither namespace\/pod nor uplink/,
+  },
+  {
+    args: ["capture", "fine.yaml", "--live", "lab:eth0", "--live", "lab:eth0=x/a"],
+    says: /lab:eth0 stands twice/,
+  },
   { args: ["bench", "-e", "oracle"], says: /the oracle has none/ },
   { args: ["bench", "--profile", "huge"], says: /unknown profile huge/ },
   { args: ["schema", "x"], says: /no schema x; there is scenario, matrix/ },

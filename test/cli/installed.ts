@@ -52,12 +52,19 @@ function pack(home: string): void {
   execFileSync(process.execPath, [tsc, "-p", ".tsconfig.build.json", "--outDir", join(tree, "dist")], {
     cwd: root,
   });
-  for (const name of ["package.json", "README.md", "CHANGELOG.md", "LICENSE", "docs", "scenarios"])
+  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    readonly files: readonly string[];
+    readonly dependencies: object;
+    readonly optionalDependencies: object;
+  };
+  for (const name of ["package.json", ...manifest.files.filter((one) => one !== "dist")])
     cpSync(join(root, name), join(tree, name), { recursive: true });
   const modules = join(home, "node_modules");
   mkdirSync(modules);
-  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { dependencies: object };
-  for (const name of Object.keys(manifest.dependencies)) {
+  const optional = Object.keys(manifest.optionalDependencies).filter((name) =>
+    existsSync(join(root, "node_modules", name)),
+  );
+  for (const name of [...Object.keys(manifest.dependencies), ...optional]) {
     mkdirSync(dirname(join(modules, name)), { recursive: true });
     symlinkSync(join(root, "node_modules", name), join(modules, name));
   }
