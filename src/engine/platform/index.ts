@@ -13,6 +13,12 @@ import { byName } from "./rules.ts";
 import { type FamilyServices, familyServices, type ServiceChains } from "./services.ts";
 
 export { wireserverAddress } from "./linux.ts";
+export {
+  type ProxyEndpoint,
+  type ServicePortInfo,
+  servicePorts,
+  viewEndpoints,
+} from "./service-ports.ts";
 export { platformUpdate } from "./update.ts";
 
 const noTables: NodeTables = Object.freeze({});

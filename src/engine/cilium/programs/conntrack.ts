@@ -202,6 +202,19 @@ export function emitCreate(e: FamilyEmission, direction: Direction): void {
   emitWrite(e, () => b.loadMap(r1, e.place("otherConnections4", "otherConnections6")));
 }
 
+/**
+ * Writes an entry for the packet's own way, which no program follows from state to state: as of an outgoing connection.
+ * The key stands as the packet does, and does so afterwards.
+ */
+export function emitPlainEntry(e: FamilyEmission): void {
+  emitReverseTuple(e);
+  e.b.store("b", r10, e.tupleAt("flags"), TupleFlag.out);
+  emitNewEntry(e, "egress");
+  emitWrite(e, () => e.b.mov(r1, r9));
+  emitReverseTuple(e);
+  e.b.store("b", r10, e.tupleAt("flags"), TupleFlag.out);
+}
+
 function emitNewEntry(e: FamilyEmission, direction: Direction): void {
   const { b } = e;
   const at = (offset: number): number => Frame.value + offset;

@@ -43,7 +43,8 @@ export const Frame = {
   /** Address to write into the packet, 16 bytes, and the port behind it. */
   address: -208,
   port: -212,
-  service: -224,
+  /** 1 for a fragment that has no transport header. */
+  laterFragment: -216,
   event: -264,
 } as const;
 
@@ -91,10 +92,13 @@ export interface ProgramVariant {
 export class Emission {
   readonly b: ProgramBuilder = new ProgramBuilder();
   readonly variant: ProgramVariant;
+  /** What it cannot parse passes: the node speaks other protocols than pods may. */
+  readonly passesUnparsed: boolean;
   readonly #reasons = new Set<number>();
 
-  constructor(variant: ProgramVariant) {
+  constructor(variant: ProgramVariant, passesUnparsed = false) {
     this.variant = variant;
+    this.passesUnparsed = passesUnparsed;
   }
 
   of(family: Family): FamilyEmission {
@@ -133,6 +137,11 @@ export class FamilyEmission {
 
   drop(reason: number): string {
     return this.whole.drop(reason);
+  }
+
+  /** Where to go with what cannot be parsed. */
+  unparsed(reason: number): string {
+    return this.whole.passesUnparsed ? "pass" : this.drop(reason);
   }
 
   /** A label of this family's own. */
@@ -205,6 +214,7 @@ export function emitStart(emission: Emission): void {
     .store("w", r10, Frame.destinationIdentity, 0)
     .store("w", r10, Frame.endpoint, 0)
     .store("w", r10, Frame.icmp, 0)
+    .store("w", r10, Frame.laterFragment, 0)
     .load("w", r1, r6, Skb.protocol)
     .jump("jeq", r1, 0xdd86, "v6 start")
     .jump("jne", r1, 0x0008, "other protocol");

@@ -136,6 +136,11 @@ export function emitSourceIdentity(e: FamilyEmission, addressAt: number): void {
     .label(done);
 }
 
+/** Goes to the label unless the packet is a process's of the node. */
+export function emitMarkIsHost(e: FamilyEmission, otherwise: string): void {
+  e.b.load("w", r1, r6, Skb.mark).alu("and", r1, MarkMagic.mask).jump("jne", r1, MarkMagic.host, otherwise);
+}
+
 /** The mark by which the node's stack carries the source's identity to the next program. */
 export function emitIdentityMark(e: FamilyEmission): void {
   e.b

@@ -5,6 +5,7 @@
 import { type Attachment, type ProgramRepr, ProgramType } from "../../../filter/bpf/index.ts";
 import { fromContainer, toContainer } from "./container.ts";
 import type { ProgramVariant } from "./emission.ts";
+import { fromNetdev, toNetdev } from "./netdev.ts";
 
 export type { ProgramVariant } from "./emission.ts";
 
@@ -36,7 +37,14 @@ function emit(variant: ProgramVariant): DatapathPrograms {
     programs: Object.freeze([
       program("cil_from_container", fromContainer(variant)),
       program("cil_to_container", toContainer(variant)),
+      program("cil_from_netdev", fromNetdev(variant)),
+      program("cil_to_netdev", toNetdev(variant)),
     ]),
-    attachments: Object.freeze([attach("ingress", "lxc+", 0), attach("egress", "lxc+", 1)]),
+    attachments: Object.freeze([
+      attach("ingress", "lxc+", 0),
+      attach("egress", "lxc+", 1),
+      attach("ingress", "eth0", 2),
+      attach("egress", "eth0", 3),
+    ]),
   });
 }

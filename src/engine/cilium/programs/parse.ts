@@ -21,7 +21,7 @@ function emitHeader4(e: FamilyEmission): void {
   const { b } = e;
   b.mov(r4, r2)
     .alu("add", r4, linkBytes + 20)
-    .jump("jgt", r4, r3, e.drop(Reason.invalid));
+    .jump("jgt", r4, r3, e.unparsed(Reason.invalid));
   e.copyAddress(r10, e.tupleAt("saddr"), r2, linkBytes + 12, r4);
   e.copyAddress(r10, e.tupleAt("daddr"), r2, linkBytes + 16, r4);
   b.load("b", r7, r2, linkBytes)
@@ -41,7 +41,7 @@ function emitHeader6(e: FamilyEmission): void {
   const { b } = e;
   b.mov(r4, r2)
     .alu("add", r4, linkBytes + 40)
-    .jump("jgt", r4, r3, e.drop(Reason.invalid));
+    .jump("jgt", r4, r3, e.unparsed(Reason.invalid));
   e.copyAddress(r10, e.tupleAt("saddr"), r2, linkBytes + 8, r4);
   e.copyAddress(r10, e.tupleAt("daddr"), r2, linkBytes + 24, r4);
   b.load("b", r5, r2, linkBytes + 6)
@@ -63,7 +63,7 @@ function emitHeader6(e: FamilyEmission): void {
       .alu("add", r4, r7)
       .mov(r1, r4)
       .alu("add", r1, 8)
-      .jump("jgt", r1, r3, e.drop(Reason.invalidExtension))
+      .jump("jgt", r1, r3, e.unparsed(Reason.invalidExtension))
       .load("b", r0, r4, 1);
     const options = e.fresh("options");
     const sized = e.fresh("sized");
@@ -89,14 +89,14 @@ function emitTransport(e: FamilyEmission): void {
   b.store("w", r10, Frame.tcpFlags, 0);
   b.jump("jeq", r5, Protocol.udp, e.at("ports"));
   if (e.variant.sctp) b.jump("jeq", r5, Protocol.sctp, e.at("ports"));
-  b.jump("jne", r5, e.family === 4 ? Protocol.icmp : Protocol.icmpv6, e.drop(Reason.unknownTransport));
+  b.jump("jne", r5, e.family === 4 ? Protocol.icmp : Protocol.icmpv6, e.unparsed(Reason.unknownTransport));
   emitIcmp(e, done);
-  b.label(e.at("ports")).mov(r4, r2).alu("add", r4, 4).jump("jgt", r4, r3, e.drop(Reason.invalidHeader));
+  b.label(e.at("ports")).mov(r4, r2).alu("add", r4, 4).jump("jgt", r4, r3, e.unparsed(Reason.invalidHeader));
   b.goto(e.at("read ports"));
   b.label(e.at("tcp"))
     .mov(r4, r2)
     .alu("add", r4, 14)
-    .jump("jgt", r4, r3, e.drop(Reason.invalidHeader))
+    .jump("jgt", r4, r3, e.unparsed(Reason.invalidHeader))
     .load("b", r4, r2, 13)
     .alu("or", r4, tcpMark)
     .store("w", r10, Frame.tcpFlags, r4);
@@ -107,7 +107,8 @@ function emitTransport(e: FamilyEmission): void {
     .store("w", r10, Frame.policyPort, r4)
     .goto(done);
   emitFragment(e, done);
-  b.label(done);
+  // by way of the frame: what a verifier knows of each way here is one thing afterwards
+  b.label(done).store("w", r10, Frame.address, r7).load("w", r7, r10, Frame.address);
 }
 
 /** Echoes have their identifier as a port, errors belong to the connection of their addresses. */
@@ -118,7 +119,7 @@ function emitIcmp(e: FamilyEmission, done: string): void {
   b.label(e.at("icmp"))
     .mov(r4, r2)
     .alu("add", r4, 8)
-    .jump("jgt", r4, r3, e.drop(Reason.invalidHeader))
+    .jump("jgt", r4, r3, e.unparsed(Reason.invalidHeader))
     .store("w", r10, e.tupleAt("dport"), 0)
     .load("h", r4, r2, 0)
     .store("w", r10, Frame.icmp, r4)
@@ -148,7 +149,7 @@ function emitFragment(e: FamilyEmission, done: string): void {
   const { b } = e;
   b.label(e.at("fragment"));
   if (e.family === 6 && !tracksFragments6(e)) {
-    b.goto(e.drop(Reason.fragmentsUnsupported));
+    b.goto(e.unparsed(Reason.fragmentsUnsupported));
     return;
   }
   const key = fragmentKeyOffsets(e.family);
@@ -164,7 +165,7 @@ function emitFragment(e: FamilyEmission, done: string): void {
       .alu("add", r4, r7)
       .mov(r1, r4)
       .alu("add", r1, 8)
-      .jump("jgt", r1, r3, e.drop(Reason.invalidExtension))
+      .jump("jgt", r1, r3, e.unparsed(Reason.invalidExtension))
       .load("b", r5, r4, 0)
       .store("b", r10, e.tupleAt("protocol"), r5)
       .load("w", r1, r4, 4)
@@ -182,8 +183,8 @@ function emitFragment(e: FamilyEmission, done: string): void {
     .label(e.at("fragment of no tcp"))
     .jump("jeq", r5, Protocol.udp, e.at("fragment with ports"));
   if (e.variant.sctp) b.jump("jeq", r5, Protocol.sctp, e.at("fragment with ports"));
-  b.jump("jne", r5, e.family === 4 ? Protocol.icmp : Protocol.icmpv6, e.drop(Reason.unknownTransport))
-    .jump("jne", r4, 0, e.drop(Reason.invalid)) // big echoes die on their second fragment (cilium #45339)
+  b.jump("jne", r5, e.family === 4 ? Protocol.icmp : Protocol.icmpv6, e.unparsed(Reason.unknownTransport))
+    .jump("jne", r4, 0, e.unparsed(Reason.invalid)) // big echoes die on their second fragment (cilium #45339)
     .alu("add", r2, r7)
     .goto(e.at("icmp"))
     .label(e.at("fragment with ports"))
@@ -191,7 +192,7 @@ function emitFragment(e: FamilyEmission, done: string): void {
     .alu("add", r2, r7)
     .mov(r4, r2)
     .alu("add", r4, 4)
-    .jump("jgt", r4, r3, e.drop(Reason.invalidHeader))
+    .jump("jgt", r4, r3, e.unparsed(Reason.invalidHeader))
     .load("w", r4, r2, 0)
     .store("w", r10, Frame.value, r4)
     .store("w", r10, e.tupleAt("dport"), r4)
@@ -203,9 +204,10 @@ function emitFragment(e: FamilyEmission, done: string): void {
     .mov(r4, 0)
     .callHelper(Helper.update)
     .goto(e.at("fragment known"))
-    .label(later);
+    .label(later)
+    .store("w", r10, Frame.laterFragment, 1);
   e.lookup(e.place("fragments4", "fragments6"), Frame.key);
-  b.jump("jeq", r0, 0, e.drop(Reason.fragmentNotFound))
+  b.jump("jeq", r0, 0, e.unparsed(Reason.fragmentNotFound))
     .load("w", r4, r0, 0)
     .store("w", r10, e.tupleAt("dport"), r4)
     .label(e.at("fragment known"))
