@@ -97,7 +97,10 @@ function emitPodService(e: FamilyEmission): void {
   b.store("w", r10, Frame.newFlags, ConnectionFlag.loopback);
   b.label(other);
   emitRewrite(e, "destination");
-  b.load("w", r1, r10, Frame.newFlags).jump("jeq", r1, 0, done);
+  b.load("h", r1, r10, Frame.port)
+    .store("w", r10, Frame.policyPort, r1)
+    .load("w", r1, r10, Frame.newFlags)
+    .jump("jeq", r1, 0, done);
   b.loadMapValue(r2, MapPlace.config, e.family === 4 ? Config.loopback4 : Config.loopback6);
   e.copyAddress(r10, Frame.address, r2, 0, r1);
   b.load("h", r1, r10, e.tupleAt("dport")).store("w", r10, Frame.port, r1);

@@ -41,6 +41,7 @@ export function emitRewrite(e: FamilyEmission, side: "source" | "destination"): 
   b.label(network);
   emitAddress(e, oldAddress, isSource);
   e.copyAddress(r10, oldAddress, r10, Frame.address, r1);
+  b.load("h", r1, r10, Frame.port).store("h", r10, oldPort, r1);
 }
 
 /** r8: where the checksum is, r9: its flags. */
@@ -55,7 +56,6 @@ function emitPort(e: FamilyEmission, oldPort: number, at: number): void {
     .callHelper(Helper.l4Checksum)
     .jump("jne", r0, 0, e.drop(Reason.writeError));
   emitStore(e, () => b.mov(r2, r7).alu("add", r2, at), Frame.port, 2);
-  b.load("h", r1, r10, Frame.port).store("h", r10, oldPort, r1);
 }
 
 function emitPseudoHeader(e: FamilyEmission, oldAddress: number): void {
