@@ -13,4 +13,5 @@ export {
   startKernelJudge,
   type ToolResult,
 } from "./kernel-judge.ts";
+export { compiledProgram, findCompiler } from "./native.ts";
 export { type KernelTrace, traceLastPacket } from "./trace.ts";

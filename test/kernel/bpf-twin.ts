@@ -1,0 +1,230 @@
+/**
+ * The BPF of emulated nodes, run once more in the kernel: every program that a node runs on a packet is run by
+ * BPF_PROG_TEST_RUN on the same bytes, with the same mark and interface, over maps of the same content, and must leave the
+ * same return code, mark and packet. Maps live on between packets in both. What agents change in between is taken over by
+ * filling the kernel's maps anew.
+ *
+ * Random numbers are the same one on both sides. Not compared: times in map values (the kernel's clock is another) and
+ * outputs to perf buffers (nobody reads them there).
+ */
+import { spawn } from "node:child_process";
+import {
+  BpfDatapath,
+  BpfRunner,
+  BpfSpace,
+  type BpfTables,
+  contentOf,
+  type Instruction,
+  type MapShape,
+  MapType,
+  ProgramType,
+} from "../../src/filter/bpf/index.ts";
+import { BpfJudge, compiledProgram, findCompiler } from "../../src/harness/kernel/index.ts";
+
+interface Ran {
+  readonly kind: "run";
+  readonly program: string;
+  readonly packet: Uint8Array;
+  readonly mark: number;
+  readonly index: number;
+  readonly ingressIndex: number;
+  readonly code: number;
+  readonly markAfter: number;
+  readonly packetAfter: Uint8Array;
+}
+interface Filled {
+  readonly kind: "filled";
+  readonly tables: BpfTables;
+}
+
+/** What one node did, in order; a `filled` before the first run and after every change from outside. */
+export type NodeLog = (Ran | Filled)[];
+
+/** Records every run of BPF on every node that `work` makes and runs. */
+export function recordRuns(work: () => void): readonly NodeLog[] {
+  const logs = new Map<BpfDatapath, NodeLog>();
+  const stale = new Set<BpfDatapath>();
+  let current: BpfDatapath | undefined;
+  const real = {
+    run: BpfDatapath.prototype.run,
+    apply: BpfDatapath.prototype.apply,
+    runner: BpfRunner.prototype.run,
+    load: BpfSpace.prototype.loadProgram,
+  };
+  BpfSpace.prototype.loadProgram = function (this: BpfSpace, name, instructions, mapNumbers) {
+    return real.load.call(this, name, withoutChance(instructions), mapNumbers);
+  };
+  BpfDatapath.prototype.run = function (this: BpfDatapath, ...args): void {
+    current = this;
+    real.run.apply(this, args);
+  };
+  BpfDatapath.prototype.apply = function (this: BpfDatapath, op) {
+    stale.add(this);
+    return real.apply.call(this, op);
+  };
+  BpfRunner.prototype.run = function (this: BpfRunner, program, type, packet, networkOffset, context) {
+    const node = current as BpfDatapath;
+    const log: NodeLog = logs.get(node) ?? [];
+    if (log.length === 0 || stale.has(node)) log.push({ kind: "filled", tables: node.tables() });
+    logs.set(node, log);
+    stale.delete(node);
+    const before = packet.slice();
+    const outcome = real.runner.call(this, program, type, packet, networkOffset, context);
+    const buffer = this.packet(type);
+    log.push({
+      kind: "run",
+      program: program.name,
+      packet: before,
+      mark: context.mark ?? 0,
+      index: context.ifindex ?? 0,
+      ingressIndex: context.ingress_ifindex ?? 0,
+      code: (outcome.code ?? -1) >>> 0,
+      markAfter: buffer.get("mark"),
+      packetAfter: buffer.copy(),
+    });
+    return outcome;
+  };
+  try {
+    work();
+  } finally {
+    BpfDatapath.prototype.run = real.run;
+    BpfDatapath.prototype.apply = real.apply;
+    BpfRunner.prototype.run = real.runner;
+    BpfSpace.prototype.loadProgram = real.load;
+  }
+  return [...logs.values()];
+}
+
+/** Calls of bpf_get_prandom_u32 become the number 5. */
+function withoutChance(instructions: readonly Instruction[]): readonly Instruction[] {
+  const call = 0x85;
+  const movImm = 0xb7;
+  return instructions.map((one) =>
+    one.opcode === call && one.src === 0 && one.imm === 7
+      ? { opcode: movImm, dst: 0, src: 0, offset: 0, imm: 5 }
+      : one,
+  );
+}
+
+/** Tables of connections as large as on a node would take the kernel's memory for every node there is. */
+const entriesMax = 8192;
+
+const kernelShape = (shape: MapShape): MapShape => ({
+  ...shape,
+  maxEntries: Math.min(shape.maxEntries, entriesMax),
+});
+
+/** The kernel's copy of one node's programs and maps. */
+class Twin {
+  readonly #judge: BpfJudge;
+  #programs: ReadonlyMap<string, number> = new Map();
+  compared = 0;
+
+  constructor(judge: BpfJudge) {
+    this.#judge = judge;
+  }
+
+  async fill({ maps, programs }: BpfTables): Promise<void> {
+    const judge = this.#judge;
+    await judge.forget();
+    /** Number in the kernel by place; inner maps first, a template before the maps that hold them. */
+    const numbers: number[] = [];
+    const places = [...maps.keys()].sort((a, b) => Number(isOuter(maps[a])) - Number(isOuter(maps[b])));
+    for (const place of places) {
+      const map = maps[place] as BpfTables["maps"][number];
+      const template = map.inner === undefined ? -1 : await judge.createMap(kernelShape(map.inner));
+      const number = await judge.createMap(kernelShape(map), template);
+      if (number < 0) throw new Error(`the kernel refuses map ${map.name}: ${number}`);
+      numbers[place] = number;
+    }
+    for (const [place, map] of maps.entries())
+      for (const { key, value } of contentOf(map)) {
+        if (map.type === MapType.perfEventArray) continue;
+        const held = isOuter(map)
+          ? word(numbers[new DataView(value.buffer).getUint32(0, true)] ?? -1)
+          : value;
+        const status = await judge.update(numbers[place] as number, key, held);
+        if (status < 0) throw new Error(`the kernel refuses an entry of map ${map.name}: ${status}`);
+      }
+    const loaded = new Map<string, number>();
+    for (const { name, instructions } of programs)
+      loaded.set(
+        name,
+        await judge.load(ProgramType.schedCls, renumbered(withoutChance(instructions), numbers)),
+      );
+    this.#programs = loaded;
+  }
+
+  /** What the kernel does otherwise; `undefined`: nothing. */
+  async differs(ran: Ran): Promise<string | undefined> {
+    const context = new Uint8Array(192);
+    const view = new DataView(context.buffer);
+    view.setUint32(8, ran.mark, true);
+    view.setUint32(36, ran.ingressIndex, true);
+    view.setUint32(40, ran.index, true);
+    const theirs = await this.#judge.run(this.#programs.get(ran.program) ?? -1, ran.packet, context);
+    if (typeof theirs === "number") return `${ran.program}: BPF_PROG_TEST_RUN answers ${theirs}`;
+    this.compared++;
+    const mark = new DataView(theirs.context.buffer, theirs.context.byteOffset).getUint32(8, true);
+    const ours = `${ran.code} mark ${ran.markAfter} ${Buffer.from(ran.packetAfter).toString("hex")}`;
+    const kernel = `${theirs.code} mark ${mark} ${Buffer.from(theirs.packet).toString("hex")}`;
+    return ours === kernel
+      ? undefined
+      : `${ran.program} on ${Buffer.from(ran.packet).toString("hex")} with mark ${ran.mark} at ${ran.index}:\n  ours ${ours}\n  kernel ${kernel}`;
+  }
+}
+
+const isOuter = (map: MapShape | undefined): boolean =>
+  map?.type === MapType.hashOfMaps || map?.type === MapType.arrayOfMaps;
+
+const word = (value: number): Uint8Array => new Uint8Array(Int32Array.of(value).buffer);
+
+/** Immediates of 64-bit loads that name maps, from places to the kernel's numbers. */
+function renumbered(
+  instructions: readonly Instruction[],
+  numbers: readonly number[],
+): readonly Instruction[] {
+  return instructions.map((one) =>
+    one.opcode === 0x18 && (one.src === 1 || one.src === 2) ? { ...one, imm: numbers[one.imm] ?? -1 } : one,
+  );
+}
+
+/** Runs nodes' logs in the kernel; what it does otherwise (the first of each node), and how many runs were compared. */
+export async function compareWithKernel(
+  judge: BpfJudge,
+  logs: readonly NodeLog[],
+): Promise<{ readonly problems: readonly string[]; readonly compared: number }> {
+  const problems: string[] = [];
+  let compared = 0;
+  for (const log of logs) {
+    const twin = new Twin(judge);
+    for (const step of log) {
+      if (step.kind === "filled") await twin.fill(step.tables);
+      else {
+        const problem = await twin.differs(step);
+        if (problem !== undefined) {
+          problems.push(problem);
+          break;
+        }
+      }
+    }
+    compared += twin.compared;
+  }
+  return { problems, compared };
+}
+
+/** A judge in a network namespace of its own, with a device for each interface number that nodes may have. */
+export function startTwinJudge(interfacesMax = 60): BpfJudge {
+  const compiler = findCompiler();
+  if (compiler === undefined) throw new Error("needs a C compiler (cc, gcc or clang)");
+  const devices = Array.from(
+    { length: interfacesMax },
+    (_, i) => `ip link add d${i + 2} index ${i + 2} type bridge`,
+  ).join(" && ");
+  const script = `${devices} && exec "$0"`;
+  return new BpfJudge(
+    spawn("unshare", ["-n", "sh", "-c", script, compiledProgram("bpf", compiler)], {
+      stdio: ["pipe", "pipe", "pipe"],
+    }),
+  );
+}
