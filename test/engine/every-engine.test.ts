@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { engineDefinitions } from "../../src/engine/registry.ts";
+import { type BpfTables, contentOf, disassemble } from "../../src/filter/bpf/index.ts";
 import { saveIpsets } from "../../src/filter/ipset/index.ts";
 import { saveRuleset } from "../../src/filter/iptables/index.ts";
 import {
@@ -9,6 +10,7 @@ import {
   clusterOf,
   compileCluster,
   createJudge,
+  divergencesOf,
   type ProductSelection,
   parseSelection,
   tableCells,
@@ -23,13 +25,24 @@ function product(name: string): ProductSelection {
   return selection;
 }
 
+function bpfText(bpf: BpfTables | undefined): string {
+  const maps = (bpf?.maps ?? []).map((map) => {
+    const entries = contentOf(map).map(({ key, value }) => `${key.join(" ")}: ${value.join(" ")}`);
+    return `${map.name} ${map.type}\n${entries.join("\n")}\n`;
+  });
+  const programs = (bpf?.programs ?? []).map(
+    ({ name, instructions }) => `${name} ${disassemble(instructions)}\n`,
+  );
+  return [...maps, ...programs, JSON.stringify(bpf?.attachments ?? [])].join("");
+}
+
 /** All nodes' tables and what was said, as text. */
 function compiledText(state: ClusterState, selection: ProductSelection): string {
   return [...compileCluster(state, selection)]
     .map(([name, { tables, diagnostics }]) => {
-      const { iptables } = tables;
+      const { iptables, bpf } = tables;
       const rules = iptables === undefined ? "" : `${saveRuleset(iptables.v4)}${saveRuleset(iptables.v6)}`;
-      return `${name}\n${rules}${saveIpsets(iptables?.sets.values() ?? [])}${JSON.stringify(diagnostics)}`;
+      return `${name}\n${rules}${saveIpsets(iptables?.sets.values() ?? [])}${bpfText(bpf)}${JSON.stringify(diagnostics)}`;
     })
     .join("\n");
 }
@@ -60,14 +73,19 @@ describe.each(linux.map(({ product: name, versions }) => ({ name, versions })))(
       }
     });
 
-    it("allows everything where there is no policy", () => {
+    it("allows everything where there is no policy, but for what a divergence denies", () => {
       const selection = product(name);
       fc.assert(
         fc.property(clusterObjects({ policiesMax: 0 }), (objects) => {
-          const denied = [...verdicts(clusterOf(objects, selection.aks).state, selection)].filter(
-            ([, verdict]) => verdict !== "allow",
-          );
-          expect(denied).toEqual([]);
+          const { state } = clusterOf(objects, selection.aks);
+          const { judge } = createJudge(state, selection, 1);
+          for (const cell of tableCells(state, [selection], {}).cells) {
+            const denials = divergencesOf(selection, state, cell.cell, "allow").filter(
+              ({ verdict }) => verdict === "deny",
+            );
+            const where = `${cell.from.id} ${cell.to.id} ${cell.cell.port}/${cell.cell.protocol}`;
+            expect(judge(cell).verdict, where).toBe(denials.length > 0 ? "deny" : "allow");
+          }
         }),
         { numRuns: 8, seed: 12 },
       );

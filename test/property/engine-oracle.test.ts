@@ -82,6 +82,11 @@ describe.each([
   { engine: "azure-npm@2026-08+place-first+on-need", runs: 100, options: {} },
   { engine: "azure-npm@2022-04", runs: 100, options: {} },
   { engine: "azure-npm@1.5.36", runs: 50, options: {} },
+  { engine: "cilium", runs: 600, options: {} },
+  { engine: "cilium", runs: 100, options: { ipv6Blocks: true } },
+  { engine: "cilium@1.14", runs: 100, options: {} },
+  { engine: "cilium@1.16+sctp", runs: 100, options: {} },
+  { engine: "cilium@1.19", runs: 100, options: {} },
   { engine: "none", runs: 50, options: {} },
   { engine: "none", runs: 50, options: { servicesMax: 3 } },
   { engine: "azure-npm", runs: 150, options: { servicesMax: 3 } },
@@ -104,21 +109,43 @@ describe.each([
   });
 });
 
-describe("the divergences of azure-npm", () => {
-  it("that random clusters can show each explain a cell of one", { timeout: 120_000 }, () => {
-    const selection = product("azure-npm");
-    const fired = new Set<string>();
-    const clusters = [
-      ...fc.sample(clusterObjects({ ipv6Blocks: true }), { numRuns: 150, seed: 7 }),
-      ...fc.sample(clusterObjects({ servicesMax: 3 }), { numRuns: 80, seed: 3 }),
-    ];
-    for (const objects of clusters) for (const id of compare(objects, selection).fired) fired.add(id);
-    expect([...fired].sort()).toEqual([
-      "egress-own-node",
-      "npm-bare-negation",
-      "npm-ipv6-policy-skipped",
-      "npm-namespace-not-in",
-      "service-ingress-snat",
-    ]);
-  });
+describe("the divergences", () => {
+  it.each([
+    {
+      engine: "azure-npm",
+      ids: [
+        "egress-own-node",
+        "npm-bare-negation",
+        "npm-ipv6-policy-skipped",
+        "npm-namespace-not-in",
+        "service-ingress-snat",
+      ],
+    },
+    {
+      engine: "cilium@1.14",
+      ids: [
+        "egress-own-node",
+        "endport-before-1.16",
+        "ipblock-nodes",
+        "ipblock-pods",
+        "named-port-cluster-wide",
+        "named-port-duplicates",
+        "sctp-off",
+        "service-ingress-snat",
+      ],
+    },
+  ])(
+    "of $engine that random clusters can show each explain a cell of one",
+    { timeout: 120_000 },
+    ({ engine, ids }) => {
+      const selection = product(engine);
+      const fired = new Set<string>();
+      const clusters = [
+        ...fc.sample(clusterObjects({ ipv6Blocks: true }), { numRuns: 150, seed: 7 }),
+        ...fc.sample(clusterObjects({ servicesMax: 3 }), { numRuns: 80, seed: 3 }),
+      ];
+      for (const objects of clusters) for (const id of compare(objects, selection).fired) fired.add(id);
+      expect([...fired].sort()).toEqual(ids);
+    },
+  );
 });

@@ -147,6 +147,8 @@ class LinuxAgent implements Agent {
         break;
       case "Node":
       case "Service":
+      case "EndpointSlice":
+      case "VendorObject":
         break; // NPM does not watch these
     }
   }

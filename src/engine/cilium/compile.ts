@@ -1,0 +1,191 @@
+/**
+ * A node's tables in steady state: Cilium's chains, its programs, and their maps. What does not depend on the node is
+ * made once and shared by identity: programs, what every ipcache holds, the entries of Services, and one policy map for
+ * each (identity, named ports), however many pods have them. A node's own are its addresses in the ipcache, its pods
+ * in `cilium_lxc`, and which policy map each of them has.
+ */
+import { formatCidr, type Ip } from "../../addr/index.ts";
+import { hashText } from "../../base/index.ts";
+import type { BpfTables, MapEntry, MapRepr } from "../../filter/bpf/index.ts";
+import { type ClusterState, hasInterface, type Node, type Pod, podInterfaceName } from "../../k8s/index.ts";
+import type { CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
+import { endpointsOf, hostEndpointId } from "./endpoints.ts";
+import { configEntry, ipcacheEntry, lxcEntry, policyMapEntry } from "./entries.ts";
+import { withCiliumChains } from "./iptables.ts";
+import { datapathMaps, firstPolicyPlace, MapPlace, policyMapShape } from "./maps.ts";
+import type { EndpointPolicy, PolicyRepository } from "./policy/entry.ts";
+import { resolvePolicies } from "./policy/resolve.ts";
+import { policyMapContent } from "./policy-map.ts";
+import { datapathPrograms } from "./programs/index.ts";
+import type { CiliumVariant } from "./variant.ts";
+
+/** Reserved identities that a node writes itself (pkg/identity/numericidentity.go). */
+const hostIdentity = 1;
+const worldIdentity = 2;
+const remoteNodeIdentity = 6;
+const worldIdentities = { 4: 9, 6: 10 } as const;
+
+/** The interface that leads off a node. */
+const uplink = "eth0";
+
+/** A cluster's tables; those of one state are made once, whoever asks. */
+export type TablesOfCluster = (state: ClusterState) => ClusterTables;
+
+export function ciliumTables(variant: CiliumVariant): TablesOfCluster {
+  const known = new WeakMap<ClusterState, ClusterTables>();
+  return (state) => {
+    let tables = known.get(state);
+    if (tables === undefined) {
+      tables = new ClusterTables(state, variant);
+      known.set(state, tables);
+    }
+    return tables;
+  };
+}
+
+export function compileCilium(variant: CiliumVariant, tablesOf: TablesOfCluster): Engine["compile"] {
+  const chains = new WeakMap<NodeTables, NodeTables>();
+  return (state) => {
+    const cluster = tablesOf(state);
+    return (node, base): CompiledNode => {
+      let onChains = chains.get(base);
+      if (onChains === undefined) {
+        const { iptables } = base;
+        onChains = iptables === undefined ? base : { ...base, iptables: withCiliumChains(iptables, variant) };
+        chains.set(base, onChains);
+      }
+      return Object.freeze({
+        tables: Object.freeze({ ...onChains, bpf: cluster.bpfOf(node) }),
+        diagnostics: cluster.diagnostics,
+      });
+    };
+  };
+}
+
+/** What nodes share, and how a node's tables are put together of it. */
+export class ClusterTables {
+  readonly diagnostics: readonly Diagnostic[];
+  readonly #state: ClusterState;
+  readonly #variant: CiliumVariant;
+  readonly #policies: PolicyRepository;
+  readonly #ipcache: readonly MapEntry[];
+  readonly #policyMaps = new Map<EndpointPolicy, MapRepr>();
+
+  constructor(state: ClusterState, variant: CiliumVariant) {
+    this.#state = state;
+    this.#variant = variant;
+    this.#policies = resolvePolicies(state, variant);
+    this.#ipcache = ipcacheBase(state, this.#policies);
+    const overflows: Diagnostic[] = [];
+    for (const pod of state.pods.values()) {
+      if (!hasInterface(pod)) continue;
+      const policy = this.#policies.policyOf(pod);
+      if (this.#policyMaps.has(policy)) continue;
+      const map = this.#policyMap(policyMapName(variant, this.#policies.identityOf(pod), pod), policy);
+      this.#policyMaps.set(policy, map);
+      if (policy.entries.length > variant.policyMapMax)
+        overflows.push(overflowDiagnostic(pod, policy, variant));
+    }
+    this.diagnostics = Object.freeze([...this.#policies.diagnostics, ...overflows]);
+  }
+
+  #policyMap(name: string, policy: EndpointPolicy): MapRepr {
+    return Object.freeze({
+      ...policyMapShape(this.#variant, name),
+      base: policyMapContent(policy, this.#variant),
+      entries: [],
+    });
+  }
+
+  bpfOf(node: Node): BpfTables {
+    const own = new Map<number, readonly MapEntry[]>([
+      [MapPlace.config, [this.#config(node)]],
+      [MapPlace.ipcache, node.addresses.map((ip) => ipcacheEntry(hostCidr(ip), hostIdentity))],
+    ]);
+    const bases = new Map<number, readonly MapEntry[]>([[MapPlace.ipcache, this.#ipcache]]);
+    const { lxc, policies, maps } = this.#endpoints(node);
+    own.set(MapPlace.lxc, lxc).set(MapPlace.policies, policies);
+    const fixed = datapathMaps(this.#variant).map((shape, place): MapRepr => {
+      const base = bases.get(place);
+      return { ...shape, ...(base === undefined ? {} : { base }), entries: own.get(place) ?? [] };
+    });
+    return Object.freeze({ ...datapathPrograms(this.#variant), maps: Object.freeze([...fixed, ...maps]) });
+  }
+
+  #config({ addresses }: Node): MapEntry {
+    const isDual = this.#state.options.ipFamilies.length > 1;
+    return configEntry({
+      uplink,
+      addresses,
+      world4: isDual ? worldIdentities[4] : worldIdentity,
+      world6: isDual ? worldIdentities[6] : worldIdentity,
+    });
+  }
+
+  /** The node's pods, and the policy maps that they have, each once, in the order of their names. */
+  #endpoints(node: Node): {
+    readonly lxc: readonly MapEntry[];
+    readonly policies: readonly MapEntry[];
+    readonly maps: readonly MapRepr[];
+  } {
+    const lxc: MapEntry[] = [];
+    const mapOf = new Map<number, MapRepr>();
+    for (const { id, pod } of endpointsOf(this.#state, node.name)) {
+      const identity = this.#policies.identityOf(pod);
+      const name = podInterfaceName(this.#state, pod);
+      for (const ip of pod.ips) lxc.push(lxcEntry({ ip, id, identity, interface: name }));
+      const map = this.#policyMaps.get(this.#policies.policyOf(pod));
+      if (map !== undefined) mapOf.set(id, map);
+    }
+    const host = this.#policies.hostPolicyOf(node);
+    if (host !== undefined)
+      mapOf.set(hostEndpointId, this.#policyMap(`${policyMapName(this.#variant, hostIdentity)}`, host));
+    const maps = [...new Set(mapOf.values())].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const places = new Map(maps.map((map, i) => [map, firstPolicyPlace + i]));
+    const policies = [...mapOf].map(([id, map]) => policyMapEntry(id, places.get(map) ?? 0));
+    return { lxc, policies, maps };
+  }
+}
+
+/** Named by whom the policy is for: what makes it is the identity, and for named ports the pod's port list. */
+function policyMapName({ generation }: CiliumVariant, identity: number, pod?: Pod): string {
+  const named = (pod?.ports ?? []).filter(({ name }) => name !== undefined);
+  const ports = named
+    .map(({ name, protocol, containerPort }) => `${name}:${containerPort}/${protocol}`)
+    .sort();
+  const suffix = ports.length === 0 ? "" : `_${hashText(ports.join()).toString(16).padStart(8, "0")}`;
+  return `cilium_policy_${generation === "G1" ? "" : "v2_"}id${identity}${suffix}`;
+}
+
+/** Every address and prefix that all nodes know alike. Pods and nodes stand before what policies say of their addresses. */
+function ipcacheBase(state: ClusterState, policies: PolicyRepository): readonly MapEntry[] {
+  const entries = new Map<string, MapEntry>();
+  for (const { net, identity } of policies.prefixes)
+    entries.set(formatCidr(net), ipcacheEntry(net, identity));
+  const add = (ip: Ip, identity: number): void => {
+    const net = hostCidr(ip);
+    entries.set(formatCidr(net), ipcacheEntry(net, identity));
+  };
+  for (const pod of state.pods.values())
+    if (hasInterface(pod)) for (const ip of pod.ips) add(ip, policies.identityOf(pod));
+  for (const { addresses } of state.nodes.values()) for (const ip of addresses) add(ip, remoteNodeIdentity);
+  return Object.freeze([...entries.values()]);
+}
+
+function hostCidr({ family, words }: Ip): Parameters<typeof ipcacheEntry>[0] {
+  return { family, words, prefix: family === 4 ? 32 : 128 };
+}
+
+function overflowDiagnostic(
+  pod: Pod,
+  { entries }: EndpointPolicy,
+  { policyMapMax, lockdown }: CiliumVariant,
+): Diagnostic {
+  const outcome = lockdown ? "the endpoint is locked down" : "the rest is not enforced";
+  return {
+    code: "policy-map-overflow",
+    severity: "error",
+    policy: undefined,
+    message: `Failed to add PolicyMap key: the policy of ${pod.namespace}/${pod.name} has ${entries.length} entries, its map ${policyMapMax}; ${outcome}`,
+  };
+}

@@ -1,0 +1,73 @@
+/** Cilium as an engine: Azure CNI powered by Cilium, with the settings that AKS gives it. */
+import type { EngineDefinition, EngineFeatures } from "../engine.ts";
+import { createCiliumAgent } from "./agent.ts";
+import { ciliumTables, compileCilium } from "./compile.ts";
+import { ciliumDivergences } from "./divergences.ts";
+import {
+  type CiliumVariant,
+  ciliumDefaultVersion,
+  ciliumSwitches,
+  ciliumVariant,
+  ciliumVersions,
+} from "./variant.ts";
+
+function featuresOf({ endPort, sctp, hostFirewall, l7 }: CiliumVariant): EngineFeatures {
+  return {
+    platforms: ["Linux"],
+    networkPlugins: ["azure"],
+    filters: "BPF at the pods' interfaces, identities and policy maps; no kube-proxy",
+    features: {
+      ingress: { support: "yes", note: "a pod's own node always reaches it" },
+      egress: { support: "yes", note: "to the pod's own node too" },
+      ipBlock: { support: "partial", note: "never matches pod or node addresses, 0.0.0.0/0 included" },
+      "ipBlock except": { support: "yes" },
+      "named ports": {
+        support: "partial",
+        note: "in egress rules only where a name has one number in the whole cluster",
+      },
+      endPort: endPort
+        ? { support: "yes" }
+        : { support: "no", note: "before 1.16: the rule covers port alone" },
+      SCTP: sctp
+        ? { support: "yes" }
+        : { support: "no", note: "enable-sctp is off on AKS: SCTP is dropped, policy or not" },
+      "negative selectors": { support: "yes" },
+      IPv6: { support: "yes" },
+      "hostNetwork pods": { support: "no", note: "have their node's identity: never policed" },
+      "CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy": { support: "yes", note: "layers 3 and 4" },
+      "host firewall": { support: hostFirewall ? "yes" : "no" },
+      "layer 7 and FQDN rules": l7
+        ? { support: "partial", note: "redirected to a proxy, whose rules are not emulated" }
+        : { support: "no", note: "needs Advanced Container Networking Services" },
+    },
+  };
+}
+
+export const ciliumLinux: EngineDefinition = {
+  name: "cilium-linux",
+  product: "cilium",
+  os: "linux",
+  versions: ciliumVersions,
+  defaultVersion: ciliumDefaultVersion,
+  switches: ciliumSwitches,
+  aks: {
+    networkPlugin: "azure",
+    networkDataplane: "cilium",
+    networkPolicy: "cilium",
+  },
+  create(version, switches) {
+    const variant = ciliumVariant(version, switches);
+    const tablesOf = ciliumTables(variant);
+    return {
+      name: "cilium-linux",
+      product: "cilium",
+      os: "linux",
+      version,
+      switches,
+      features: featuresOf(variant),
+      divergences: ciliumDivergences(variant),
+      compile: compileCilium(variant, tablesOf),
+      agent: (context) => createCiliumAgent(variant, tablesOf, context),
+    };
+  },
+};

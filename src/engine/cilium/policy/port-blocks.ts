@@ -1,0 +1,20 @@
+/** Ranges of ports as a policy map holds them: aligned blocks, each the ports that share a prefix of bits. */
+
+export interface PortBlock {
+  readonly port: number;
+  /** Significant bits, 1 to 16. */
+  readonly prefix: number;
+}
+
+/** The fewest blocks that hold exactly the ports of a range; a last port not above the first makes it that one. */
+export function portBlocks(firstPort: number, lastPort: number): readonly PortBlock[] {
+  const blocks: PortBlock[] = [];
+  const end = Math.max(firstPort, lastPort);
+  for (let port = firstPort; port <= end; ) {
+    let size = 1;
+    while (port % (size * 2) === 0 && port + size * 2 - 1 <= end && size < 0x8000) size *= 2;
+    blocks.push({ port, prefix: 16 - Math.log2(size) });
+    port += size;
+  }
+  return blocks;
+}
