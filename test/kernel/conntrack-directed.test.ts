@@ -3,6 +3,7 @@
 import { afterEach, expect, it } from "vitest";
 import { formatEntry } from "../../src/filter/netfilter/index.ts";
 import {
+  EmulatedNode,
   type JudgedPacket,
   type JudgeOptions,
   type KernelJudge,
@@ -15,7 +16,7 @@ import { describeNeeding } from "../needs.ts";
 import { compareConnections } from "./flows.ts";
 import { ModelNode } from "./model-node.ts";
 
-const { syn, ack, rst } = TcpFlag;
+const { syn, ack, rst, fin, psh } = TcpFlag;
 
 describeNeeding("conntrack and NAT", ["root", "tun", "iptables", "ipset", "conntrack", "ip"], () => {
   let judge: KernelJudge | undefined;
@@ -116,6 +117,82 @@ COMMIT
     const lines = model.datapath.conntrack.list().map((entry) => formatEntry(entry, 0));
     expect(compareConnections(await kernel.connections(4), lines)).toEqual([]);
   });
+
+  it.each(["legacy", "nft"] as const)("close a connection that REJECT resets, on %s", async (backend) => {
+    const rules = `*filter
+-A FORWARD -p tcp -m tcp --tcp-flags PSH PSH -j REJECT --reject-with tcp-reset
+-A FORWARD -m conntrack --ctstate NEW -j MARK --set-mark 1
+COMMIT
+`;
+    const kernel = await start(rules, { backend });
+    const node = new EmulatedNode({ v4: rules }, backend);
+    const ports = { sport: 1024, dport: 80 };
+    const out = (flags: number, seq: number, payload: Uint8Array = new Uint8Array()): JudgedPacket => ({
+      from: "in0",
+      bytes: tcp({ src: "10.0.0.1", dst: "203.0.113.5", ...ports, flags, seq, ack: 501, payload }),
+    });
+    const back: JudgedPacket = {
+      from: "out0",
+      bytes: tcp({
+        src: "203.0.113.5",
+        dst: "10.0.0.1",
+        sport: 80,
+        dport: 1024,
+        flags: syn | ack,
+        seq: 500,
+        ack: 2,
+      }),
+    };
+    const packets = [
+      out(syn, 1),
+      back,
+      out(ack, 2),
+      out(ack | psh, 2, Uint8Array.of(1)),
+      out(ack, 2),
+      out(syn, 9000),
+    ];
+    for (const packet of packets) {
+      const [fate] = await kernel.judge([packet]);
+      const ours = node.judge(packet);
+      const connections = node.datapath.conntrack.list().map((entry) => formatEntry(entry, node.clock.ns));
+      expect(compareConnections(await kernel.connections(), connections)).toEqual([]);
+      expect(ours.mark).toBe(fate?.output?.mark);
+    }
+  });
+
+  it.each(["legacy", "nft"] as const)(
+    "confirm a connection by an answer to the answer, on %s",
+    async (backend) => {
+      const rules = `*filter
+-A INPUT -p tcp -s 10.0.0.255 -j REJECT --reject-with icmp-port-unreachable
+-A OUTPUT -p tcp -m conntrack --ctstate NEW -j REJECT --reject-with tcp-reset
+COMMIT
+`;
+      const kernel = await start(rules, { backend });
+      const node = new EmulatedNode({ v4: rules }, backend);
+      const packets = [ack, fin | ack].map((flags) => ({
+        from: "inside",
+        bytes: tcp({
+          src: "192.0.2.1",
+          dst: "10.0.0.255",
+          sport: 1024,
+          dport: 80,
+          flags,
+          seq: 1,
+          ack: 1,
+          identification: 3,
+        }),
+      }));
+      for (const packet of packets) {
+        const [fate] = await kernel.judge([packet]);
+        expect(fate?.verdict).toBe("rejected");
+        expect(node.judge(packet).verdict).toBe("answered");
+        const connections = node.datapath.conntrack.list().map((entry) => formatEntry(entry, node.clock.ns));
+        expect(connections).toHaveLength(1);
+        expect(compareConnections(await kernel.connections(), connections)).toEqual([]);
+      }
+    },
+  );
 
   it("send resets and ICMP errors about translated packets from the address that was asked", async () => {
     const rules = `*nat

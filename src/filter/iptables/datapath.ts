@@ -31,7 +31,7 @@ import {
   rowDirection,
   setupNat,
 } from "../netfilter/index.ts";
-import { Verdict } from "../verdict.ts";
+import { RejectKind, Verdict } from "../verdict.ts";
 import { applyRules } from "./apply.ts";
 import { describeLinkedRule } from "./describe.ts";
 import { type Decision, evaluateChain, type NodeTablesAtRun, RuleVerdict } from "./evaluate.ts";
@@ -262,6 +262,7 @@ export class IptablesDatapath implements Datapath {
     const answer = rejectPacket(batch, row, kind, answeringAddress(facts, src, dst));
     if (answer === undefined) return;
     const at = append(emitted, answer);
+    if (kind === RejectKind.tcpReset) this.conntrack.close(batch, row);
     if (at >= 0) this.conntrack.attach(batch, row, emitted, at);
   }
 

@@ -13,6 +13,7 @@ import { EntryStore } from "./entry-store.ts";
 import { carriedPacketAt, tupleOfCarried } from "./icmp-error.ts";
 import { trackSctp } from "./sctp-state.ts";
 import { followTcp, openTcp } from "./tcp-state.ts";
+import { TcpState } from "./tcp-window.ts";
 import {
   invertIcmpType,
   invertTuple,
@@ -105,9 +106,11 @@ export class Conntrack {
    */
   confirm(batch: PacketBatch, row: number): boolean {
     const entry = this.entryOf(batch, row);
-    if (entry === undefined || entry.status & (CtStatus.confirmed | CtStatus.dying)) return true;
+    if (entry === undefined || entry.status & CtStatus.confirmed) return true;
     if (rowDirection(batch, row) === 1) return true; // a reset or ICMP error about a packet that was never let through
     const store = this.#store;
+    // an answer to such an answer goes the connection's own way, and confirms it
+    if (entry.status & CtStatus.dying && !(entry.isHeld && store.revive(entry))) return true;
     const nowNs = this.#nowNs();
     const rival = store.rival(entry.tuples[0], 0, entry, nowNs);
     const replyRival = store.rival(entry.tuples[1], 1, entry, nowNs);
@@ -136,7 +139,18 @@ export class Conntrack {
     const { ctState, ctEntry } = relatedState(batch, row);
     answers.state.ctState[answer] = ctState;
     answers.state.ctEntry[answer] = ctEntry;
-    if (!(entry.status & (CtStatus.confirmed | CtStatus.dying))) this.#store.retire(entry);
+    if (entry.status & (CtStatus.confirmed | CtStatus.dying)) return;
+    this.#store.retire(entry);
+    entry.isHeld = true;
+  }
+
+  /** The node resets the connection of a row: its entry is CLOSE from now on (nf_conntrack_tcp_set_closing). */
+  close(batch: PacketBatch, row: number): void {
+    const entry = this.entryOf(batch, row);
+    if (entry?.tcp === undefined || !(entry.status & CtStatus.confirmed)) return;
+    const wasClosed = entry.tcp.state === TcpState.close;
+    entry.tcp.state = TcpState.close;
+    if (!wasClosed) this.#refresh(entry, this.options.timeouts.tcp[TcpState.close] ?? 0);
   }
 
   /** True if some connection other than `entry` uses the reply tuple, so that its replies could not be told apart. */

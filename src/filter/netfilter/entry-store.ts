@@ -121,6 +121,7 @@ export class EntryStore {
       sctp: protocol === IpProtocol.sctp ? newSctpTrack() : undefined,
       streamAtNs: 0,
       masqueradeOif: 0,
+      isHeld: false,
     };
     this.#entries[id] = entry;
     this.#count++;
@@ -142,6 +143,18 @@ export class EntryStore {
     this.#release(this.#retired[this.#retiredFirst++]!);
     if (this.#retiredFirst === retiredMax) this.#retired.splice(0, this.#retiredFirst);
     if (this.#retired.length <= retiredMax) this.#retiredFirst = 0;
+  }
+
+  /** Undoes `retire` of an entry that is held, if its number is still its own. */
+  revive(entry: CtEntry): boolean {
+    const at = this.#retired.indexOf(entry.id, this.#retiredFirst);
+    if (at < 0 || this.#entries[entry.id] !== entry) return false;
+    this.#retired.splice(at, 1);
+    entry.status &= ~CtStatus.dying;
+    entry.isHeld = false;
+    this.#count++;
+    if (entry.status & CtStatus.srcNatDone) this.noteSource(entry);
+    return true;
   }
 
   /** Makes sure that one more entry has its place; drops unassured entries of nearby chains if need be. */

@@ -59,6 +59,8 @@ export interface CtEntry {
   readonly sctp: SctpTrack | undefined;
   /** UDP: replies after this instant make the flow a stream. */
   streamAtNs: number;
+  /** Never confirmed, and only an answer of the node's own still refers to it, which may yet confirm it. */
+  isHeld: boolean;
   /** Interface that MASQUERADE took the source address of; 0 = none. */
   masqueradeOif: number;
 }

@@ -189,8 +189,7 @@ function damaged(random: Prng, bytes: Uint8Array): Uint8Array {
 function drawAnswer(random: Prng, bytes: Uint8Array): Uint8Array | undefined {
   const family = familyOf(bytes);
   const at = family === 4 ? 20 : 40;
-  const isToItself = addressAt(bytes, "src") === addressAt(bytes, "dst");
-  if (bytes.length < at + 8 || isToItself) return undefined;
+  if (bytes.length < at + 8) return undefined;
   if (random.below(6) === 0) {
     const { inside, outside } = worlds[family];
     const from = random.pick([addressAt(bytes, "dst"), random.pick(outside), random.pick(inside)]);
