@@ -118,41 +118,64 @@ const kernelShape = (shape: MapShape): MapShape => ({
 class Twin {
   readonly #judge: BpfJudge;
   #programs: ReadonlyMap<string, number> = new Map();
+  #loaded: BpfTables["programs"] = [];
+  /** Number and shape in the kernel by name. */
+  readonly #maps = new Map<string, { readonly number: number; readonly shape: MapShape }>();
   compared = 0;
 
   constructor(judge: BpfJudge) {
     this.#judge = judge;
   }
 
+  /** Makes the maps hold what the tables say. Programs are loaded when others come, with maps of their own. */
   async fill({ maps, programs }: BpfTables): Promise<void> {
-    const judge = this.#judge;
-    await judge.forget();
-    /** Number in the kernel by place; inner maps first, a template before the maps that hold them. */
-    const numbers: number[] = [];
-    const places = [...maps.keys()].sort((a, b) => Number(isOuter(maps[a])) - Number(isOuter(maps[b])));
-    for (const place of places) {
-      const map = maps[place] as BpfTables["maps"][number];
-      const template = map.inner === undefined ? -1 : await judge.createMap(kernelShape(map.inner));
-      const number = await judge.createMap(kernelShape(map), template);
-      if (number < 0) throw new Error(`the kernel refuses map ${map.name}: ${number}`);
-      numbers[place] = number;
+    const isReload = programs !== this.#loaded;
+    if (isReload) {
+      await this.#judge.forget();
+      this.#maps.clear();
     }
-    for (const [place, map] of maps.entries())
-      for (const { key, value } of contentOf(map)) {
-        if (map.type === MapType.perfEventArray) continue;
-        const held = isOuter(map)
-          ? word(numbers[new DataView(value.buffer).getUint32(0, true)] ?? -1)
-          : value;
-        const status = await judge.update(numbers[place] as number, key, held);
-        if (status < 0) throw new Error(`the kernel refuses an entry of map ${map.name}: ${status}`);
-      }
+    // inner maps first, a template before the maps that hold them
+    for (const map of [...maps].sort((a, b) => Number(isOuter(a)) - Number(isOuter(b)))) {
+      const known = this.#maps.get(map.name);
+      if (known === undefined || !sameShape(known.shape, map)) await this.#create(map);
+    }
+    const numbers = maps.map(({ name }) => this.#maps.get(name)?.number ?? -1);
+    for (const map of maps) await this.#write(map, numbers);
+    if (!isReload) return;
     const loaded = new Map<string, number>();
-    for (const { name, instructions } of programs)
-      loaded.set(
-        name,
-        await judge.load(ProgramType.schedCls, renumbered(withoutChance(instructions), numbers)),
-      );
+    for (const { name, instructions } of programs) {
+      const code = renumbered(withoutChance(instructions), numbers);
+      loaded.set(name, await this.#judge.load(ProgramType.schedCls, code));
+    }
     this.#programs = loaded;
+    this.#loaded = programs;
+  }
+
+  async #create(map: MapShape): Promise<void> {
+    const template = map.inner === undefined ? -1 : await this.#judge.createMap(kernelShape(map.inner));
+    const number = await this.#judge.createMap(kernelShape(map), template);
+    if (number < 0) throw new Error(`the kernel refuses map ${map.name}: ${number}`);
+    this.#maps.set(map.name, { number, shape: map });
+  }
+
+  async #write(map: BpfTables["maps"][number], numbers: readonly number[]): Promise<void> {
+    const number = this.#maps.get(map.name)?.number ?? -1;
+    if (map.type === MapType.perfEventArray || map.type === MapType.progArray) return;
+    const there = isOuter(map) ? [] : await this.#judge.entries(number);
+    const before = new Map(there.map(({ key, value }) => [key.join(), value.join()]));
+    const isLru = map.type === MapType.lruHash || map.type === MapType.lruPercpuHash;
+    for (const { key, value } of contentOf(map)) {
+      const old = before.get(key.join());
+      before.delete(key.join());
+      if (old !== undefined && (isLru || old === value.join())) continue;
+      const held = isOuter(map)
+        ? word(numbers[new DataView(value.buffer, value.byteOffset).getUint32(0, true)] ?? -1)
+        : value;
+      const status = await this.#judge.update(number, key, held);
+      if (status < 0) throw new Error(`the kernel refuses an entry of map ${map.name}: ${status}`);
+    }
+    if (map.type === MapType.array || map.type === MapType.percpuArray) return;
+    for (const { key } of there) if (before.has(key.join())) await this.#judge.remove(number, key);
   }
 
   /** What the kernel does otherwise; `undefined`: nothing. */
@@ -176,6 +199,10 @@ class Twin {
 
 const isOuter = (map: MapShape | undefined): boolean =>
   map?.type === MapType.hashOfMaps || map?.type === MapType.arrayOfMaps;
+
+function sameShape(a: MapShape, b: MapShape): boolean {
+  return a.type === b.type && a.keySize === b.keySize && a.valueSize === b.valueSize && a.flags === b.flags;
+}
 
 const word = (value: number): Uint8Array => new Uint8Array(Int32Array.of(value).buffer);
 

@@ -1,8 +1,22 @@
 /** The programs of Cilium's datapath in the real kernel: they load, and do to every packet what they do here. */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import {
+  ciliumObjects,
+  clusterObjects,
+  clusterOf,
+  createJudge,
+  engineNames,
+  type ProductSelection,
+  parseSelection,
+  runScenario,
+  tableCells,
+} from "../../src/harness/index.ts";
 import type { BpfJudge } from "../../src/harness/kernel/index.ts";
 import { icmpEcho, tcp, udp } from "../../src/packet/index.ts";
+import { loadScenario } from "../../src/scenario/index.ts";
 import { TcpFlag } from "../../src/wire/index.ts";
 import { LoneNode, podA, podB, type RawPolicy, variants } from "../engine/cilium/lone-node.ts";
 import { ip } from "../filter/node.ts";
@@ -61,6 +75,8 @@ const passage = fc.record({
   mark: fc.constantFrom(0, 0xc00, 0x7d0_0f00, 0x3e8_0f00),
 });
 
+const cilium = parseSelection("cilium") as ProductSelection;
+
 describeNeeding("Cilium's datapath", ["root", "cc", "ip"], () => {
   let judge: BpfJudge;
   beforeAll(() => {
@@ -102,6 +118,48 @@ describeNeeding("Cilium's datapath", ["root", "cc", "ip"], () => {
       console.log(`${generation}: ${runs} runs of Cilium's programs compared with the kernel's`);
     },
   );
+
+  it("does to the packets of every scenario what it does in the kernel", { timeout: 900_000 }, async () => {
+    const folder = join(import.meta.dirname, "../../scenarios");
+    const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) =>
+      name.endsWith(".yaml"),
+    );
+    let runs = 0;
+    for (const name of files) {
+      const file = join(folder, name);
+      const readManifests = (path: string): readonly { readonly name: string; readonly text: string }[] => [
+        { name: path, text: readFileSync(join(dirname(file), path), "utf8") },
+      ];
+      const text = readFileSync(file, "utf8");
+      const scenario = loadScenario({ name: file, text }, { engineNames: engineNames(), readManifests });
+      const logs = recordRuns(() => runScenario(scenario, cilium, { seed: 1 }));
+      const { problems, compared } = await compareWithKernel(judge, logs);
+      runs += compared;
+      expect(problems.map((problem) => `${name}: ${problem}`)).toEqual([]);
+    }
+    expect(runs).toBeGreaterThan(files.length * 20);
+    console.log(`${runs} runs of ${files.length} scenarios compared with the kernel's`);
+  });
+
+  it("judges random clusters as the kernel does", { timeout: 900_000 }, async () => {
+    const clusters = [
+      ...fc.sample(ciliumObjects(), { numRuns: 30, seed: 11 }),
+      ...fc.sample(clusterObjects({ servicesMax: 3 }), { numRuns: 20, seed: 12 }),
+    ];
+    let runs = 0;
+    for (const [i, objects] of clusters.entries()) {
+      const { state } = clusterOf(objects, cilium.aks);
+      const logs = recordRuns(() => {
+        const { judge: judgeCell } = createJudge(state, cilium, 1);
+        const ports = [80, 443].map((port) => ({ protocol: "TCP" as const, port }));
+        for (const cell of tableCells(state, [cilium], { ports }).cells) judgeCell(cell);
+      });
+      const { problems, compared } = await compareWithKernel(judge, logs);
+      runs += compared;
+      expect(problems.map((problem) => `cluster ${i}: ${problem}`)).toEqual([]);
+    }
+    console.log(`${runs} runs of ${clusters.length} random clusters compared with the kernel's`);
+  });
 
   it("is told apart from one that does something else", async () => {
     const bytes = tcp({ src: ip(podA), dst: ip(podB), sport: 40_000, dport: 80, flags: TcpFlag.syn });
