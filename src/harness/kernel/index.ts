@@ -1,3 +1,4 @@
+export { BpfComparison, type ComparedPacket } from "./bpf-comparison.ts";
 export { BpfJudge, BpfRefusal, type KernelRun, startBpfJudge } from "./bpf-judge.ts";
 export { type EmulatedFate, EmulatedNode } from "./emulated-node.ts";
 export { type KernelFate, type KernelOutput, readFate } from "./fate.ts";
