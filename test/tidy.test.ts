@@ -227,7 +227,7 @@ const bans: readonly Ban[] = [
   {
     pattern: /\bsetTimeout\b|\bsetInterval\b|\bsetImmediate\b/,
     instead: "use the virtual event loop",
-    where: outside("cli"),
+    where: outside("cli", "harness/netns"), // real namespaces live in real time
   },
   { pattern: /\bMath\.random\b/, instead: "use a Prng from base, forked by purpose", where: everywhere },
   { pattern: /\bconsole\./, instead: "write through cli/output", where: everywhere },

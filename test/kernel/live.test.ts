@@ -2,6 +2,8 @@
  * Live mode: a scenario's packets sent by raw sockets into a node of namespaces that carries the rules of `compile`, and
  * what comes out held against the emulated node; and a node whose rules were altered, where the same must find fault.
  */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -17,7 +19,7 @@ import {
 } from "../../src/harness/netns/index.ts";
 import { scenarioState } from "../../src/harness/run.ts";
 import { loadScenario } from "../../src/scenario/index.ts";
-import { podwire } from "../cli/installed.ts";
+import { commandFile, podwire } from "../cli/installed.ts";
 import { describeNeeding } from "../needs.ts";
 import { RealNode, run } from "./real-node.ts";
 
@@ -200,9 +202,82 @@ describeNeeding("a scenario on a real node", needs, () => {
       expect(() => wrong("=x/a", "=x/a")).toThrow(/two places for what passes azv/);
     });
 
+    const isClean = (): boolean =>
+      places.every(
+        ({ namespace }) =>
+          !node.inside(namespace, "nft", ["list", "tables"]).includes("podwire") &&
+          run("ip", ["netns", "pids", namespace]) === "",
+      );
+
     it("leaves nothing behind in the namespaces", () => {
-      for (const { namespace } of places)
-        expect(node.inside(namespace, "nft", ["list", "tables"])).not.toContain("podwire");
+      expect(isClean()).toBe(true);
+    });
+
+    it.each(["SIGINT", "SIGKILL"] as const)(
+      "leaves nothing behind when %s ends it",
+      { timeout: 60_000 },
+      async (signal) => {
+        const folder = mkdtempSync(join(tmpdir(), "podwire-live-"));
+        writeFileSync(join(folder, "live.yaml"), text);
+        node.inside(node.namespace("node"), "conntrack", ["-F"]);
+        node.iptables("-I", "FORWARD", "-j", "DROP"); // so that it takes a while
+        try {
+          const args = places.flatMap(({ namespace, interface: name, ends }) => [
+            "--live",
+            `${namespace}:${name}=${ends}`,
+          ]);
+          const child = spawn(
+            process.execPath,
+            [commandFile(), "capture", "live.yaml", ...args, "-o", "json"],
+            {
+              cwd: folder,
+              stdio: ["ignore", "pipe", "inherit"],
+            },
+          );
+          let stdout = "";
+          child.stdout.on("data", (chunk: Buffer) => {
+            stdout += chunk.toString();
+          });
+          const ended = once(child, "close");
+          const isWorking = (): boolean =>
+            places.every(({ namespace }) =>
+              node.inside(namespace, "nft", ["list", "tables"]).includes("podwire"),
+            );
+          for (let ms = 0; ms < 20_000 && !isWorking(); ms += 100) await pause(100);
+          await pause(700);
+          expect(isClean()).toBe(false);
+          child.kill(signal);
+          const [code] = await ended;
+          for (let ms = 0; ms < 5000 && !isClean(); ms += 100) await pause(100);
+          expect(isClean()).toBe(true);
+          if (signal === "SIGKILL") return;
+          expect(code).toBe(130);
+          expect(JSON.parse(stdout)).toMatchObject({ interrupted: true, packets: 41 });
+        } finally {
+          node.iptables("-D", "FORWARD", "1");
+          rmSync(folder, { recursive: true });
+        }
+      },
+    );
+
+    it("does not take silence for agreement where nothing is sent", { timeout: 60_000 }, async () => {
+      const denied = text
+        .slice(0, text.indexOf("steps:"))
+        .concat("steps:\n  - probe: { from: x/a, to: x/b, port: 82, expect: timeout }\n");
+      const one = loadScenario({ name: "denied.yaml", text: denied });
+      const [a] = places as [LivePlace];
+      expect(() => planLive(one, selection, 1, places.slice(1))).toThrow(/no packet of denied goes into n1/);
+      const plan = planLive(one, selection, 1, places);
+      const deaf = (value: number): string =>
+        `for f in /proc/sys/net/ipv4/conf/*/proxy_arp; do echo ${value} > $f; done`;
+      node.inside(node.namespace("node"), "sh", ["-c", deaf(0)]);
+      run("ip", ["-n", a.namespace, "neigh", "flush", "dev", "eth0"]);
+      try {
+        await expect(runLive(plan, places, { pause: (ms) => pause(ms) })).rejects.toThrow(/did not leave by/);
+      } finally {
+        node.inside(node.namespace("node"), "sh", ["-c", deaf(1)]);
+      }
+      expect(isClean()).toBe(true);
     });
   });
 });

@@ -57,15 +57,21 @@ export interface LiveOptions {
   onProgress?(done: number, total: number): Promise<boolean>;
 }
 
-/** A packet that is awaited has come out or does not come any more. */
-const patienceMs = 200;
+/** A packet that is awaited has come out, or is late: what comes later still counts, but the next one may overtake it. */
+const patienceMs = 500;
 /** The first packet to an address: the node may have to ask for its neighbours, too. */
-const firstPatienceMs = 1000;
+const firstPatienceMs = 1500;
 /** What nobody awaits has time to come out before the next packet follows it. */
-const graceMs = 2;
-/** An address is asked for at most so long (ARP and neighbour discovery: three tries, a second apart). */
-const resolvingMs = 3500;
-const lingerMs = 300;
+const graceMs = 5;
+/** A neighbour is asked for at most so long (ARP and neighbour discovery: three tries, a second apart). */
+const leavingMs = 3500;
+const lingerMs = 500;
+
+interface Missing {
+  readonly packet: ExpectedPacket;
+  /** As of `Seen`. */
+  readonly after: number;
+}
 
 interface Seen {
   readonly place: number;
@@ -74,47 +80,47 @@ interface Seen {
   readonly after: number;
 }
 
-/** @throws Error when a packet cannot be sent. */
+/** @throws Error when a packet cannot be sent, or does not leave its place. */
 export async function runLive(
   plan: LivePlan,
   places: readonly LivePlace[],
   options: LiveOptions,
 ): Promise<LiveOutcome> {
   const seen: Seen[] = [];
+  const left = new Set<string>();
   let [sent, cameOut, expected, isInterrupted] = [0, 0, 0, false];
-  const differences: LiveDifference[] = [];
-  const nameOf = (place: number): string => `${places[place]?.namespace}:${places[place]?.interface}`;
+  const missing: Missing[] = [];
   const namespaces: LiveNamespace[] = [];
   try {
     for (const [place, one] of places.entries())
       namespaces.push(
-        await LiveNamespace.open(one, (bytes) => {
+        await LiveNamespace.open(one, (direction, bytes) => {
           if (isChatter(bytes)) return;
-          cameOut++;
-          seen.push({ place, bytes, after: sent });
+          if (direction === "out") left.add(`${place} ${essence(bytes, false)}`);
+          else {
+            cameOut++;
+            seen.push({ place, bytes, after: sent });
+          }
         }),
       );
     const asked = new Set<string>();
     for (const one of plan.sends) {
-      const namespace = namespaces[one.place] as LiveNamespace;
-      await namespace.send(one.bytes);
+      const way = `${one.place} ${destination(one.bytes)}`;
+      const isFirst = !asked.has(way);
+      asked.add(way);
+      left.clear();
       sent++;
-      // the first packet to an address may wait for a neighbour's: the next one must not overtake it
-      const isFirst = !asked.has(`${one.place} ${destination(one.bytes)}`);
-      asked.add(`${one.place} ${destination(one.bytes)}`);
-      if (isFirst)
-        for (let ms = 0; ms < resolvingMs && (ms === 0 || namespace.isResolving()); ms += 20)
-          await options.pause(20);
+      await (namespaces[one.place] as LiveNamespace).send(one.bytes);
+      const departure = `${one.place} ${essence(one.bytes, false)}`;
+      if (!(await holds(() => left.has(departure), leavingMs, options)))
+        throw new Error(
+          `a packet did not leave by ${placeName(places[one.place])} (is there a route and a neighbour?): ${printPacket(one.bytes)}`,
+        );
       for (const packet of one.expected) {
         expected++;
-        if (await arrives(packet, seen, isFirst ? firstPatienceMs : patienceMs, options)) continue;
-        differences.push({
-          packet: sent,
-          sent: printPacket(one.bytes),
-          place: nameOf(packet.place),
-          line: printPacket(packet.bytes),
-          kind: "missing",
-        });
+        const hasCome = (): boolean => take(packet, seen);
+        if (!(await holds(hasCome, isFirst ? firstPatienceMs : patienceMs, options)))
+          missing.push({ packet, after: sent });
       }
       if (one.expected.length === 0) await options.pause(graceMs);
       isInterrupted = (await options.onProgress?.(sent, plan.sends.length)) === false;
@@ -124,37 +130,60 @@ export async function runLive(
   } finally {
     for (const namespace of namespaces) await namespace.close();
   }
-  for (const { place, bytes, after } of seen) {
-    const cause = plan.sends[after - 1];
-    differences.push({
-      ...(cause === undefined ? {} : { packet: after, sent: printPacket(cause.bytes) }),
-      place: nameOf(place),
-      line: printPacket(bytes),
-      kind: "unexpected",
-    });
-  }
+  const differences = differencesOf(
+    missing.filter(({ packet }) => !take(packet, seen)),
+    seen,
+    plan,
+    places,
+  );
   return { sent, cameOut, expected, differences, isInterrupted };
 }
 
-/** Takes the packet out of `seen` when it has come. */
-async function arrives(
-  packet: ExpectedPacket,
-  seen: Seen[],
-  forMs: number,
-  { pause }: LiveOptions,
-): Promise<boolean> {
-  const wanted = essence(packet.bytes, packet.isMasqueraded);
-  for (let ms = 0; ; ms++) {
-    const at = seen.findIndex(
-      (one) => one.place === packet.place && essence(one.bytes, packet.isMasqueraded) === wanted,
-    );
-    if (at >= 0) {
-      seen.splice(at, 1);
-      return true;
-    }
-    if (ms >= forMs) return false;
+function differencesOf(
+  missing: readonly Missing[],
+  unexpected: readonly Seen[],
+  { sends }: LivePlan,
+  places: readonly LivePlace[],
+): readonly LiveDifference[] {
+  const difference = (
+    kind: LiveDifference["kind"],
+    { place, bytes }: Pick<Seen, "place" | "bytes">,
+    after: number,
+  ): LiveDifference => {
+    const cause = sends[after - 1];
+    return {
+      ...(cause === undefined ? {} : { packet: after, sent: printPacket(cause.bytes) }),
+      place: placeName(places[place]),
+      line: printPacket(bytes),
+      kind,
+    };
+  };
+  return [
+    ...missing.map(({ packet, after }) => difference("missing", packet, after)),
+    ...unexpected.map((one) => difference("unexpected", one, one.after)),
+  ];
+}
+
+function placeName(place: LivePlace | undefined): string {
+  return `${place?.namespace}:${place?.interface}`;
+}
+
+/** Waits until it is so, or for so long. */
+async function holds(isSo: () => boolean, forMs: number, { pause }: LiveOptions): Promise<boolean> {
+  const end = performance.now() + forMs;
+  while (!isSo()) {
+    if (performance.now() >= end) return false;
     await pause(1);
   }
+  return true;
+}
+
+/** Takes the packet out of `seen` when it has come. */
+function take({ place, bytes, isMasqueraded }: ExpectedPacket, seen: Seen[]): boolean {
+  const wanted = essence(bytes, isMasqueraded);
+  const at = seen.findIndex((one) => one.place === place && essence(one.bytes, isMasqueraded) === wanted);
+  if (at >= 0) seen.splice(at, 1);
+  return at >= 0;
 }
 
 function destination(bytes: Uint8Array): string {

@@ -85,7 +85,12 @@ export function planLive(
   const run = watchRun(scenario, selection, seed);
   const events = run.events.filter((event) => event.node === node && event.interface.link !== "loopback");
   const local = new Set(state.nodes.get(node)?.addresses.map(formatIp));
-  return { node, ...plan({ ...run, events }, placeOf, local) };
+  const planned = plan({ ...run, events }, placeOf, local);
+  if (planned.sends.length === 0)
+    throw usageError(
+      `--live: no packet of ${scenario.name} goes into ${node} and comes out of it at the places named`,
+    );
+  return { node, ...planned };
 }
 
 function nodeUnderTest(pods: readonly Pod[], nodes: readonly string[]): string {
