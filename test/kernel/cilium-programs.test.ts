@@ -91,6 +91,7 @@ const spots: readonly Spot[] = [
   { program: "cil_from_netdev", interface: "eth0", dst: host },
   { program: "cil_from_netdev", interface: "eth0" },
   { program: "cil_to_netdev", interface: "eth0", src: host },
+  { program: "cil_to_netdev", interface: "lo", src: host },
 ];
 
 const placed = fc

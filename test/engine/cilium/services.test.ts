@@ -14,6 +14,7 @@ import { LoneNode, type Passage, podA, podB, type RawPolicy } from "./lone-node.
 const clusterIP = "10.0.0.20";
 const client = "203.0.113.9";
 const elsewhere = "10.0.1.7";
+const loopback = 1;
 const uplink = 2;
 
 interface World {
@@ -235,7 +236,11 @@ describe("the node's own packet to a Service", () => {
     ]);
     expect(one.to("B", sent.bytes, sent.mark).verdict).toBe("accept");
     const answer = one.from("B", synAck(podB, 8080, nodeAddress, 6000));
-    expect([answer.verdict, ends(answer)]).toEqual(["accept", `${clusterIP}.80 > ${nodeAddress}.6000`]);
+    expect([answer.verdict, answer.oif, ends(answer)]).toEqual([
+      "redirect",
+      loopback,
+      `${clusterIP}.80 > ${nodeAddress}.6000`,
+    ]);
   });
 
   it("leaves for a backend elsewhere, and its answer comes from the Service", () => {
@@ -243,7 +248,29 @@ describe("the node's own packet to a Service", () => {
     const sent = leave(one, syn(nodeAddress, 6000, clusterIP, 80));
     expect([sent.verdict, ends(sent)]).toEqual(["accept", `${nodeAddress}.6000 > ${elsewhere}.8080`]);
     const answer = one.pass(Hook.tcIngress, uplink, synAck(elsewhere, 8080, nodeAddress, 6000), 0);
-    expect([answer.verdict, ends(answer)]).toEqual(["accept", `${clusterIP}.80 > ${nodeAddress}.6000`]);
+    expect([answer.verdict, answer.oif, ends(answer)]).toEqual([
+      "redirect",
+      loopback,
+      `${clusterIP}.80 > ${nodeAddress}.6000`,
+    ]);
+  });
+
+  it("to a node port of its own comes back to the node as from there, wherever the backend is", () => {
+    for (const backend of [onB, far]) {
+      const one = lone({ spec: nodePort, backends: [backend], policyB: [{ identity: 1 }] });
+      const sent = one.pass(Hook.tcEgress, loopback, syn(nodeAddress, 6000, nodeAddress, 30_080), 0xc00);
+      expect([sent.verdict, sent.oif]).toEqual(["redirect", backend === onB ? 4 : uplink]);
+      if (backend === onB) expect(one.to("B", sent.bytes, sent.mark).verdict).toBe("accept");
+      const answer =
+        backend === onB
+          ? one.from("B", synAck(podB, 8080, nodeAddress, 6000))
+          : one.pass(Hook.tcIngress, uplink, synAck(elsewhere, 8080, nodeAddress, 6000), 0);
+      expect([answer.verdict, answer.oif, ends(answer)]).toEqual([
+        "redirect",
+        loopback,
+        `${nodeAddress}.30080 > ${nodeAddress}.6000`,
+      ]);
+    }
   });
 });
 

@@ -11,10 +11,11 @@ import { emitAsk, emitClock, emitConnectionMap, emitConntrack, emitCreate } from
 import {
   type Direction,
   Emission,
+  emitRedirect,
   emitStart,
+  emitToNode,
   type FamilyEmission,
   Frame,
-  Helper,
   type ProgramVariant,
   Skb,
   TcCode,
@@ -124,10 +125,8 @@ function emitReply(e: FamilyEmission, forward: string): void {
   const away = e.at("off the node");
   b.loadMapValue(r8, MapPlace.config, e.family === 4 ? Config.node4 : Config.node6);
   e.unlessEqual([r10, e.tupleAt("daddr")], [r8, 0], [r1, r2], away);
-  b.goto("pass") // the node itself asked
-    .label(away)
-    .loadMapValue(r1, MapPlace.config, Config.uplink)
-    .load("w", r1, r1, 0);
+  emitToNode(e);
+  b.label(away).loadMapValue(r1, MapPlace.config, Config.uplink).load("w", r1, r1, 0);
   emitRedirect(e);
 }
 
@@ -187,11 +186,6 @@ function emitOutgoingEntry(e: FamilyEmission): void {
     .store("w", r10, Frame.newFlags, r1)
     .load("h", r1, r0, connectionFields.revNat)
     .store("w", r10, Frame.revNat, r1);
-}
-
-/** Sends the packet by the interface that r1 names. */
-function emitRedirect({ b }: FamilyEmission): void {
-  b.mov(r2, 0).callHelper(Helper.redirect).exit();
 }
 
 interface Places {

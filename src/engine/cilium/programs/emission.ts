@@ -78,6 +78,25 @@ export const Protocol = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as c
 /** Bytes of an Ethernet header. */
 export const linkBytes = 14;
 
+/** The loopback interface of every network namespace (include/net/flow.h, LOOPBACK_IFINDEX). */
+const loopbackIndex = 1;
+
+/** Sends the packet by the interface that r1 names, and ends. */
+export function emitRedirect({ b }: FamilyEmission): void {
+  b.mov(r2, 0).callHelper(Helper.redirect).exit();
+}
+
+/**
+ * Hands the packet to the node's own stack, past its routing: an answer may come from an address of the node's own, which
+ * no other interface may bring.
+ */
+export function emitToNode({ b }: FamilyEmission): void {
+  b.mov(r1, loopbackIndex)
+    .mov(r2, 1) // BPF_F_INGRESS
+    .callHelper(Helper.redirect)
+    .exit();
+}
+
 /** Which way a packet crosses the program's endpoint. */
 export type Direction = "ingress" | "egress";
 

@@ -45,6 +45,7 @@ function emit(variant: ProgramVariant): DatapathPrograms {
       attach("egress", "lxc+", 1),
       attach("ingress", "eth0", 2),
       attach("egress", "eth0", 3),
+      attach("egress", "lo", 3),
     ]),
   });
 }

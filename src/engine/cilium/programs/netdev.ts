@@ -3,10 +3,10 @@
  * outsiders send to node ports, external and load balancer addresses: a backend on this node sees the client, one on
  * another node sees this node, which takes the answer and gives it back. `cil_to_netdev` translates what the node's own
  * processes send to Services: Cilium does so at their sockets (cgroup programs), which are not emulated, so that here the
- * packet is translated on its way out and handed to a pod of this node where one is the backend. A connection to a node
- * port of the node's own address never leaves by the interface, and is not translated.
+ * packet is translated on its way out, by the uplink or over loopback, and handed to the pod or the process of this node
+ * that is the backend.
  */
-import { type Instruction, r0, r1, r2, r3, r8, r10 } from "../../../filter/bpf/index.ts";
+import { type Instruction, r0, r1, r2, r3, r6, r8, r10 } from "../../../filter/bpf/index.ts";
 import {
   ConnectionFlag,
   connectionFields,
@@ -18,11 +18,13 @@ import { MapPlace } from "../maps.ts";
 import { emitAsk, emitClock, emitConnectionMap, emitPlainEntry } from "./conntrack.ts";
 import {
   Emission,
+  emitRedirect,
   emitStart,
+  emitToNode,
   type FamilyEmission,
   Frame,
-  Helper,
   type ProgramVariant,
+  Skb,
   TcCode,
 } from "./emission.ts";
 import { Config, emitEndpointLookup, emitMarkIsHost, Identity } from "./identity.ts";
@@ -86,7 +88,7 @@ function emitFromNetdev(e: FamilyEmission): void {
   b.label(ownConnection);
   emitOutgoingNodePort(e, "pass");
   emitReverseNat(e);
-  b.goto("pass");
+  emitToNode(e);
 }
 
 function emitToNetdev(e: FamilyEmission): void {
@@ -102,8 +104,18 @@ function emitToNetdev(e: FamilyEmission): void {
   emitRewrite(e, "destination");
   emitNodePortEntry(e);
   emitEndpointLookup(e, e.tupleAt("daddr"));
-  b.jump("jeq", r0, 0, "pass").load("w", r1, r0, 0);
-  emitTo(e);
+  const [notHere, elsewhere] = [e.at("no pod's"), e.at("elsewhere")];
+  b.jump("jeq", r0, 0, notHere).load("w", r1, r0, 0);
+  emitRedirect(e);
+  b.label(notHere);
+  emitUnlessNode(e, "daddr", elsewhere);
+  emitToNode(e);
+  b.label(elsewhere)
+    .loadMapValue(r1, MapPlace.config, Config.uplink)
+    .load("w", r1, r1, 0)
+    .load("w", r2, r6, Skb.ifindex)
+    .jump("jeq", r1, r2, "pass");
+  emitRedirect(e);
   b.label(noService);
   emitOutgoingNodePort(e, "pass");
   emitReverseNat(e);
@@ -155,9 +167,5 @@ function emitOutgoingNodePort(e: FamilyEmission, otherwise: string): void {
 
 function emitToUplink(e: FamilyEmission): void {
   e.b.loadMapValue(r1, MapPlace.config, Config.uplink).load("w", r1, r1, 0);
-  emitTo(e);
-}
-
-function emitTo({ b }: FamilyEmission): void {
-  b.mov(r2, 0).callHelper(Helper.redirect).exit();
+  emitRedirect(e);
 }
