@@ -6,7 +6,16 @@ import type { Origin, Prng } from "../base/index.ts";
 import type { BpfTables } from "../filter/bpf/index.ts";
 import type { ApplyResult, TableOp } from "../filter/index.ts";
 import type { IptablesTables } from "../filter/iptables/index.ts";
-import type { Cell, ClusterState, ClusterWords, Node, VendorKind, WatchedObject } from "../k8s/index.ts";
+import type {
+  Cell,
+  ClusterState,
+  ClusterWords,
+  Connection,
+  Node,
+  ServiceEnd,
+  VendorKind,
+  WatchedObject,
+} from "../k8s/index.ts";
 
 /** Products that engines belong to. */
 export type ProductName = "azure-npm" | "calico" | "calico-ebpf" | "cilium" | "none" | "program";
@@ -45,6 +54,14 @@ export interface Divergence {
    * `cell.via` says how.
    */
   when(state: ClusterState, cell: Cell, expected: "allow" | "deny" | "undefined"): "allow" | "deny" | null;
+  /**
+   * The engine's verdict where this divergence keeps a Service's address from being translated as the API says, whatever
+   * its backends; else `null`.
+   */
+  whenService?(
+    state: ClusterState,
+    connection: Connection & { readonly to: ServiceEnd },
+  ): "allow" | "deny" | "some" | null;
 }
 
 export type FeatureSupport = "yes" | "no" | "partial";

@@ -34,6 +34,10 @@ export function divergencesOf(
     const open = expected === "some" ? "undefined" : expected;
     return cellDivergences(selection, state, connection as Cell, open);
   }
+  for (const divergence of declared(selection)) {
+    const verdict = divergence.whenService?.(state, connection) ?? null;
+    if (verdict !== null) return verdict === expected ? [] : [{ divergence, verdict }];
+  }
   const routes = serviceRoutes(state, connection);
   if (routes.kind !== "backends") return [];
   const oracle = oracleOf(state);
@@ -68,18 +72,17 @@ function cellDivergences(
   cell: Cell,
   expected: "allow" | "deny" | "undefined",
 ): readonly { readonly divergence: Divergence; readonly verdict: "allow" | "deny" }[] {
-  const found: { readonly divergence: Divergence; readonly verdict: "allow" | "deny" }[] = [];
-  const seen = new Set<string>();
-  for (const engine of [selection.engines.linux, selection.engines.windows]) {
-    for (const divergence of engine?.divergences ?? []) {
-      if (seen.has(divergence.id)) continue;
-      const verdict = divergence.when(state, cell, expected);
-      if (verdict === null) continue;
-      seen.add(divergence.id);
-      found.push({ divergence, verdict });
-    }
-  }
-  return found;
+  return declared(selection).flatMap((divergence) => {
+    const verdict = divergence.when(state, cell, expected);
+    return verdict === null ? [] : [{ divergence, verdict }];
+  });
+}
+
+/** Of the product's engines, each id once. */
+function declared({ engines }: Extract<Selection, { kind: "product" }>): readonly Divergence[] {
+  const [linux, windows] = [engines.linux?.divergences ?? [], engines.windows?.divergences ?? []];
+  const known = new Set(linux.map(({ id }) => id));
+  return [...linux, ...windows.filter(({ id }) => !known.has(id))];
 }
 
 interface Group {

@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
-import { connectionBetween, resolveEnd, resolveSource } from "../../src/harness/index.ts";
+import { connectionBetween, engineNames, resolveEnd, resolveSource } from "../../src/harness/index.ts";
 import type { CellEnd, ClusterState, Connection } from "../../src/k8s/index.ts";
 import { createOracle } from "../../src/oracle/index.ts";
 import {
@@ -90,7 +90,7 @@ describe("the shipped scenarios", () => {
       const text = readFileSync(join(root, file), "utf8");
       const lines = text.split("\n");
       for (const line of lines.slice(0, 2)) expect(line).toMatch(/^# \S.{20,117}$/);
-      const scenario = loadScenario({ name: file, text }, { engineNames: ["oracle", "azure-npm", "none"] });
+      const scenario = loadScenario({ name: file, text }, { engineNames: engineNames() });
       expect(scenario.description).toHaveLength(2);
       const { checks, disagreements } = walk(scenario);
       expect(disagreements).toEqual([]);

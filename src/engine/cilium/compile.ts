@@ -17,6 +17,7 @@ import type { EndpointPolicy, PolicyRepository } from "./policy/entry.ts";
 import { resolvePolicies } from "./policy/resolve.ts";
 import { policyMapContent } from "./policy-map.ts";
 import { datapathPrograms } from "./programs/index.ts";
+import { type ServiceEntries, serviceEntries } from "./services.ts";
 import type { CiliumVariant } from "./variant.ts";
 
 /** Reserved identities that a node writes itself (pkg/identity/numericidentity.go). */
@@ -69,6 +70,7 @@ export class ClusterTables {
   readonly #variant: CiliumVariant;
   readonly #policies: PolicyRepository;
   readonly #ipcache: readonly MapEntry[];
+  readonly #services: ServiceEntries;
   readonly #policyMaps = new Map<EndpointPolicy, MapRepr>();
 
   constructor(state: ClusterState, variant: CiliumVariant) {
@@ -76,6 +78,7 @@ export class ClusterTables {
     this.#variant = variant;
     this.#policies = resolvePolicies(state, variant);
     this.#ipcache = ipcacheBase(state, this.#policies);
+    this.#services = serviceEntries(state);
     const overflows: Diagnostic[] = [];
     for (const pod of state.pods.values()) {
       if (!hasInterface(pod)) continue;
@@ -99,10 +102,14 @@ export class ClusterTables {
 
   bpfOf(node: Node): BpfTables {
     const own = new Map<number, readonly MapEntry[]>([
+      ...this.#services.own(node),
       [MapPlace.config, [this.#config(node)]],
       [MapPlace.ipcache, node.addresses.map((ip) => ipcacheEntry(hostCidr(ip), hostIdentity))],
     ]);
-    const bases = new Map<number, readonly MapEntry[]>([[MapPlace.ipcache, this.#ipcache]]);
+    const bases = new Map<number, readonly MapEntry[]>([
+      ...this.#services.shared,
+      [MapPlace.ipcache, this.#ipcache],
+    ]);
     const { lxc, policies, maps } = this.#endpoints(node);
     own.set(MapPlace.lxc, lxc).set(MapPlace.policies, policies);
     const fixed = datapathMaps(this.#variant).map((shape, place): MapRepr => {

@@ -119,15 +119,16 @@ interface Frontend {
 }
 
 function frontendsOf(port: ServicePortInfo): readonly Frontend[] {
-  const internal: Reach = port.isInternalLocal ? "local" : "cluster";
+  // the internal policy is the cluster address's alone, the external one that of outsiders
+  const cluster: Reach = port.isInternalLocal ? "local" : "cluster";
   const external: Reach = port.isExternalLocal ? "local" : "cluster";
   const named = (kind: string, ip: Ip | undefined, number: number, flags: number): Frontend => ({
     name: `${port.name} ${port.protocol} ${kind} ${ip === undefined ? "" : formatIp(ip)}`,
     ip,
     port: number,
     flags,
-    external: flags === 0 ? internal : external,
-    internal,
+    external: flags === 0 ? cluster : external,
+    internal: flags === 0 ? cluster : "cluster",
   });
   return [
     named("cluster-ip", port.clusterIP, port.port, 0),
