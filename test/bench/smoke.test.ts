@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { decodeHeaders } from "../../bench/decode.ts";
 import { npmWalk } from "../../bench/npm-walk.ts";
+import { sharedMaps } from "../../bench/shared-maps.ts";
 import { sharedTables } from "../../bench/shared-tables.ts";
 import {
   interleavedRounds,
@@ -12,7 +13,7 @@ import {
   retainedBytes,
 } from "../../src/harness/index.ts";
 
-describe.each([decodeHeaders, npmWalk, sharedTables])("bench/$name", ({ prepare }) => {
+describe.each([decodeHeaders, npmWalk, sharedMaps, sharedTables])("bench/$name", ({ prepare }) => {
   it("computes the same each time, and says what it depends on", () => {
     const hashes = [prepare("smoke"), prepare("smoke")].map((benchmark) => {
       for (const one of benchmark.cases) one.run();
