@@ -259,6 +259,7 @@ export {
   createReplayWriter,
   diffReport,
   enginesReport,
+  fuzzReport,
   generateReport,
   jsonPieces,
   liveReport,

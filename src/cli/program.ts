@@ -6,6 +6,7 @@ import { addCaptureCommand } from "./commands/capture.ts";
 import { addConnectionCommands } from "./commands/connection.ts";
 import { addDemoCommand } from "./commands/demo.ts";
 import { addFileCommands } from "./commands/files.ts";
+import { addFuzzCommand } from "./commands/fuzz.ts";
 import { addInfoCommands } from "./commands/info.ts";
 import { addMatrixCommands } from "./commands/matrix.ts";
 import { addReplayCommand } from "./commands/replay.ts";
@@ -34,6 +35,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
   addFileCommands(program, finish);
   addCaptureCommand(program, finish);
   addReplayCommand(program, finish);
+  addFuzzCommand(program, finish);
   addBenchCommand(program, finish);
   addBpfCommands(program, finish);
   addDemoCommand(program, finish);

@@ -120,7 +120,7 @@ export async function computeDiff(
     compared++;
     if (first === second) continue;
     const expected = oracle.judge(cell.cell).verdict;
-    note(groups, explain(a, b, cell, [first, second], expected), cell, first, second, dual);
+    note(groups, explainDifference(a, b, cell, [first, second], expected), cell, first, second, dual);
   }
   const order = [...groups.values()].sort(
     (x, y) => Number(x.divergence !== undefined) - Number(y.divergence !== undefined) || y.cells - x.cells,
@@ -142,7 +142,7 @@ export async function computeDiff(
 }
 
 /** The divergence of either side that predicts what that side did. */
-function explain(
+export function explainDifference(
   a: SelectedCluster,
   b: SelectedCluster,
   cell: TableCell,

@@ -8,6 +8,7 @@ import type {
   CompileDocument,
   DiffDocument,
   EnginesDocument,
+  FuzzDocument,
   GenerateDocument,
   MatrixDocument,
   ProbeDocument,
@@ -406,7 +407,43 @@ const live = documented<LiveDocument>()(
   }),
 );
 
-const schemas = { matrix, diff, probe, trace, replay, live, run, engines, bench, compile, generate, version };
+const fuzz = documented<FuzzDocument>()(
+  z.strictObject({
+    schema: z.literal("podwire/fuzz/v1"),
+    ...seeded,
+    level: z.enum(["cluster", "tables"]),
+    against: z.enum(["oracle", "kernel", "engine"]),
+    runs: natural,
+    results: z.array(
+      z.strictObject({
+        engine: maybe(text),
+        engineVersion: maybe(text),
+        backend: maybe(z.enum(["legacy", "nft"])),
+        runs: natural,
+        compared: natural,
+        divergences: maybe(texts),
+        finding: maybe(z.strictObject({ run: natural, lines: texts, files: texts })),
+      }),
+    ),
+    interrupted: maybe(z.literal(true)),
+  }),
+);
+
+const schemas = {
+  matrix,
+  diff,
+  probe,
+  trace,
+  replay,
+  live,
+  fuzz,
+  run,
+  engines,
+  bench,
+  compile,
+  generate,
+  version,
+};
 
 /** Names that `podwire schema` takes beside `scenario`. */
 export const documentNames: readonly string[] = Object.keys(schemas);

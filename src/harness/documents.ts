@@ -302,6 +302,37 @@ export interface GenerateDocument extends SeededDocument<"generate"> {
   readonly files: readonly string[];
 }
 
+/** One search of `fuzz`: an engine, or a backend of the kernel's, or both. */
+export interface FuzzResultDocument {
+  readonly engine?: string;
+  readonly engineVersion?: string;
+  readonly backend?: "legacy" | "nft";
+  /** Clusters or rule sets that were compared. */
+  readonly runs: number;
+  /** Cells, hops or packets that were compared. */
+  readonly compared: number;
+  /** Divergences that explained a difference, by id. */
+  readonly divergences?: readonly string[];
+  readonly finding?: {
+    /** Number of the cluster or rule set, from zero. */
+    readonly run: number;
+    /** What disagrees, a line each. */
+    readonly lines: readonly string[];
+    /** What reproduces it. */
+    readonly files: readonly string[];
+  };
+}
+
+/** What `fuzz` found. */
+export interface FuzzDocument extends SeededDocument<"fuzz"> {
+  readonly level: "cluster" | "tables";
+  readonly against: "oracle" | "kernel" | "engine";
+  /** Clusters or rule sets that each search was to compare. */
+  readonly runs: number;
+  readonly results: readonly FuzzResultDocument[];
+  readonly interrupted?: true;
+}
+
 /** What `version` prints. */
 export interface VersionDocument extends Document<"version"> {
   /** Node's version. */

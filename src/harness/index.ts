@@ -38,6 +38,21 @@ export {
 export { describeEngines } from "./engines.ts";
 export { type ClusterArbitraryOptions, clusterObjects, clusterOf } from "./fuzz/arbitraries.ts";
 export { type CiliumArbitraryOptions, ciliumObjects } from "./fuzz/cilium-arbitraries.ts";
+export {
+  type CellDisagreement,
+  type ClusterComparison,
+  compareSides,
+  compareWithOracle,
+  type EngineCluster,
+} from "./fuzz/cluster-comparison.ts";
+export {
+  type ClusterFinding,
+  type ClusterSearchOptions,
+  type ClusterSearchResult,
+  type ComparedCluster,
+  searchClusters,
+} from "./fuzz/clusters.ts";
+export { hasName, type WitnessScenario, type WitnessWords, witnessScenario } from "./fuzz/witness.ts";
 export { type ClusterSize, generateCluster, type Profile, profileOf, profiles } from "./generate.ts";
 export { LiveCluster } from "./live.ts";
 export {

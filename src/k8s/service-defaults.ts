@@ -8,7 +8,7 @@ import type { Family, Ip } from "../addr/index.ts";
 import { InputError } from "../base/index.ts";
 import type { ServiceInput } from "./decode-service.ts";
 import type { AddressPool } from "./ipam.ts";
-import type { Protocol, Service, ServicePort } from "./types.ts";
+import type { Service, ServicePort } from "./types.ts";
 
 /** The API server's default range (--service-node-port-range). */
 const nodePortsFirst = 30_000;
@@ -18,8 +18,8 @@ const internalAnnotation = "service.beta.kubernetes.io/azure-load-balancer-inter
 
 export class ServiceAllocator {
   readonly #pool: AddressPool;
-  /** `protocol/port`. */
-  readonly #nodePorts = new Set<string>();
+  /** Whatever their protocol: the API server's allocator knows none. */
+  readonly #nodePorts = new Set<number>();
 
   constructor(pool: AddressPool, services: Iterable<Service>) {
     this.#pool = pool;
@@ -29,9 +29,8 @@ export class ServiceAllocator {
   /** What is given is taken, before anything is handed out. */
   claim(service: Service): void {
     this.#pool.claim([...service.clusterIPs, ...service.loadBalancerIPs]);
-    for (const { protocol, nodePort } of service.ports)
-      if (nodePort !== undefined) this.#nodePorts.add(`${protocol}/${nodePort}`);
-    if (service.healthCheckNodePort !== undefined) this.#nodePorts.add(`TCP/${service.healthCheckNodePort}`);
+    for (const { nodePort } of service.ports) if (nodePort !== undefined) this.#nodePorts.add(nodePort);
+    if (service.healthCheckNodePort !== undefined) this.#nodePorts.add(service.healthCheckNodePort);
   }
 
   /** `old` is the Service before this edit: it keeps what it was given then. */
@@ -45,7 +44,7 @@ export class ServiceAllocator {
         : this.#pool.clusterIPs(isDualStack);
     const isBalanced = given.type === "LoadBalancer";
     const hasNodePorts = given.type === "NodePort" || (isBalanced && wantsNodePorts);
-    const ports = hasNodePorts ? given.ports.map((port) => this.#withNodePort(port, old)) : given.ports;
+    const ports = hasNodePorts ? this.#withNodePorts(given.ports, old) : given.ports;
     const families = [...new Set(clusterIPs.map(({ family }) => family))];
     const service: Service = {
       ...given,
@@ -54,33 +53,39 @@ export class ServiceAllocator {
       loadBalancerIPs: isBalanced ? this.#balancerIPs(given, wantedLoadBalancerIPs, families, old) : [],
       healthCheckNodePort:
         isBalanced && given.externalTrafficPolicy === "Local"
-          ? (given.healthCheckNodePort ?? old?.healthCheckNodePort ?? this.#takePort("TCP"))
+          ? (given.healthCheckNodePort ?? old?.healthCheckNodePort ?? this.#takePort())
           : undefined,
     };
     this.claim(service);
     return service;
   }
 
-  #withNodePort(port: ServicePort, old: Service | undefined): ServicePort {
-    if (port.nodePort !== undefined) return port;
-    const before = old?.ports.find(
-      (one) => one.name === port.name && one.port === port.port && one.protocol === port.protocol,
-    );
-    return { ...port, nodePort: before?.nodePort ?? this.#takePort(port.protocol) };
+  /** Ports of one number and several protocols share a node port (storage/alloc.go, findRequestedNodePort). */
+  #withNodePorts(ports: readonly ServicePort[], old: Service | undefined): readonly ServicePort[] {
+    const byNumber = new Map<number, number>();
+    for (const { port, nodePort } of ports) if (nodePort !== undefined) byNumber.set(port, nodePort);
+    return ports.map((port) => {
+      if (port.nodePort !== undefined) return port;
+      const before = old?.ports.find(
+        (one) => one.name === port.name && one.port === port.port && one.protocol === port.protocol,
+      );
+      const nodePort = before?.nodePort ?? byNumber.get(port.port) ?? this.#takePort();
+      byNumber.set(port.port, nodePort);
+      return { ...port, nodePort };
+    });
   }
 
-  #takePort(protocol: Protocol): number {
+  #takePort(): number {
     for (let port = nodePortsFirst; port <= nodePortsLast; port++) {
-      const key = `${protocol}/${port}`;
-      if (this.#nodePorts.has(key)) continue;
-      this.#nodePorts.add(key);
+      if (this.#nodePorts.has(port)) continue;
+      this.#nodePorts.add(port);
       return port;
     }
     throw new InputError([
       {
         code: "too-large",
         path: "spec.ports",
-        message: `no free ${protocol} node port left in ${nodePortsFirst}-${nodePortsLast}`,
+        message: `no free node port left in ${nodePortsFirst}-${nodePortsLast}`,
       },
     ]);
   }

@@ -4,6 +4,7 @@ import type {
   CompileDocument,
   DiffDocument,
   EnginesDocument,
+  FuzzDocument,
   GenerateDocument,
   LiveDocument,
   MatrixDocument,
@@ -17,6 +18,7 @@ import { diffCsv, diffJunit, diffMarkdown, diffText } from "./diff.ts";
 import { enginesCsv, enginesMarkdown, enginesText } from "./engines.ts";
 import { compileCsv, compileMarkdown, compileText, generateText, versionText } from "./files.ts";
 import { jsonPieces } from "./format.ts";
+import { fuzzCsv, fuzzJunit, fuzzMarkdown, fuzzText } from "./fuzz.ts";
 import { liveCsv, liveJunit, liveMarkdown, liveText } from "./live.ts";
 import { matrixCsv, matrixJsonl, matrixJunit, matrixMarkdown, matrixText } from "./matrix.ts";
 import { probeCsv, probeJunit, probeMarkdown, probeText } from "./probe.ts";
@@ -85,6 +87,14 @@ export const probeReport: Renderer<ProbeDocument> = {
   junit: probeJunit,
   csv: probeCsv,
   md: probeMarkdown,
+};
+/** What a random search compared, and what it found. */
+export const fuzzReport: Renderer<FuzzDocument> = {
+  ...data,
+  text: fuzzText,
+  junit: fuzzJunit,
+  csv: fuzzCsv,
+  md: fuzzMarkdown,
 };
 /** A scenario's packets on a real node. */
 export const liveReport: Renderer<LiveDocument> = {

@@ -55,7 +55,7 @@ function endpointsOf(state: ClusterState, name: string): readonly string[] {
 }
 
 describe("a Service that leaves its ports and addresses open", () => {
-  it("gets the lowest free node ports, apart for each protocol, around those that others ask for", () => {
+  it("gets the lowest free node ports, whatever the protocol, around those that others ask for", () => {
     const state = cluster([
       service("a", {
         type: "NodePort",
@@ -64,11 +64,18 @@ describe("a Service that leaves its ports and addresses open", () => {
           { name: "s", port: 81 },
         ],
       }),
-      service("b", { type: "NodePort", ports: [{ port: 53, protocol: "UDP" }] }),
+      service("b", {
+        type: "NodePort",
+        ports: [
+          { name: "u", port: 53, protocol: "UDP" },
+          { name: "t", port: 53, protocol: "TCP" },
+        ],
+      }),
       service("c", { type: "NodePort", ports: [{ port: 80, nodePort: 30_000 }] }),
     ]);
     expect(get(state, "a").ports.map(({ nodePort }) => nodePort)).toEqual([30_001, 30_002]);
-    expect(get(state, "b").ports.map(({ nodePort }) => nodePort)).toEqual([30_000]);
+    // one number in several protocols: one node port
+    expect(get(state, "b").ports.map(({ nodePort }) => nodePort)).toEqual([30_003, 30_003]);
   });
 
   it("keeps them over later edits", () => {

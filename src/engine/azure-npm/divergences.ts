@@ -23,7 +23,7 @@ import {
   type Translation,
 } from "../../k8s/index.ts";
 import type { Divergence } from "../engine.ts";
-import { wireserverAddress } from "../platform/index.ts";
+import { masqueradeMark, wireserverAddress } from "../platform/index.ts";
 import type { NpmVariant } from "./versions.ts";
 
 type Quirk =
@@ -35,6 +35,7 @@ type Quirk =
   | "sidecar-ports"
   | "marked-ingress"
   | "marked-egress"
+  | "mark-collision"
   | "wireserver";
 
 interface Statement {
@@ -113,6 +114,15 @@ const statements: readonly Statement[] = [
     versions: "all, unless PlaceAzureChainFirst",
   },
   {
+    quirk: "mark-collision",
+    id: "npm-mark-collision",
+    cause:
+      "NPM's own mark for dropped ingress was kube-proxy's mark for masquerading, 0x4000, and AZURE-NPM came first: what a node is to masquerade for a Service is dropped there; where an ingress policy of the backend's lets it in, the mark is overwritten and the source stays",
+    source:
+      "a live dump of April 2022 (AZURE-NPM-INGRESS -m mark --mark 0x4000 -j DROP; KUBE-MARK-MASQ --set-xmark 0x4000/0x4000)",
+    versions: "2022-04",
+  },
+  {
     quirk: "wireserver",
     id: "platform-wireserver",
     cause:
@@ -133,6 +143,7 @@ export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
   if (variant.namespaceNotIn === "any-of-negations") active.add("namespace-not-in");
   if (variant.bareNegation === "unscoped") active.add("bare-negation");
   if (!variant.placeFirst) active.add("marked-ingress").add("marked-egress");
+  else if (variant.marks.ingressDrop === masqueradeMark) active.add("mark-collision");
   return statements
     .filter(({ quirk }) => active.has(quirk))
     .map(
@@ -210,9 +221,15 @@ function serviceVerdict(
     const receiver = sideOf(at.to, at);
     if (receiver === undefined || !allows("Egress", from, receiver, receiver, at)) return false;
   }
-  const isMasqueraded = via.isMasqueraded || (from.pod !== undefined && from.pod === to.pod);
+  const isItself = from.pod !== undefined && from.pod === to.pod;
+  let isMasqueraded = via.isMasqueraded || isItself;
   const isForwarded = !isOn(from, via.node) && !isOn(to, via.node);
   const isMarked = (quirk: Quirk): boolean => isMasqueraded && quirks.has(quirk);
+  if (isForwarded && isMarked("mark-collision") && policies.length > 0) {
+    if (!isSelected(policies, "Ingress", to)) return false;
+    isMasqueraded = false; // NPM overwrites the mark: the source stays, which Azure lets out of its own node alone
+    if (isItself || ![from, to].some(({ pod }) => pod?.nodeName === via.node.name)) return false;
+  }
   if (isForwarded && !isMarked("marked-egress") && !allows("Egress", from, to, to, cell)) return false;
   if (isForwarded && !isMarked("marked-ingress") && !allows("Ingress", to, from, to, cell)) return false;
   if (to.pod === undefined || to.pod.nodeName === via.node.name) return true;
@@ -292,21 +309,27 @@ function sideAllows(
   cell: Cell,
   quirks: Quirks,
 ): boolean {
-  const { pod } = subject;
-  if (pod === undefined) return true;
   let isIsolated = false;
   for (const policy of policies) {
-    if (
-      policy.namespace !== pod.namespace ||
-      !policy.policyTypes.includes(type) ||
-      !matchesSelector(policy.podSelector, pod.labels)
-    )
-      continue;
+    if (!selects(policy, type, subject)) continue;
     isIsolated = true;
     const rules = type === "Ingress" ? policy.ingress : policy.egress;
     if (rules.some((rule) => ruleAllows(state, policy, rule, peer, destination, cell, quirks))) return true;
   }
   return !isIsolated;
+}
+
+function selects(policy: NetworkPolicy, type: "Ingress" | "Egress", { pod }: Side): boolean {
+  return (
+    pod !== undefined &&
+    policy.namespace === pod.namespace &&
+    policy.policyTypes.includes(type) &&
+    matchesSelector(policy.podSelector, pod.labels)
+  );
+}
+
+function isSelected(policies: readonly NetworkPolicy[], type: "Ingress" | "Egress", subject: Side): boolean {
+  return policies.some((policy) => selects(policy, type, subject));
 }
 
 function ruleAllows(

@@ -12,7 +12,7 @@ import { clusterCidr, linuxRuleset, toNodePorts } from "./linux.ts";
 import { byName } from "./rules.ts";
 import { type FamilyServices, familyServices, type ServiceChains } from "./services.ts";
 
-export { wireserverAddress } from "./linux.ts";
+export { masqueradeMark, wireserverAddress } from "./linux.ts";
 export {
   type ProxyEndpoint,
   type ServicePortInfo,

@@ -33,7 +33,7 @@ import type { ServiceChains } from "./services.ts";
 export const wireserverAddress = "168.63.129.16";
 
 /** kube-proxy's mark for packets that must be masqueraded. */
-const masqueradeMark = 0x4000;
+export const masqueradeMark = 0x4000;
 
 const proxy = component("kube-proxy");
 const kubelet = component("kubelet");

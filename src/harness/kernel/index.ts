@@ -1,5 +1,10 @@
 export { BpfComparison, type ComparedPacket } from "./bpf-comparison.ts";
 export { BpfJudge, BpfRefusal, type KernelRun, startBpfJudge } from "./bpf-judge.ts";
+export {
+  type ClusterDifferential,
+  compareClusterWithKernel,
+  type NodeDifference,
+} from "./cluster-differential.ts";
 export { type EmulatedFate, EmulatedNode } from "./emulated-node.ts";
 export { type KernelFate, type KernelOutput, readFate } from "./fate.ts";
 export type { InjectorWay } from "./injector.ts";

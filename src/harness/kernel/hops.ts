@@ -2,16 +2,10 @@
  * What the emulator does with a packet at each node on its way, hook by hook, written down so that a real kernel in the
  * node's place can be asked the same: where it came in, and how it left.
  */
-import {
-  type Datapath,
-  type FilterObserver,
-  Hook,
-  type HookResults,
-  Verdict,
-} from "../../src/filter/index.ts";
-import type { KernelFate } from "../../src/harness/kernel/index.ts";
-import { type PacketBatch, rowBytes } from "../../src/packet/index.ts";
-import type { HookWatcher, Network } from "../../src/sim/index.ts";
+import { type Datapath, type FilterObserver, Hook, type HookResults, Verdict } from "../../filter/index.ts";
+import { type PacketBatch, rowBytes } from "../../packet/index.ts";
+import type { HookWatcher, Network } from "../../sim/index.ts";
+import type { KernelFate } from "./fate.ts";
 
 /** One packet's passage through one node. */
 export interface HopRecord {

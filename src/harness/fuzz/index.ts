@@ -1,0 +1,1 @@
+export { captureOf, searchTables, type TableMismatch, type TableSearchResult } from "./tables.ts";
