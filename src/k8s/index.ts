@@ -31,6 +31,7 @@ export {
   type VendorKind,
 } from "./load.ts";
 export { locate } from "./locate.ts";
+export { labelKeyFaults, labelValueFaults, portNameFaults } from "./names.ts";
 export { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
 export type { ManifestInput } from "./parse.ts";
 export { isEnded } from "./phase.ts";

@@ -3,6 +3,7 @@ import type { EngineDefinition, EngineFeatures } from "../engine.ts";
 import { createCiliumAgent } from "./agent.ts";
 import { ciliumTables, compileCilium } from "./compile.ts";
 import { ciliumDivergences } from "./divergences.ts";
+import { ciliumKinds } from "./resources/kinds.ts";
 import {
   type CiliumVariant,
   ciliumDefaultVersion,
@@ -50,6 +51,7 @@ export const ciliumLinux: EngineDefinition = {
   versions: ciliumVersions,
   defaultVersion: ciliumDefaultVersion,
   switches: ciliumSwitches,
+  resources: ciliumKinds,
   aks: {
     networkPlugin: "azure",
     networkDataplane: "cilium",

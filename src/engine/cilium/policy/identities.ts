@@ -1,80 +1,268 @@
 /**
- * Security identities of pods: equal relevant labels, equal number, on all nodes. The real operator hands numbers out as
- * label sets appear; here a hash of the set chooses one of 256 to 65535, the next free one where two sets meet, so that a
- * number mostly stays with its set while others come and go.
+ * Security identities: equal relevant labels, equal number, on all nodes. The real operator hands numbers out as label
+ * sets appear, and an agent those of CIDRs; here a hash of the set chooses the number, the next free one where two sets
+ * meet, so that a number mostly stays with its set while others come and go, and all nodes agree.
  * Governing source: cilium Documentation/operations/performance/scalability/identity-relevant-labels.rst,
- * pkg/identity/numericidentity.go, pkg/labelsfilter.
+ * Documentation/security/policy/layer3.rst, pkg/identity/numericidentity.go, pkg/labelsfilter.
  */
+import { type Cidr, cidrCovers, formatCidr } from "../../../addr/index.ts";
 import { hashText } from "../../../base/index.ts";
-import type { ClusterState, Labels, Namespace, Pod } from "../../../k8s/index.ts";
-import type { IdentityLabels } from "./entry.ts";
+import {
+  type ClusterState,
+  isEnded,
+  type LabelSelector,
+  type Labels,
+  matchesSelector,
+  type Namespace,
+  type Pod,
+} from "../../../k8s/index.ts";
+import type { IdentityLabels, PrefixIdentity } from "./entry.ts";
+import { namespaceLabelPrefix, podNamespaceKey, type RulePeer } from "./rule.ts";
 
-const first = 256;
-const last = 65_535;
+export const anyIdentity = 0;
+export const hostIdentity = 1;
+export const worldIdentity = 2;
+export const initIdentity = 5;
+const worldOfFamily = { 4: 9, 6: 10 } as const;
 
-/** What selectors see of the pods that have an identity. */
-export interface PodIdentity {
+const podRange = { first: 256, last: 65_535 };
+const localRange = { first: 0x0100_0001, last: 0x01ff_ffff };
+
+const clusterKey = "k8s:io.cilium.k8s.policy.cluster";
+
+interface Identity {
   readonly number: number;
-  readonly namespace: string;
-  readonly labels: Labels;
-  readonly namespaceLabels: Labels;
+  /** As Cilium prints them. */
+  readonly labels: IdentityLabels;
+  /** `labels`, and each of them with the source `any` too. */
+  readonly seen: Labels;
+  /** Of a CIDR. */
+  readonly net: Cidr | undefined;
 }
 
-export interface PodIdentities {
-  of(pod: Pod): PodIdentity | undefined;
+/** Who has which identity, and which identities a peer is. */
+export class Identities {
+  /** Label sets that found no number left. */
+  readonly unnumbered: number;
+  readonly prefixes: readonly PrefixIdentity[];
+  readonly #numbers: ReadonlyMap<Pod, number>;
   /** In the order of numbers. */
-  readonly all: readonly PodIdentity[];
+  readonly #all: readonly Identity[];
+  readonly #byNumber: ReadonlyMap<number, Identity>;
+  readonly #byLabel = new Map<string, Identity[]>();
+  readonly #cidrs: readonly Identity[];
+  readonly #isDual: boolean;
+  readonly #selected = new Map<string, readonly number[]>();
+
+  /** `nets`: every prefix that a policy names. */
+  constructor(state: ClusterState, nets: Iterable<Cidr>) {
+    this.#isDual = state.options.ipFamilies.length > 1;
+    const pods = identitiesOfPods(state);
+    this.#numbers = pods.numbers;
+    this.unnumbered = pods.unnumbered;
+    const local = this.#numberPrefixes(nets);
+    this.prefixes = local.prefixes;
+    this.#cidrs = local.identities;
+    this.#all = [...reservedIdentities(this.#isDual), ...pods.identities, ...local.identities];
+    this.#byNumber = new Map(this.#all.map((one) => [one.number, one]));
+    for (const identity of this.#all)
+      for (const pair of Object.entries(identity.seen)) {
+        const list = this.#byLabel.get(pair.join("\0"));
+        if (list === undefined) this.#byLabel.set(pair.join("\0"), [identity]);
+        else list.push(identity);
+      }
+  }
+
+  numberOf(pod: Pod): number {
+    return pod.hostNetwork ? hostIdentity : (this.#numbers.get(pod) ?? initIdentity);
+  }
+
+  labelsOf(number: number): IdentityLabels | undefined {
+    return this.#byNumber.get(number)?.labels;
+  }
+
+  /** Ascending. */
+  select(peer: RulePeer): readonly number[] {
+    if (peer.kind === "anyone") return [anyIdentity];
+    const key =
+      peer.kind === "labels"
+        ? JSON.stringify(peer.selector)
+        : [peer.cidr, ...peer.except].map(formatCidr).join();
+    let numbers = this.#selected.get(key);
+    if (numbers === undefined) {
+      numbers = peer.kind === "labels" ? this.#withLabels(peer.selector) : this.#inCidr(peer);
+      this.#selected.set(key, numbers);
+    }
+    return numbers;
+  }
+
+  /** By the rarest of the labels that a selector asks for. */
+  #withLabels(selector: LabelSelector): readonly number[] {
+    let candidates: readonly Identity[] = this.#all;
+    const narrow = (key: string, value: string): void => {
+      const list = this.#byLabel.get(`${key}\0${value}`) ?? [];
+      if (list.length < candidates.length) candidates = list;
+    };
+    for (const [key, value] of Object.entries(selector.matchLabels)) narrow(key, value);
+    for (const { key, operator, values } of selector.matchExpressions)
+      if (operator === "In" && values.length === 1) narrow(key, values[0] ?? "");
+    return candidates.filter(({ seen }) => matchesSelector(selector, seen)).map(({ number }) => number);
+  }
+
+  /**
+   * Every prefix that lies in the block and in no exception. A block of everything is the world, which addresses have
+   * that no prefix holds; it selects whatever carries the world's label.
+   */
+  #inCidr({ cidr, except }: Extract<RulePeer, { kind: "cidr" }>): readonly number[] {
+    const world = this.#worldOf(cidr);
+    const isHole = (net: Cidr): boolean => except.some((hole) => cidrCovers(hole, net));
+    const isIn = (net: Cidr): boolean =>
+      cidr.prefix === 0 ? this.#worldOf(net) === world : cidrCovers(cidr, net);
+    const nets = this.#cidrs.filter(({ net }) => net !== undefined && isIn(net) && !isHole(net));
+    const numbers = nets.map(({ number }) => number);
+    return cidr.prefix === 0 ? [world, ...numbers] : numbers;
+  }
+
+  #worldOf({ family }: Cidr): number {
+    return this.#isDual ? worldOfFamily[family] : worldIdentity;
+  }
+
+  #numberPrefixes(nets: Iterable<Cidr>): {
+    readonly prefixes: readonly PrefixIdentity[];
+    readonly identities: readonly Identity[];
+  } {
+    const byText = new Map([...nets].map((net) => [formatCidr(net), net]));
+    const texts = [...byText.keys()].sort();
+    const numbers = spread(
+      texts.filter((text) => byText.get(text)?.prefix !== 0),
+      localRange,
+    );
+    const prefixes: PrefixIdentity[] = [];
+    const identities: Identity[] = [];
+    for (const text of texts) {
+      const net = byText.get(text) as Cidr;
+      const number = numbers.get(text) ?? this.#worldOf(net);
+      prefixes.push({ net, identity: number });
+      const world = this.#isDual ? `reserved:world-ipv${net.family}` : "reserved:world";
+      if (net.prefix > 0) identities.push(identity(number, { [`cidr:${text}`]: "", [world]: "" }, net));
+    }
+    identities.sort((a, b) => a.number - b.number);
+    return { prefixes, identities };
+  }
 }
 
-export function podIdentities(state: ClusterState): PodIdentities {
-  const sets = new Map<string, Omit<PodIdentity, "number">>();
-  const textOf = new Map<Pod, string>();
-  for (const pod of state.pods.values()) {
-    if (pod.hostNetwork) continue;
-    const labels = relevantLabels(pod.labels);
-    const namespaceLabels = labelsOf(state.namespaces.get(pod.namespace));
-    const text = JSON.stringify([pod.namespace, sorted(labels), sorted(namespaceLabels)]);
-    textOf.set(pod, text);
-    if (!sets.has(text)) sets.set(text, { namespace: pod.namespace, labels, namespaceLabels });
-  }
+/** A number for each text, by its hash; of two that meet, the later in the order of texts goes on to a free one. */
+function spread(texts: readonly string[], range: typeof podRange): ReadonlyMap<string, number> {
   const taken = new Set<number>();
-  const byText = new Map<string, PodIdentity>();
-  for (const text of [...sets.keys()].sort()) {
-    let number = first + (hashText(text) % (last - first + 1));
-    while (taken.has(number)) number = number === last ? first : number + 1;
+  const numbers = new Map<string, number>();
+  for (const text of [...texts].sort()) {
+    let number = range.first + (hashText(text) % (range.last - range.first + 1));
+    while (taken.has(number)) number = number === range.last ? range.first : number + 1;
     taken.add(number);
-    byText.set(text, { number, ...(sets.get(text) as Omit<PodIdentity, "number">) });
+    numbers.set(text, number);
   }
+  return numbers;
+}
+
+function identity(number: number, labels: IdentityLabels, net?: Cidr): Identity {
+  const anySource = Object.entries(labels).map(([key, value]) => [
+    `any:${key.slice(key.indexOf(":") + 1)}`,
+    value,
+  ]);
+  return { number, labels, seen: { ...Object.fromEntries(anySource), ...labels }, net };
+}
+
+/** Numbers of pkg/identity/numericidentity.go with their labels. */
+function reservedIdentities(isDual: boolean): readonly Identity[] {
+  const names: readonly (readonly [number, ...string[]])[] = [
+    [1, "host"],
+    [2, "world"],
+    [3, "unmanaged"],
+    [4, "health"],
+    [5, "init"],
+    [6, "remote-node"],
+    [7, "kube-apiserver", "remote-node"],
+    [8, "ingress"],
+    ...(isDual
+      ? ([
+          [9, "world-ipv4"],
+          [10, "world-ipv6"],
+        ] as const)
+      : []),
+  ];
+  return names.map(([number, ...labels]) =>
+    identity(number, Object.fromEntries(labels.map((name) => [`reserved:${name}`, ""]))),
+  );
+}
+
+/** Label sets of running pods take numbers in the order of the pods' creation, as long as there are any. */
+function identitiesOfPods(state: ClusterState): {
+  readonly numbers: ReadonlyMap<Pod, number>;
+  readonly identities: readonly Identity[];
+  readonly unnumbered: number;
+} {
+  const sets = new Map<string, IdentityLabels>();
+  const textOf = new Map<Pod, string>();
+  const namespaces = new Map<string, readonly (readonly [string, string])[]>();
+  let unnumbered = 0;
+  for (const pod of state.pods.values()) {
+    if (pod.hostNetwork || isEnded(pod)) continue;
+    let ofNamespace = namespaces.get(pod.namespace);
+    if (ofNamespace === undefined) {
+      ofNamespace = namespacePairs(pod.namespace, state.namespaces.get(pod.namespace));
+      namespaces.set(pod.namespace, ofNamespace);
+    }
+    const ofPod = Object.entries(pod.labels).filter(([key]) => isRelevant(key));
+    const text = JSON.stringify([pod.namespace, ofPod.sort(([a], [b]) => (a < b ? -1 : 1))]);
+    if (!sets.has(text)) {
+      if (sets.size > podRange.last - podRange.first) {
+        unnumbered++;
+        continue;
+      }
+      const pairs = ofPod.map(([key, value]) => [`k8s:${key}`, value] as const);
+      sets.set(text, Object.fromEntries([...pairs, ...ofNamespace]));
+    }
+    textOf.set(pod, text);
+  }
+  const labelTexts = new Map([...sets].map(([text, labels]) => [text, labelText(labels)]));
+  const byLabels = spread([...labelTexts.values()], podRange);
+  const numberOf = (text: string): number => byLabels.get(labelTexts.get(text) ?? "") ?? initIdentity;
+  const identities = [...sets].map(([text, labels]) => identity(numberOf(text), labels));
   return {
-    of: (pod) => byText.get(textOf.get(pod) ?? ""),
-    all: [...byText.values()].sort((a, b) => a.number - b.number),
+    numbers: new Map([...textOf].map(([pod, text]) => [pod, numberOf(text)])),
+    identities: identities.sort((a, b) => a.number - b.number),
+    unnumbered,
   };
 }
 
-/** As Cilium prints the labels of an identity. */
-export function identityLabels({ namespace, labels, namespaceLabels }: PodIdentity): IdentityLabels {
-  return Object.fromEntries([
-    ...Object.entries(labels).map(([key, value]) => [`k8s:${key}`, value]),
-    ["k8s:io.kubernetes.pod.namespace", namespace],
-    ...Object.entries(namespaceLabels).map(([key, value]) => [
-      `k8s:io.cilium.k8s.namespace.labels.${key}`,
-      value,
-    ]),
-  ]);
+function labelText(labels: IdentityLabels): string {
+  return JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function namespacePairs(
+  name: string,
+  namespace: Namespace | undefined,
+): readonly (readonly [string, string])[] {
+  const labels = Object.entries(namespace?.labels ?? {});
+  return [
+    [podNamespaceKey, name],
+    [clusterKey, "default"],
+    ...labels.map(([key, value]) => [`${namespaceLabelPrefix}${key}`, value] as const),
+  ];
 }
 
 /** Beginnings of label keys that are left out by default. */
 const leftOut =
   /^(io\.kubernetes|kubernetes\.io|.*beta\.kubernetes\.io|k8s\.io|pod-template-hash|pod-template-generation|controller-revision-hash|controller-uid|annotation.*|etcd_node|statefulset\.kubernetes\.io\/pod-name|apps\.kubernetes\.io\/pod-index|batch\.kubernetes\.io\/(job-completion-index|controller-uid))/;
 
-export function relevantLabels(labels: Labels): Labels {
-  return Object.fromEntries(Object.entries(labels).filter(([key]) => !leftOut.test(key)));
-}
+const known = new Map<string, boolean>();
+const knownMax = 10_000;
 
-function labelsOf(namespace: Namespace | undefined): Labels {
-  return namespace?.labels ?? {};
-}
-
-function sorted(labels: Labels): readonly (readonly [string, string])[] {
-  return Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
+function isRelevant(key: string): boolean {
+  let relevant = known.get(key);
+  if (relevant === undefined) {
+    relevant = !leftOut.test(key);
+    if (known.size < knownMax) known.set(key, relevant);
+  }
+  return relevant;
 }

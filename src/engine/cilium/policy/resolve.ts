@@ -1,212 +1,227 @@
 /**
  * Policies to entries of policy maps: which identities a rule's peers are, which keys its ports. Rules are matched
- * against identities, of which there are few, never against pods.
- * Governing source: cilium/cilium pkg/k8s/network_policy.go, pkg/policy/{repository,l4,mapstate}.go.
+ * against identities, of which there are few, never against pods; what a rule's statement makes is made once and shared by
+ * all whom it is about.
+ * Governing source: cilium/cilium pkg/policy/{repository,rule,l4,mapstate,resolve}.go.
  */
-import { type Cidr, cidrCovers, formatCidr } from "../../../addr/index.ts";
-import { assert, type Origin } from "../../../base/index.ts";
-import {
-  type ClusterState,
-  matchesSelector,
-  type NetworkPolicy,
-  type NetworkPolicyPeer,
-  type NetworkPolicyPort,
-  type NetworkPolicyRule,
-  type Pod,
-} from "../../../k8s/index.ts";
+import type { Cidr } from "../../../addr/index.ts";
+import type { Origin } from "../../../base/index.ts";
+import { type ClusterState, type Labels, matchesSelector, type Node, type Pod } from "../../../k8s/index.ts";
+import type { Diagnostic } from "../../engine.ts";
 import type { CiliumVariant } from "../variant.ts";
-import {
-  comparePolicyEntries,
-  type Direction,
-  type EndpointPolicy,
-  type PolicyEntry,
-  type PolicyRepository,
-  type PrefixIdentity,
-} from "./entry.ts";
-import { identityLabels, type PodIdentities, type PodIdentity, podIdentities } from "./identities.ts";
-import { type PortBlock, portBlocks } from "./port-blocks.ts";
-
-const anyIdentity = 0;
-const hostIdentity = 1;
-const worldIdentity = 2;
-const firstLocalIdentity = 0x0100_0001;
-const protocolNumber = { TCP: 6, UDP: 17, SCTP: 132 } as const;
+import type { Direction, EndpointPolicy, IdentityLabels, PolicyEntry, PolicyRepository } from "./entry.ts";
+import { anyIdentity, hostIdentity, Identities, initIdentity } from "./identities.ts";
+import { MapState } from "./map-state.ts";
+import { NamedPorts, namedPortsText, portsOfPod } from "./named-ports.ts";
+import { everyPort, type PortBlock, portBlocks, withZeroStartDefect } from "./port-blocks.ts";
+import type { CiliumRule, RulePeer, RulePort, RuleStatement } from "./rule.ts";
+import { rulesOf } from "./rules.ts";
 
 export function resolvePolicies(state: ClusterState, variant: CiliumVariant): PolicyRepository {
   return new Repository(state, variant);
 }
 
+/** What one peer on one port of a statement puts into maps. */
+interface Contribution {
+  /** Protocol and port as the rule has them. */
+  readonly filter: string;
+  /** Names a port: entries of particular identities say nothing where one of any identity says the same. */
+  readonly isPorted: boolean;
+  readonly entries: readonly PolicyEntry[];
+}
+
 class Repository implements PolicyRepository {
-  readonly prefixes: readonly PrefixIdentity[];
-  readonly diagnostics: PolicyRepository["diagnostics"] = [];
-  readonly #state: ClusterState;
+  readonly prefixes: PolicyRepository["prefixes"];
+  readonly diagnostics: readonly Diagnostic[];
   readonly #variant: CiliumVariant;
-  readonly #identities: PodIdentities;
-  readonly #known = new Map<string, EndpointPolicy>();
-  readonly #peers = new Map<NetworkPolicyPeer, readonly number[]>();
-  readonly #policies: ReadonlyMap<string, readonly NetworkPolicy[]>;
+  readonly #identities: Identities;
+  readonly #namedPorts: NamedPorts;
+  readonly #nodeRules: readonly CiliumRule[];
+  readonly #rulesOfIdentity = new Map<number, CiliumRule[]>();
+  readonly #policies = new Map<string, EndpointPolicy>();
+  readonly #contributions = new Map<RuleStatement, readonly Contribution[]>();
 
   constructor(state: ClusterState, variant: CiliumVariant) {
-    this.#state = state;
+    const { rules, diagnostics } = rulesOf(state, variant);
     this.#variant = variant;
-    this.#identities = podIdentities(state);
-    const policies = [...state.networkPolicies.values()];
-    this.prefixes = prefixesOf(policies);
-    this.#policies = byNamespace(policies);
+    this.#identities = new Identities(state, netsOf(rules));
+    this.prefixes = this.#identities.prefixes;
+    this.#namedPorts = new NamedPorts(state, (pod) => this.#identities.numberOf(pod));
+    this.#nodeRules = rules.filter(({ isForNodes }) => isForNodes);
+    for (const rule of rules) {
+      if (rule.isForNodes) continue;
+      for (const number of this.#identities.select({ kind: "labels", path: "", selector: rule.subject })) {
+        const list = this.#rulesOfIdentity.get(number);
+        if (list === undefined) this.#rulesOfIdentity.set(number, [rule]);
+        else list.push(rule);
+      }
+    }
+    const { unnumbered } = this.#identities;
+    this.diagnostics = unnumbered === 0 ? diagnostics : [...diagnostics, exhausted(unnumbered)];
   }
 
   identityOf(pod: Pod): number {
-    return pod.hostNetwork ? hostIdentity : this.#podIdentity(pod).number;
+    return this.#identities.numberOf(pod);
   }
 
-  #podIdentity(pod: Pod): PodIdentity {
-    const identity = this.#identities.of(pod);
-    assert(identity !== undefined, `${pod.namespace}/${pod.name} is a pod of this state`);
-    return identity;
-  }
-
-  labelsOf(identity: number): ReturnType<PolicyRepository["labelsOf"]> {
-    const pods = this.#identities.all.find(({ number }) => number === identity);
-    return pods === undefined ? undefined : identityLabels(pods);
-  }
-
-  hostPolicyOf(): undefined {
-    return undefined;
+  labelsOf(identity: number): IdentityLabels | undefined {
+    return this.#identities.labelsOf(identity);
   }
 
   policyOf(pod: Pod): EndpointPolicy {
-    const identity = this.#podIdentity(pod);
-    const key = `${identity.number} ${namedPortsText(pod)}`;
-    let policy = this.#known.get(key);
+    const identity = this.#identities.numberOf(pod);
+    return this.#known(`${identity} ${namedPortsText(pod)}`, () =>
+      this.#resolve(this.#rulesOfIdentity.get(identity) ?? [], identity === initIdentity, pod),
+    );
+  }
+
+  hostPolicyOf(node: Node): EndpointPolicy | undefined {
+    if (!this.#variant.hostFirewall) return undefined;
+    const labels = labelsOfNode(node);
+    const selecting = this.#nodeRules.filter(({ subject }) => matchesSelector(subject, labels));
+    const places = selecting.map((rule) => this.#nodeRules.indexOf(rule));
+    return this.#known(`host ${places.join()}`, () => this.#resolve(selecting, false, undefined));
+  }
+
+  #known(key: string, make: () => EndpointPolicy): EndpointPolicy {
+    let policy = this.#policies.get(key);
     if (policy === undefined) {
-      policy = this.#resolve(pod, identity);
-      this.#known.set(key, policy);
+      policy = make();
+      this.#policies.set(key, policy);
     }
     return policy;
   }
 
-  #resolve(pod: Pod, { namespace, labels }: PodIdentity): EndpointPolicy {
-    const selecting = (this.#policies.get(namespace) ?? []).filter(({ podSelector }) =>
-      matchesSelector(podSelector, labels),
-    );
-    const entries = new Map<string, PolicyEntry>();
-    const add = (entry: PolicyEntry): void => {
-      const { direction, identity, protocol, port, portPrefix } = entry;
-      const key = `${direction} ${identity} ${protocol} ${port}/${portPrefix}`;
-      if (!entries.has(key)) entries.set(key, entry);
-    };
+  /** `isClosed`: isolated both ways whatever rules say, as endpoints without known labels are. */
+  #resolve(rules: readonly CiliumRule[], isClosed: boolean, subject: Pod | undefined): EndpointPolicy {
+    const state = new MapState();
     const isEnforced = (direction: Direction): boolean => {
-      const type = direction === "ingress" ? "Ingress" : "Egress";
-      const policies = selecting.filter(({ policyTypes }) => policyTypes.includes(type));
-      for (const policy of policies) for (const entry of this.#entriesOf(policy, direction, pod)) add(entry);
-      if (policies.length === 0) add(wholeEntry(anyIdentity, direction, "not-enforced"));
-      else if (direction === "ingress") add(wholeEntry(hostIdentity, direction, "allow-localhost"));
-      return policies.length > 0;
+      const speaking = rules.filter(({ isolates }) => isolates.has(direction));
+      if (speaking.length === 0 && !isClosed) {
+        state.add(wholeEntry(anyIdentity, direction, "not-enforced"));
+        return false;
+      }
+      if (direction === "ingress") state.add(wholeEntry(hostIdentity, direction, "allow-localhost"));
+      if (!isClosed && !speaking.some(({ isolates }) => isolates.get(direction)))
+        state.add(wholeEntry(anyIdentity, direction, "no-default-deny"));
+      const statements = speaking.flatMap((rule) =>
+        rule.statements
+          .filter((statement) => statement.direction === direction)
+          .map((statement) => ({ rule, statement })),
+      );
+      for (const entry of this.#entriesOf(statements, subject)) state.add(entry);
+      return true;
     };
     const [ingressEnforced, egressEnforced] = [isEnforced("ingress"), isEnforced("egress")];
-    const inOrder = [...entries.values()].sort(comparePolicyEntries);
-    return Object.freeze({ ingressEnforced, egressEnforced, entries: Object.freeze(inOrder) });
+    const entries = state.resolve(this.#variant.generation);
+    return Object.freeze({ ingressEnforced, egressEnforced, entries });
   }
 
-  *#entriesOf(policy: NetworkPolicy, direction: Direction, pod: Pod): Iterable<PolicyEntry> {
-    for (const [i, rule] of policy[direction].entries()) {
-      const origin: Origin = {
-        kind: "NetworkPolicy",
-        name: `${policy.namespace}/${policy.name}`,
-        path: `spec.${direction}[${i}]`,
-        role: "allow",
-        direction,
-        ...(policy.source === undefined ? {} : { source: policy.source }),
-      };
-      const identities = this.#selected(policy, rule);
-      for (const { protocol, blocks } of this.#portsOf(rule, direction, pod))
-        for (const { port, prefix: portPrefix } of blocks)
+  *#entriesOf(
+    statements: readonly { readonly rule: CiliumRule; readonly statement: RuleStatement }[],
+    subject: Pod | undefined,
+  ): Iterable<PolicyEntry> {
+    const contributions = statements.flatMap(({ rule, statement }) =>
+      this.#contributionsOf(rule, statement, subject),
+    );
+    const keyOf = ({ filter }: Contribution, { deny, redirect }: PolicyEntry): string =>
+      `${filter} ${deny} ${redirect}`;
+    const ofAnyone = new Set<string>();
+    for (const one of contributions)
+      for (const entry of one.entries.slice(0, 1))
+        if (one.isPorted && entry.identity === anyIdentity) ofAnyone.add(keyOf(one, entry));
+    for (const one of contributions) {
+      const [first] = one.entries;
+      if (first === undefined) continue;
+      if (first.identity === anyIdentity || !ofAnyone.has(keyOf(one, first))) yield* one.entries;
+    }
+  }
+
+  #contributionsOf(
+    rule: CiliumRule,
+    statement: RuleStatement,
+    subject: Pod | undefined,
+  ): readonly Contribution[] {
+    const isOfSubject =
+      statement.direction === "ingress" && statement.ports?.some(({ port }) => typeof port === "string");
+    if (isOfSubject) return this.#contribute(rule, statement, subject);
+    let contributions = this.#contributions.get(statement);
+    if (contributions === undefined) {
+      contributions = this.#contribute(rule, statement, undefined);
+      this.#contributions.set(statement, contributions);
+    }
+    return contributions;
+  }
+
+  #contribute(rule: CiliumRule, statement: RuleStatement, subject: Pod | undefined): readonly Contribution[] {
+    const { direction, deny, peers, ports } = statement;
+    const contributions: Contribution[] = [];
+    for (const peer of peers) {
+      const identities = this.#identities.select(peer);
+      for (const port of ports ?? [undefined]) {
+        const origin = originOf(rule, statement, peer, port);
+        const entries: PolicyEntry[] = [];
+        const [protocol, redirect] = [port?.protocol ?? 0, port?.redirect ?? 0];
+        for (const block of this.#blocksOf(port, direction, identities, subject))
           for (const identity of identities)
-            yield { identity, direction, protocol, port, portPrefix, deny: false, redirect: 0, origin };
+            entries.push({
+              identity,
+              direction,
+              protocol,
+              port: block.port,
+              portPrefix: block.prefix,
+              deny,
+              redirect,
+              origin,
+            });
+        const filter = port === undefined ? "any" : `${port.protocol}/${port.port}-${port.endPort}`;
+        contributions.push({ filter, isPorted: port?.port !== undefined, entries });
+      }
     }
+    return contributions;
   }
 
-  #selected(policy: NetworkPolicy, { peers }: NetworkPolicyRule): Iterable<number> {
-    if (peers.length === 0) return [anyIdentity];
-    return new Set(peers.flatMap((peer) => this.#identitiesOf(policy, peer)));
-  }
-
-  #identitiesOf({ namespace }: NetworkPolicy, peer: NetworkPolicyPeer): readonly number[] {
-    let identities = this.#peers.get(peer);
-    if (identities === undefined) {
-      identities = peer.ipBlock === undefined ? this.#podsOf(namespace, peer) : this.#inBlock(peer.ipBlock);
-      this.#peers.set(peer, identities);
-    }
-    return identities;
-  }
-
-  #podsOf(namespace: string, { podSelector, namespaceSelector }: NetworkPolicyPeer): readonly number[] {
-    const isThere = (one: PodIdentity): boolean =>
-      namespaceSelector === undefined
-        ? one.namespace === namespace
-        : matchesSelector(namespaceSelector, one.namespaceLabels);
-    return this.#identities.all
-      .filter(
-        (one) => isThere(one) && (podSelector === undefined || matchesSelector(podSelector, one.labels)),
-      )
-      .map(({ number }) => number);
-  }
-
-  /** Every prefix in the block that no exception holds; the whole world too, where the block is everything. */
-  #inBlock({ cidr, except }: NonNullable<NetworkPolicyPeer["ipBlock"]>): readonly number[] {
-    return this.prefixes
-      .filter(({ net }) => cidrCovers(cidr, net) && !except.some((range) => cidrCovers(range, net)))
-      .map(({ identity }) => identity);
-  }
-
-  *#portsOf(
-    { ports }: NetworkPolicyRule,
+  #blocksOf(
+    port: RulePort | undefined,
     direction: Direction,
-    pod: Pod,
-  ): Iterable<{ readonly protocol: number; readonly blocks: readonly PortBlock[] }> {
-    if (ports.length === 0) yield { protocol: 0, blocks: [{ port: 0, prefix: 0 }] };
-    for (const port of ports)
-      yield { protocol: protocolNumber[port.protocol], blocks: this.#blocksOf(port, direction, pod) };
+    identities: readonly number[],
+    subject: Pod | undefined,
+  ): readonly PortBlock[] {
+    if (port?.port === undefined) return everyPort;
+    const { endPort, zeroStartDefect } = this.#variant;
+    if (typeof port.port === "string")
+      return this.#numbersOf(port.port, port.protocol, direction, identities, subject).map((number) => ({
+        port: number,
+        prefix: 16,
+      }));
+    const blocks = portBlocks(port.port, endPort ? (port.endPort ?? port.port) : port.port);
+    return zeroStartDefect ? withZeroStartDefect(blocks) : blocks;
   }
 
-  #blocksOf(wanted: NetworkPolicyPort, direction: Direction, pod: Pod): readonly PortBlock[] {
-    const { port, endPort } = wanted;
-    if (port === undefined) return [{ port: 0, prefix: 0 }];
-    if (typeof port === "number") return portBlocks(port, this.#variant.endPort ? (endPort ?? port) : port);
-    const pods = direction === "ingress" ? [pod] : this.#state.pods.values();
-    const numbers = numbersOf(pods, port, wanted.protocol);
-    // an egress rule's name must mean one number in the whole cluster
-    if (direction === "egress" && numbers.size > 1) return [];
-    return [...numbers].map((number) => ({ port: number, prefix: 16 }));
+  #numbersOf(
+    name: string,
+    protocol: number,
+    direction: Direction,
+    identities: readonly number[],
+    subject: Pod | undefined,
+  ): readonly number[] {
+    if (direction === "ingress") return subject === undefined ? [] : portsOfPod(subject, name, protocol);
+    const isOfSelected =
+      this.#variant.egressNamedPorts === "of-selected-identities" && identities[0] !== anyIdentity;
+    const numbers = this.#namedPorts.numbersOf(name, protocol, isOfSelected ? identities : undefined);
+    return numbers.length > 1 ? [] : numbers;
   }
 }
 
-function byNamespace(policies: readonly NetworkPolicy[]): ReadonlyMap<string, readonly NetworkPolicy[]> {
-  const grouped = new Map<string, NetworkPolicy[]>();
-  for (const policy of policies) {
-    const list = grouped.get(policy.namespace);
-    if (list === undefined) grouped.set(policy.namespace, [policy]);
-    else list.push(policy);
-  }
-  return grouped;
-}
-
-function numbersOf(pods: Iterable<Pod>, name: string, protocol: string): ReadonlySet<number> {
-  const numbers = new Set<number>();
-  for (const pod of pods) {
-    if (pod.hostNetwork) continue;
-    for (const port of pod.ports)
-      if (port.name === name && port.protocol === protocol) numbers.add(port.containerPort);
-  }
-  return numbers;
-}
-
-function namedPortsText({ ports }: Pod): string {
-  const named = ports.filter(({ name }) => name !== undefined);
-  return named
-    .map(({ name, protocol, containerPort }) => `${name}:${containerPort}/${protocol}`)
-    .sort()
-    .join();
+function originOf(
+  { kind, name, source }: CiliumRule,
+  { direction, deny }: RuleStatement,
+  peer: RulePeer,
+  port: RulePort | undefined,
+): Origin {
+  const path = peer.kind === "anyone" ? (port?.path ?? peer.path) : peer.path;
+  const role = deny ? "deny" : "allow";
+  return { kind, name, path, role, direction, ...(source === undefined ? {} : { source }) };
 }
 
 function wholeEntry(identity: number, direction: Direction, path: string): PolicyEntry {
@@ -214,21 +229,31 @@ function wholeEntry(identity: number, direction: Direction, path: string): Polic
   return { identity, direction, protocol: 0, port: 0, portPrefix: 0, deny: false, redirect: 0, origin };
 }
 
-/** Prefixes of blocks and of their exceptions, numbered in the order of their text, so that all nodes agree. */
-function prefixesOf(policies: readonly NetworkPolicy[]): readonly PrefixIdentity[] {
-  const nets = new Map<string, Cidr>();
-  for (const { policyTypes, ingress, egress } of policies) {
-    const rules = [
-      ...(policyTypes.includes("Ingress") ? ingress : []),
-      ...(policyTypes.includes("Egress") ? egress : []),
-    ];
-    for (const { ipBlock } of rules.flatMap(({ peers }) => peers))
-      if (ipBlock !== undefined)
-        for (const net of [ipBlock.cidr, ...ipBlock.except]) nets.set(formatCidr(net), net);
-  }
-  let next = firstLocalIdentity;
-  return [...nets.keys()].sort().map((text) => {
-    const net = nets.get(text) as Cidr;
-    return { net, identity: net.prefix === 0 ? worldIdentity : next++ };
-  });
+/** Every prefix that a rule names, exceptions too: they get identities of their own, which the rule does not select. */
+function netsOf(rules: readonly CiliumRule[]): readonly Cidr[] {
+  return rules.flatMap(({ statements }) =>
+    statements.flatMap(({ peers }) =>
+      peers.flatMap((peer) => (peer.kind === "cidr" ? [peer.cidr, ...peer.except] : [])),
+    ),
+  );
+}
+
+/** What a rule for nodes sees of one. */
+function labelsOfNode({ labels }: Node): Labels {
+  const pairs = Object.entries(labels);
+  return Object.fromEntries([
+    ...pairs.map(([key, value]) => [`k8s:${key}`, value]),
+    ...pairs.map(([key, value]) => [`any:${key}`, value]),
+    ["reserved:host", ""],
+    ["any:host", ""],
+  ]);
+}
+
+function exhausted(labelSets: number): Diagnostic {
+  return {
+    code: "identities-exhausted",
+    severity: "error",
+    policy: undefined,
+    message: `unable to allocate identities: no more available IDs for pods of ${labelSets} label sets, which stay as init`,
+  };
 }

@@ -1,0 +1,78 @@
+/**
+ * NetworkPolicy to Cilium's rule form. Namespaces become labels: an own one of the pod, and a prefix for labels of the
+ * namespace. A direction without rules isolates where the policy's types name it.
+ * Governing source: cilium/cilium pkg/k8s/network_policy.go.
+ */
+import type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from "../../../k8s/index.ts";
+import type { Direction } from "./entry.ts";
+import {
+  bothSelectors,
+  type CiliumRule,
+  hasLabel,
+  labelIs,
+  namespaceLabelPrefix,
+  podNamespaceKey,
+  type RulePeer,
+  type RulePort,
+  type RuleStatement,
+  withKeys,
+} from "./rule.ts";
+
+const protocolNumber = { TCP: 6, UDP: 17, SCTP: 132 } as const;
+
+export function ruleOfNetworkPolicy(policy: NetworkPolicy): CiliumRule {
+  const { namespace, name, podSelector, policyTypes, source } = policy;
+  const directions = (["ingress", "egress"] as const).filter((direction) =>
+    policyTypes.includes(direction === "ingress" ? "Ingress" : "Egress"),
+  );
+  return {
+    kind: "NetworkPolicy",
+    name: `${namespace}/${name}`,
+    source,
+    subject: bothSelectors(ofPods(podSelector), labelIs(podNamespaceKey, namespace)),
+    isForNodes: false,
+    isolates: new Map(directions.map((direction) => [direction, true])),
+    statements: directions.flatMap((direction) => statementsOf(policy, direction)),
+  };
+}
+
+function statementsOf(policy: NetworkPolicy, direction: Direction): readonly RuleStatement[] {
+  return policy[direction].map(({ peers, ports }, i) => {
+    const path = `spec.${direction}[${i}]`;
+    const list = direction === "ingress" ? "from" : "to";
+    return {
+      direction,
+      deny: false,
+      peers:
+        peers.length === 0
+          ? [{ kind: "anyone", path }]
+          : peers.map((peer, j) => peerOf(peer, policy.namespace, `${path}.${list}[${j}]`)),
+      ports: ports.length === 0 ? undefined : ports.map((port, j) => portOf(port, `${path}.ports[${j}]`)),
+    };
+  });
+}
+
+function peerOf(
+  { ipBlock, podSelector, namespaceSelector }: NetworkPolicyPeer,
+  namespace: string,
+  path: string,
+): RulePeer {
+  if (ipBlock !== undefined) return { kind: "cidr", path, cidr: ipBlock.cidr, except: ipBlock.except };
+  const where =
+    namespaceSelector === undefined
+      ? labelIs(podNamespaceKey, namespace)
+      : bothSelectors(
+          withKeys(namespaceSelector, (key) => `${namespaceLabelPrefix}${key}`),
+          hasLabel(podNamespaceKey),
+        );
+  const selector = podSelector === undefined ? where : bothSelectors(ofPods(podSelector), where);
+  return { kind: "labels", path, selector };
+}
+
+function ofPods(selector: NetworkPolicy["podSelector"]): NetworkPolicy["podSelector"] {
+  return withKeys(selector, (key) => `k8s:${key}`);
+}
+
+function portOf({ protocol, port, endPort }: NetworkPolicyPort, path: string): RulePort {
+  return { path, protocol: protocolNumber[protocol], port, endPort, redirect: 0 };
+}
