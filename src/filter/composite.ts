@@ -2,6 +2,7 @@
  * Several kinds of tables on one node as one datapath: each hook belongs to one kind, each operation to the kind that
  * declares it. Rule and point numbers of the parts are set apart, so that one number names a rule of any part.
  */
+import { assert } from "../base/index.ts";
 import type { PacketBatch } from "../packet/index.ts";
 import type {
   ApplyResult,
@@ -38,8 +39,8 @@ class PartObserver implements FilterObserver {
     this.#to.rule(index + this.#offset, failedMatch);
   }
 
-  lookup(map: number, keyRef: number, hit: boolean): void {
-    this.#to.lookup(map, keyRef, hit);
+  lookup(ref: number, hit: boolean): void {
+    this.#to.lookup(ref + this.#offset, hit);
   }
 
   verdict(point: number, row: number, verdict: number): void {
@@ -104,6 +105,12 @@ export class CompositeDatapath implements Datapath {
 
   explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string {
     return this.#partOf(index).explainMiss(index % partStride, failedMatch, batch, row);
+  }
+
+  describeLookup(ref: number): RuleDescription {
+    const described = this.#partOf(ref).describeLookup?.(ref % partStride);
+    assert(described !== undefined, "a part describes what it reported");
+    return described;
   }
 
   describePoint(point: number): string {

@@ -62,8 +62,8 @@ export interface FilterObserver {
   enter(point: number, row: number): void;
   /** Rule `index` was tried: `failedMatch` is the number of the match that failed, or -1 if the rule matched. */
   rule(index: number, failedMatch: number): void;
-  /** A set or map was asked. `keyRef` is the kind's own reference to the key. */
-  lookup(map: number, keyRef: number, hit: boolean): void;
+  /** A map was asked, or told something; `ref` is a number of `Datapath.describeLookup`. */
+  lookup(ref: number, hit: boolean): void;
   verdict(point: number, row: number, verdict: number): void;
   /** No rule of built-in chain `point` ended the row's way: the chain's policy decides. */
   policy?(point: number, row: number): void;
@@ -165,6 +165,11 @@ export interface Datapath {
   describeRule(index: number): RuleDescription;
   /** Why match `failedMatch` of rule `index` did not match the row: one clause of prose with the row's own value. */
   explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string;
+  /**
+   * What was asked and answered: table `map`, chain the map's name. Numbers are those that an observer was told during the
+   * last run, and good until the next. Kinds without maps have none.
+   */
+  describeLookup?(ref: number): RuleDescription;
   /** Name of a trace point (`filter/FORWARD`). */
   describePoint(point: number): string;
 }

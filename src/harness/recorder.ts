@@ -47,9 +47,10 @@ export class TraceRecorder implements HookWatcher, FilterObserver {
   #datapath: Datapath | undefined;
   #batch: PacketBatch | undefined;
   #row = 0;
-  /** Matched rules and chain entries, in order. */
+  /** Matched rules, lookups and chain entries, in order. */
   #events: (
     | { readonly kind: "rule"; readonly rule: number; readonly order: number }
+    | { readonly kind: "lookup"; readonly ref: number; readonly hit: boolean; readonly order: number }
     | { readonly kind: "enter"; readonly point: number }
   )[] = [];
   #misses = new Map<string, Miss>();
@@ -85,7 +86,10 @@ export class TraceRecorder implements HookWatcher, FilterObserver {
     this.#misses.set(origin.direction, { rule: index, failedMatch, why, order: this.#order });
   }
 
-  lookup(): void {}
+  lookup(ref: number, hit: boolean): void {
+    this.#order++;
+    this.#events.push({ kind: "lookup", ref, hit, order: this.#order });
+  }
 
   verdict(): void {}
 
@@ -116,6 +120,12 @@ export class TraceRecorder implements HookWatcher, FilterObserver {
         if (!previousWasRule) stack.length = 0;
         stack.push(datapath.describePoint(event.point));
         previousWasRule = false;
+        continue;
+      }
+      if (event.kind === "lookup") {
+        const description = datapath.describeLookup?.(event.ref);
+        if (description !== undefined)
+          rules.push({ depth: stack.length, matched: event.hit, why: undefined, description });
         continue;
       }
       if (pendingMiss !== undefined && pendingMiss.order < event.order) {

@@ -42,7 +42,7 @@ const endpointFamily = named(field("family", 16, 1, "enum"), { 1: "IPv4", 2: "IP
 
 /** `struct endpoint_key` and `struct endpoint_info`. */
 export const lxcLayout: MapLayout = {
-  key: [field("ip", 0, 16, "hex"), endpointFamily, field("cluster", 18, 2)],
+  key: [field("ip", 0, 16, "ip"), endpointFamily, field("cluster", 18, 2)],
   value: [
     field("ifindex", 0, 4),
     field("endpoint", 6, 2),
@@ -59,7 +59,7 @@ export const ipcacheLayout: MapLayout = {
     field("prefixLength", 0, 4),
     field("cluster", 4, 2),
     named(field("family", 7, 1, "enum"), { 1: "IPv4", 2: "IPv6" }),
-    field("ip", 8, 16, "hex"),
+    field("ip", 8, 16, "ip"),
   ],
   value: [
     field("identity", 0, 4),
@@ -80,6 +80,9 @@ const policyKey: readonly FieldLayout[] = [
   field("port", 10, 2, "be"),
 ];
 export const policyKeyBytes = 12;
+
+/** Which policy map an endpoint has. */
+export const policiesLayout: MapLayout = { key: [field("endpoint", 0, 4)], value: [] };
 
 /** `struct policy_entry` up to 1.16, in 1.17 and 1.18, and from 1.19 on. */
 export const policyLayouts: Readonly<Record<"G1" | "G2" | "G3", MapLayout>> = {

@@ -4,6 +4,7 @@
  * connections are sized as for a small node (`bpf-map-dynamic-size-ratio` gives bigger ones on bigger nodes).
  */
 import { MapFlag, type MapLayout, type MapShape, MapType } from "../../filter/bpf/index.ts";
+import { eventRecords } from "./events.ts";
 import {
   affinityKeyBytes,
   affinityLayout,
@@ -25,6 +26,7 @@ import {
   lxcValueBytes,
   natLayout,
   natValueBytes,
+  policiesLayout,
   policyKeyBytes,
   policyLayouts,
   policyValueBytes,
@@ -168,10 +170,10 @@ export function datapathMaps(variant: PolicyMapWords): readonly MapShape[] {
     sized("cilium_lxc", MapType.hash, [lxcKeyBytes, lxcValueBytes, 65_535], lxcLayout),
     sized("cilium_ipcache", MapType.lpmTrie, [ipcacheKeyBytes, ipcacheValueBytes, 512_000], ipcacheLayout),
     {
-      ...sized("cilium_policy_by_endpoint", MapType.hashOfMaps, [4, 4, 65_536]),
+      ...sized("cilium_policy_by_endpoint", MapType.hashOfMaps, [4, 4, 65_536], policiesLayout),
       inner: policyMapShape(variant, "cilium_policy"),
     },
-    sized("cilium_events", MapType.perfEventArray, [4, 4, 128]),
+    { ...sized("cilium_events", MapType.perfEventArray, [4, 4, 128]), records: eventRecords },
     connections("cilium_ct4_global", 4, 524_288),
     connections("cilium_ct_any4_global", 4, 262_144),
     connections("cilium_ct6_global", 6, 524_288),

@@ -18,8 +18,10 @@ import {
 } from "../datapath.ts";
 import { RedirectWay, Verdict } from "../verdict.ts";
 import { ProgramType } from "./context.ts";
-import type { OutputEvent } from "./helpers/index.ts";
+import type { HelperEnvironment, OutputEvent } from "./helpers/index.ts";
 import { type AttachedProgram, type BpfOp, LoadedTables } from "./loaded-tables.ts";
+import { LookupLog } from "./lookup-log.ts";
+import { MapType } from "./maps/shape.ts";
 import { ethernetHeaderBytes } from "./packet-buffer.ts";
 import { BpfRunner } from "./runner.ts";
 import type { BpfSpace } from "./space.ts";
@@ -36,6 +38,8 @@ export class BpfDatapath implements Datapath {
   readonly #context: LinkContext;
   readonly #runner: BpfRunner;
   readonly #sent: OutputEvent[] = [];
+  /** Of the last run, if it was watched. */
+  readonly #log = new LookupLog();
 
   constructor(tables: BpfTables, context: LinkContext) {
     this.#context = context;
@@ -66,6 +70,7 @@ export class BpfDatapath implements Datapath {
     observer?: FilterObserver,
   ): void {
     this.#sent.length = 0;
+    this.#log.clear();
     for (let row = first; row < last; row++) {
       out.verdict[row] = Verdict.accept;
       out.rule[row] = -1;
@@ -108,6 +113,10 @@ export class BpfDatapath implements Datapath {
     return "";
   }
 
+  describeLookup(ref: number): RuleDescription {
+    return this.#log.describe(ref, this.#loaded);
+  }
+
   describePoint(point: number): string {
     const { table, chain } = this.describeRule(point * outcomeOrder.length);
     return `${table}/${chain}`;
@@ -127,7 +136,7 @@ export class BpfDatapath implements Datapath {
       const linked = attached[i] as AttachedProgram;
       if (linked.hook !== hook || !fits(linked.attachment.interface, name)) continue;
       if (observer !== undefined) observer.enter(i, row);
-      const outcome = this.#runProgram(linked, batch, row, index, out);
+      const outcome = this.#runProgram(linked, batch, row, index, out, observer);
       const rule = i * outcomeOrder.length + outcomeOrder.indexOf(outcome);
       if (observer !== undefined) observer.rule(rule, -1);
       if (outcome === "next") continue;
@@ -146,6 +155,7 @@ export class BpfDatapath implements Datapath {
     row: number,
     index: number,
     out: HookResults,
+    observer: FilterObserver | undefined,
   ): Outcome {
     const before = framed(batch, row);
     const { mark, iif } = batch.state;
@@ -160,8 +170,10 @@ export class BpfDatapath implements Datapath {
             ingress_ifindex: iif[row]!,
             pkt_type: isEgress ? packetOutgoing : 0,
           };
-    const outcome = this.#runner.run(program, type, before, ethernetHeaderBytes, context);
+    const onLookup = observer === undefined ? undefined : this.#watcher(observer);
+    const outcome = this.#runner.run(program, type, before, ethernetHeaderBytes, context, onLookup);
     this.#sent.push(...outcome.events);
+    if (observer !== undefined) for (const event of outcome.events) this.#reportRecord(event, observer);
     if (outcome.fault !== undefined || outcome.code === undefined) {
       if (outcome.fault !== undefined) this.faults.push(outcome.fault);
       return "drop";
@@ -186,6 +198,25 @@ export class BpfDatapath implements Datapath {
           : RedirectWay.transmit;
     }
     return decided;
+  }
+
+  /** Tells the observer what a program looks up: keys and values are copied, as they are at that time. */
+  #watcher(observer: FilterObserver): NonNullable<HelperEnvironment["onLookup"]> {
+    return ({ shape }, keyAt, valueAt) => {
+      const { bytes } = this.space.memory;
+      const isNested = shape.type === MapType.hashOfMaps || shape.type === MapType.arrayOfMaps;
+      const size = isNested ? 0 : shape.valueSize;
+      const value = valueAt === 0 ? undefined : bytes.slice(valueAt, valueAt + size);
+      observer.lookup(
+        this.#log.lookup(shape, bytes.slice(keyAt, keyAt + shape.keySize), value),
+        valueAt !== 0,
+      );
+    };
+  }
+
+  #reportRecord(event: OutputEvent, observer: FilterObserver): void {
+    if (event.kind === "perf")
+      observer.lookup(this.#log.record(this.#loaded.shapeOf(event.map), event), true);
   }
 }
 

@@ -44,6 +44,8 @@ export {
   type MapRepr,
   type MapShape,
   MapType,
+  type MissReason,
+  type RecordLayout,
   UpdateFlag,
 } from "./maps/shape.ts";
 export { BpfMemory, MemoryFault } from "./memory.ts";

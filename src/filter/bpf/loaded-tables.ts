@@ -3,13 +3,14 @@
  * runs. Loading tables where some stand already keeps the maps that are there under the same name and of the same shape
  * with what they hold, as pinned maps outlive the process that made them; programs and attachments are replaced.
  */
+import type { Origin } from "../../base/index.ts";
 import { type ApplyResult, Hook, type NodeFacts, type TableOp } from "../datapath.ts";
 import type { ProgramType } from "./context.ts";
 import { wordBytes } from "./maps/nested.ts";
 import { Errno, type MapEntry, type MapRepr, type MapShape, MapType, UpdateFlag } from "./maps/shape.ts";
 import type { LinkedProgram } from "./program.ts";
 import { BpfSpace } from "./space.ts";
-import { type Attachment, type BpfTables, noBpfTables, type ProgramRepr } from "./tables.ts";
+import { type Attachment, type BpfTables, contentOf, noBpfTables, type ProgramRepr } from "./tables.ts";
 
 /** bpf(2)'s BPF_MAP_UPDATE_ELEM and BPF_MAP_DELETE_ELEM on a map by name. */
 export interface BpfMapOp extends TableOp {
@@ -23,6 +24,7 @@ export interface BpfMapOp extends TableOp {
   readonly inner?: string;
   readonly flags?: number;
   readonly interfaceAt?: MapEntry["interfaceAt"];
+  readonly origin?: Origin;
 }
 
 /** BPF_MAP_CREATE and a pin, or the pin's removal: the map is gone with the last that names it. */
@@ -53,6 +55,8 @@ export interface AttachedProgram {
 
 interface LoadedMap {
   readonly repr: MapRepr;
+  /** What has been written and deleted since, by the key's bytes. */
+  readonly later: Map<string, MapEntry | undefined>;
   /** Number in the space. */
   readonly number: number;
 }
@@ -117,7 +121,11 @@ export class LoadedTables {
     const maps = tables.maps.map((repr): LoadedMap => {
       const old = there.get(repr.name);
       if (old !== undefined && sameShape(old.repr, repr)) return old;
-      const map = { repr, number: this.space.createMap(repr, isNested(repr) ? undefined : repr.base) };
+      const map = {
+        repr,
+        later: new Map(),
+        number: this.space.createMap(repr, isNested(repr) ? undefined : repr.base),
+      };
       fresh.add(map);
       return map;
     });
@@ -156,9 +164,29 @@ export class LoadedTables {
     this.#byName = new Map(maps.map((map) => [map.repr.name, map]));
   }
 
-  #change({ op, map: name, key, value, inner, flags, interfaceAt }: BpfMapOp): ApplyResult {
-    const map = this.space.map(this.#byName.get(name)?.number ?? -1);
-    if (map === undefined) return noMap(name);
+  /** Entries with their origins, as tables and operations gave them; what programs write is not among them. */
+  entriesOf(name: string): readonly MapEntry[] {
+    const map = this.#byName.get(name);
+    if (map === undefined) return [];
+    const entries = contentOf(map.repr);
+    if (map.later.size === 0) return entries;
+    const written = [...map.later.values()].flatMap((entry) => (entry === undefined ? [] : [entry]));
+    return [...entries.filter(({ key }) => !map.later.has(key.join())), ...written];
+  }
+
+  shapeOf(name: string): MapShape | undefined {
+    return this.#byName.get(name)?.repr;
+  }
+
+  missOf(name: string, key: Uint8Array): Origin | undefined {
+    const { misses = [] } = this.#byName.get(name)?.repr ?? {};
+    return misses.find(({ offset, byte }) => key[offset] === byte)?.origin;
+  }
+
+  #change({ op, map: name, key, value, inner, flags, interfaceAt, origin }: BpfMapOp): ApplyResult {
+    const loaded = this.#byName.get(name);
+    const map = this.space.map(loaded?.number ?? -1);
+    if (loaded === undefined || map === undefined) return noMap(name);
     const word = inner === undefined ? undefined : this.#byName.get(inner)?.number;
     if (inner !== undefined && word === undefined) return noMap(inner);
     const written = word === undefined ? value : wordBytes(word);
@@ -171,12 +199,18 @@ export class LoadedTables {
         message: `map ${name} has keys of ${map.shape.keySize} and values of ${map.shape.valueSize} bytes`,
       };
     const here = valueHere(written ?? new Uint8Array(), interfaceAt, this.#facts);
-    return answer(name, op === "delete" ? map.remove(key, 0) : map.update(key, 0, here, 0, flags ?? 0));
+    const status = op === "delete" ? map.remove(key, 0) : map.update(key, 0, here, 0, flags ?? 0);
+    if (status === 0)
+      loaded.later.set(
+        key.join(),
+        op === "delete" ? undefined : { key, value: here, ...(origin === undefined ? {} : { origin }) },
+      );
+    return answer(name, status);
   }
 
   #create(repr: MapRepr): ApplyResult {
     if (this.#byName.get(repr.name) !== undefined) return answer(repr.name, -Errno.EEXIST);
-    const map = { repr, number: this.space.createMap(repr, repr.base) };
+    const map = { repr, later: new Map(), number: this.space.createMap(repr, repr.base) };
     this.#setMaps([...this.#maps, map]);
     this.#fill(map, [], []);
     return { ok: true };

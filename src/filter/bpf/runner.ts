@@ -51,15 +51,17 @@ export class BpfRunner {
     return this.#station(type).machine.executed;
   }
 
-  /** `networkOffset`: 14 for a frame, 0 for a packet that starts with its network header. */
+  /** `onLookup` is told what the program looks up. `networkOffset`: 14 for a frame, 0 for a packet that starts with its network header. */
   run(
     program: LinkedProgram,
     type: ProgramType,
     packet: Uint8Array,
     networkOffset: number,
     context: ContextValues,
+    onLookup?: HelperEnvironment["onLookup"],
   ): PacketOutcome {
     const { packet: buffer, machine, environment } = this.#station(type);
+    environment.onLookup = onLookup;
     environment.events.length = 0;
     environment.redirects.length = 0;
     buffer.load(packet, networkOffset, context);
@@ -84,6 +86,7 @@ export class BpfRunner {
       packet,
       events: [],
       redirects: [],
+      onLookup: undefined,
     };
     const machine = new BpfMachine({
       memory: space.memory,

@@ -3,6 +3,7 @@
  * policy verdict that drops or opens a connection. Events carry no packet bytes: `len_cap` is 0.
  */
 import { r0, r1, r2, r3, r4, r5, r6, r10 } from "../../../filter/bpf/index.ts";
+import { DropField, EventField, EventType, VerdictField } from "../events.ts";
 import { MapPlace } from "../maps.ts";
 import {
   type Direction,
@@ -14,30 +15,9 @@ import {
   TcCode,
 } from "./emission.ts";
 
-/** First byte of an event. */
-export const EventType = { drop: 1, policyVerdict: 5 } as const;
-export const eventBytes = 36;
+/** Of every event. */
+const eventBytes = 36;
 const eventVersion = 1;
-
-/** Offsets in the events; what is not named is zero. */
-export const EventField = {
-  type: 0,
-  /** Of a drop: the reason. */
-  subtype: 1,
-  endpoint: 2,
-  originalLength: 8,
-  version: 14,
-} as const;
-export const DropField = { sourceIdentity: 16, destinationIdentity: 20, ifindex: 32 } as const;
-export const VerdictField = {
-  remoteIdentity: 16,
-  /** Negative drop reason, 0, or the proxy's port. */
-  verdict: 20,
-  port: 24,
-  protocol: 26,
-  /** Direction (1 in, 2 out), then bit 2 IPv6, bits 3..5 the match type. */
-  flags: 27,
-} as const;
 
 /** The end of every program: one block a reason, then the event and the drop. */
 export function emitDrops(emission: Emission): void {

@@ -5,20 +5,10 @@
  * stands for all of that. Authentication (`auth_type`) is not looked at: AKS has no mutual authentication.
  */
 import { type Register, r0, r1, r2, r3, r4, r5, r8, r9, r10 } from "../../../filter/bpf/index.ts";
+import { MatchType } from "../events.ts";
 import { MapPlace } from "../maps.ts";
 import { type Direction, type FamilyEmission, Frame, Helper, Protocol } from "./emission.ts";
 import { Reason } from "./reasons.ts";
-
-/** What the winning entry names (bpf/lib/policy.h, POLICY_MATCH_*). */
-export const MatchType = {
-  none: 0,
-  l3Only: 1,
-  l3L4: 2,
-  l4Only: 3,
-  all: 4,
-  l3Protocol: 5,
-  protocolOnly: 6,
-} as const;
 
 const keyAt = { prefix: 0, identity: 4, direction: 8, protocol: 9, port: 10 } as const;
 const entryAt = { proxyPort: 0, flags: 2, priority: 4, precedence: 4 } as const;

@@ -1,5 +1,6 @@
 /** What helpers may ask of their surroundings, and what they leave behind. */
 import type { Prng } from "../../../base/index.ts";
+import type { BpfMap } from "../maps/shape.ts";
 import type { PacketBuffer } from "../packet-buffer.ts";
 import type { BpfSpace } from "../space.ts";
 
@@ -29,4 +30,6 @@ export interface HelperEnvironment {
   packet: PacketBuffer | undefined;
   readonly events: OutputEvent[];
   readonly redirects: Redirect[];
+  /** Told what is looked up, while somebody watches. `valueAt`: 0 where there was nothing. */
+  onLookup?: ((map: BpfMap, keyAt: number, valueAt: number) => void) | undefined;
 }

@@ -15,10 +15,10 @@ export function mapHelpers(environment: HelperEnvironment): readonly (readonly [
       1,
       (machine) => {
         const map = mapArgument(machine, 1, environment);
-        machine.setResult64(
-          map.lookup(space.memory.bytes, machine.pointer(2, map.shape.keySize, false)) | 0,
-          0,
-        );
+        const key = machine.pointer(2, map.shape.keySize, false);
+        const value = map.lookup(space.memory.bytes, key);
+        if (environment.onLookup !== undefined) environment.onLookup(map, key, value);
+        machine.setResult64(value | 0, 0);
       },
     ],
     [

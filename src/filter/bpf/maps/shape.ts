@@ -52,9 +52,12 @@ export interface FieldLayout {
   /** Bytes. */
   readonly size: number;
   /**
-   * `dec`, `hex`, `flags` and `enum` are numbers in the machine's order, `be` in network order; `ip4` and `ip6` addresses.
+   * `dec`, `hex`, `flags` and `enum` are numbers in the machine's order, `be` in network order; `ip4` and `ip6` addresses, `ip`
+   * one of either family in 16 bytes, of which IPv4 fills the first four.
    */
-  readonly format: "dec" | "hex" | "be" | "ip4" | "ip6" | "flags" | "enum";
+  readonly format: "dec" | "hex" | "be" | "ip4" | "ip6" | "ip" | "flags" | "enum";
+  /** Of a number: which of its bits are meant. */
+  readonly bits?: { readonly shift: number; readonly count: number };
   /** Of an `enum` its values' names, of `flags` those of single bits. */
   readonly names?: Readonly<Record<number, string>>;
 }
@@ -62,6 +65,12 @@ export interface FieldLayout {
 export interface MapLayout {
   readonly key: readonly FieldLayout[];
   readonly value: readonly FieldLayout[];
+}
+
+/** A record that programs send to user space. */
+export interface RecordLayout {
+  readonly name: string;
+  readonly fields: readonly FieldLayout[];
 }
 
 export interface MapShape {
@@ -75,6 +84,8 @@ export interface MapShape {
   /** Of the maps inside an array or hash of maps. */
   readonly inner?: MapShape;
   readonly layout?: MapLayout;
+  /** Of a perf event array: what its records are, by their first byte. */
+  readonly records?: Readonly<Record<number, RecordLayout>>;
 }
 
 export interface MapEntry {
@@ -89,7 +100,15 @@ export interface MapEntry {
   readonly interfaceAt?: { readonly offset: number; readonly name: string };
 }
 
+/** What it means that a map has no entry for keys that have a byte somewhere. */
+export interface MissReason {
+  readonly offset: number;
+  readonly byte: number;
+  readonly origin: Origin;
+}
+
 export interface MapRepr extends MapShape {
+  readonly misses?: readonly MissReason[];
   /**
    * What the map holds before `entries`: a frozen list of distinct keys, shared by identity between maps and nodes. A hash
    * or trie that starts with it is indexed once for all of them and copies an entry when it is first touched. They name no interface.
