@@ -133,7 +133,7 @@ export class LoneNode {
   }
 
   pass(hook: number, index: number, bytes: Uint8Array, mark: number): Passage {
-    const batch = createBatch(1);
+    const batch = createBatch(1, 4096);
     append(batch, bytes);
     decodeRow(batch, 0);
     batch.state[hook === Hook.tcEgress ? "oif" : "iif"][0] = index;
