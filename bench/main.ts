@@ -8,12 +8,13 @@ import { parseArgs } from "node:util";
 import benny from "benny";
 import { interleavedRounds } from "../src/harness/index.ts";
 import { type Benchmark, type BenchmarkFile, machineLine, nowMs } from "./benchmark.ts";
+import { ciliumTables } from "./cilium-tables.ts";
 import { decodeHeaders } from "./decode.ts";
 import { npmWalk } from "./npm-walk.ts";
 import { sharedMaps } from "./shared-maps.ts";
 import { sharedTables } from "./shared-tables.ts";
 
-const benchmarks: readonly BenchmarkFile[] = [decodeHeaders, npmWalk, sharedMaps, sharedTables];
+const benchmarks: readonly BenchmarkFile[] = [ciliumTables, decodeHeaders, npmWalk, sharedMaps, sharedTables];
 
 const { values, positionals } = parseArgs({
   options: { out: { type: "string", default: ".bench-results" } },

@@ -1,6 +1,6 @@
 /**
- * Online Boutique's manifests and policies as they are: Azure NPM's tables against the oracle, cell by cell, and why the
- * frontend does not reach the cart's store.
+ * Online Boutique's manifests and policies as they are: tables against the oracle, cell by cell, and why the frontend does
+ * not reach the cart's store.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import {
   createOriginPlacer,
   divergencesOf,
   emulate,
+  type ProductSelection,
   parseSelection,
   resolveEnd,
   resolveSource,
@@ -28,42 +29,59 @@ function inputs(): readonly ManifestInput[] {
     .map((file) => ({ name: file, text: readFileSync(join(root, file), "utf8") }));
 }
 
+const products = ["azure-npm", "cilium", "cilium@1.14"];
+
+function product(name: string): ProductSelection {
+  const selection = parseSelection(name);
+  if (selection.kind !== "product") throw new Error(`${name} is no product`);
+  return selection;
+}
+
+describe.skipIf(!existsSync(root))(
+  "Online Boutique on every engine (needs PODWIRE_SHARED/inputs/online-boutique)",
+  () => {
+    it.each(products)(
+      "on %s equals the oracle on every cell but those that a declared divergence names",
+      (name) => {
+        const selection = product(name);
+        const { state } = buildCluster(loadManifests(inputs()), selection.aks);
+        const oracle = parseSelection("oracle");
+        const engine = createJudge(state, selection, 1);
+        const judged = createJudge(state, oracle, 1);
+        const wrong: string[] = [];
+        const counts = { allow: 0, deny: 0, undefined: 0, some: 0 };
+        for (const cell of tableCells(state, [selection, oracle], {}).cells) {
+          if (cell.isSelf) continue;
+          const expected = judged.judge(cell).verdict;
+          counts[expected]++;
+          if (expected !== "allow" && expected !== "deny") continue;
+          const actual = engine.judge(cell).verdict;
+          const named = divergencesOf(selection, state, cell.cell, expected);
+          const isExplained = named.some(({ verdict }) => verdict === actual);
+          const says = `${cell.from.id} -> ${cell.to.id} ${cell.cell.port}/${cell.cell.protocol}: ${actual}, oracle ${expected}`;
+          if (actual !== expected ? !isExplained : named.length > 0)
+            wrong.push(
+              `${says}, divergences ${named.map(({ divergence }) => divergence.id).join(" ") || "none"}`,
+            );
+        }
+        expect(wrong).toEqual([]);
+        expect(counts.allow).toBeGreaterThan(100);
+        expect(counts.deny).toBeGreaterThan(1000);
+      },
+    );
+  },
+);
+
 describe.skipIf(!existsSync(root))(
   "Online Boutique under Azure NPM (needs PODWIRE_SHARED/inputs/online-boutique)",
   () => {
-    const selection = parseSelection("azure-npm");
-    if (selection.kind !== "product") throw new Error("a product");
+    const selection = product("azure-npm");
     const files = inputs();
     const { state } = buildCluster(loadManifests(files), selection.aks);
 
     it("is twelve workloads and thirteen policies", () => {
       expect(state.pods.size).toBe(12);
       expect(state.networkPolicies.size).toBe(13);
-    });
-
-    it("equals the oracle on every cell but those that a declared divergence names", () => {
-      const oracle = parseSelection("oracle");
-      const engine = createJudge(state, selection, 1);
-      const judged = createJudge(state, oracle, 1);
-      const wrong: string[] = [];
-      const counts = { allow: 0, deny: 0, undefined: 0, some: 0 };
-      for (const cell of tableCells(state, [selection, oracle], {}).cells) {
-        if (cell.isSelf) continue;
-        const expected = judged.judge(cell).verdict;
-        counts[expected]++;
-        if (expected !== "allow" && expected !== "deny") continue;
-        const actual = engine.judge(cell).verdict;
-        const named = divergencesOf(selection, state, cell.cell, expected);
-        const isExplained = named.some(({ verdict }) => verdict === actual);
-        const says = `${cell.from.id} -> ${cell.to.id} ${cell.cell.port}/${cell.cell.protocol}: ${actual}, oracle ${expected}`;
-        if (actual !== expected ? !isExplained : named.length > 0)
-          wrong.push(
-            `${says}, divergences ${named.map(({ divergence }) => divergence.id).join(" ") || "none"}`,
-          );
-      }
-      expect(wrong).toEqual([]);
-      expect(counts.allow).toBeGreaterThan(100);
-      expect(counts.deny).toBeGreaterThan(1000);
     });
 
     it("shows which policy and which line keep the frontend from the cart's store", () => {

@@ -30,18 +30,22 @@ interface Walked {
   readonly disagreements: readonly string[];
 }
 
-/** Walks the steps over a real cluster state and asks the oracle about every cell and probe. */
+/**
+ * Walks the steps over a real cluster state and asks the oracle about every cell and probe; of a scenario that is not for
+ * the oracle (vendors' policies say what the API does not) the checks are counted.
+ */
 function walk(scenario: Scenario): Walked {
   let state = firstState(scenario);
   let checks = 0;
   const disagreements: string[] = [];
+  const isForOracle = scenario.engines.some((engine) => engine.startsWith("oracle"));
   for (const step of scenario.steps) {
     state = edited(state, step);
     const oracle = createOracle(state);
     const compare = (what: string, cell: Connection, expected: string): void => {
       checks++;
       const { verdict } = oracle.judge(cell);
-      if (verdict !== expected)
+      if (isForOracle && verdict !== expected)
         disagreements.push(`line ${step.place.line}: ${what}: expected ${expected}, ${verdict}`);
     };
     if (step.action === "expectMatrix")
@@ -75,11 +79,12 @@ function podNames(state: ClusterState): readonly string[] {
 }
 
 describe("the shipped scenarios", () => {
-  it("are there: the 48 upstream cases, the AKS walk-through, Azure NPM's own behaviours, the corners and Services", () => {
+  it("are there: the 48 upstream cases, the AKS walk-through, the engines' own behaviours, the corners and Services", () => {
     const count = (folder: string): number => files.filter((file) => file.startsWith(`${folder}/`)).length;
     expect(count("upstream-e2e")).toBe(48);
     expect(count("aks")).toBeGreaterThanOrEqual(2);
     expect(count("azure-npm")).toBeGreaterThanOrEqual(12);
+    expect(count("cilium")).toBeGreaterThanOrEqual(25);
     expect(count("corners")).toBeGreaterThanOrEqual(23);
     expect(count("services")).toBeGreaterThanOrEqual(15);
   });

@@ -6,7 +6,7 @@
  */
 import type { Divergence } from "../engine.ts";
 import { Judge, type Quirk, type Quirks } from "./judge.ts";
-import { ownNodePort, sctpService, unrangedService } from "./service-divergences.ts";
+import { sctpService, unrangedService } from "./service-divergences.ts";
 import type { CiliumVariant } from "./variant.ts";
 
 interface Statement {
@@ -79,15 +79,6 @@ const statements: readonly Statement[] = [
     versions: "all",
   },
   {
-    quirk: "node-services",
-    id: "node-own-services",
-    cause:
-      "socket load balancing is off: what a node's own processes send to a Service is translated where it leaves the node, so that a node port of the node itself, and a backend that is the node itself, are not reached",
-    source:
-      "Azure/azure-container-networking test/integration/manifests/cilium (bpf-lb-sock: false); cilium Documentation/network/kubernetes/kubeproxy-free.rst",
-    versions: "all",
-  },
-  {
     quirk: "source-ranges",
     id: "service-source-ranges",
     cause: "loadBalancerSourceRanges bind clients from outside alone: pods and nodes are not asked",
@@ -132,8 +123,6 @@ function whenService(quirk: Quirk, judge: Judge): Pick<Divergence, "whenService"
   switch (quirk) {
     case "sctp":
       return { whenService: sctpService };
-    case "node-services":
-      return { whenService: ownNodePort };
     case "source-ranges":
       return { whenService: unrangedService(judge) };
     default:

@@ -36,7 +36,10 @@ function featuresOf({ endPort, sctp, hostFirewall, l7 }: CiliumVariant): EngineF
       IPv6: { support: "yes" },
       "hostNetwork pods": { support: "no", note: "have their node's identity: never policed" },
       "CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy": { support: "yes", note: "layers 3 and 4" },
-      "host firewall": { support: hostFirewall ? "yes" : "no" },
+      "host firewall": {
+        support: "no",
+        note: hostFirewall ? "policies for nodes are resolved, and enforced by no program yet" : "off on AKS",
+      },
       "layer 7 and FQDN rules": l7
         ? { support: "partial", note: "redirected to a proxy, whose rules are not emulated" }
         : { support: "no", note: "needs Advanced Container Networking Services" },

@@ -26,7 +26,6 @@ export type Quirk =
   | "sctp"
   | "own-node"
   | "service-source"
-  | "node-services"
   | "source-ranges"
   | "labels";
 
@@ -77,8 +76,6 @@ export class Judge {
     const isOfPod = from.pod !== undefined || to.pod !== undefined;
     if (cell.protocol === "SCTP" && isOfPod && this.#quirks.has("sctp")) return "deny";
     if (isSamePod) return "allow";
-    if (cell.via !== undefined && !isOfPod && from.node === to.node && this.#quirks.has("node-services"))
-      return "deny";
     return this.#allowsEgress(state, cell, from, to) && this.#allowsIngress(state, cell, from, to)
       ? "allow"
       : "deny";

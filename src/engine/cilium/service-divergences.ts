@@ -14,13 +14,6 @@ export const sctpService: WhenService = (_state, { from, to, protocol }) => {
   return to.kind === "node-port" && !isOfPod ? "allow" : "deny";
 };
 
-/** A process of the node that asks for a node port of the node stays on the node: it asks the port itself. */
-export const ownNodePort: WhenService = (_state, { from, to }) => {
-  if (to.kind !== "node-port" || from.kind === "external") return null;
-  if (from.kind === "pod" && !from.pod.hostNetwork) return null;
-  return to.node.name === (from.kind === "node" ? from.node.name : from.pod.nodeName) ? "allow" : null;
-};
-
 /** A client inside that is in none of a load balancer's source ranges reaches the backends that policies let it reach. */
 export function unrangedService(judge: Judge): WhenService {
   return (state, connection) => {

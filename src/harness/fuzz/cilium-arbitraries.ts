@@ -121,20 +121,21 @@ function ruleList(prefix: "from" | "to", isClusterWide: boolean): fc.Arbitrary<r
   return fc.array(rule, { minLength: 1, maxLength: 2 });
 }
 
-const sometimes = <T>(one: fc.Arbitrary<T>, freq: number): fc.Arbitrary<T | undefined> =>
-  fc.option(one, { nil: undefined, freq });
+/** Absent once in `oneIn` times. */
+const absentOnce = <T>(oneIn: number, one: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+  fc.option(one, { nil: undefined, freq: oneIn });
 
 function spec(isClusterWide: boolean): fc.Arbitrary<RawObject> {
   return fc
     .record({
       endpointSelector: isClusterWide ? fc.oneof(endpoints, byNamespaceLabel) : selector(everyOperator),
-      ingress: sometimes(ruleList("from", isClusterWide), 2),
-      ingressDeny: sometimes(ruleList("from", isClusterWide), 1),
-      egress: sometimes(ruleList("to", isClusterWide), 2),
-      egressDeny: sometimes(ruleList("to", isClusterWide), 1),
-      enableDefaultDeny: sometimes(
+      ingress: absentOnce(3, ruleList("from", isClusterWide)),
+      ingressDeny: absentOnce(2, ruleList("from", isClusterWide)),
+      egress: absentOnce(3, ruleList("to", isClusterWide)),
+      egressDeny: absentOnce(2, ruleList("to", isClusterWide)),
+      enableDefaultDeny: absentOnce(
+        2,
         fc.record({ ingress: fc.boolean(), egress: fc.boolean() }, { requiredKeys: [] }),
-        1,
       ),
     })
     .map((whole) => {

@@ -58,6 +58,8 @@ export interface LoneNodeOptions {
   /** More entries of fixed maps. */
   readonly entries?: Readonly<Partial<Record<number, readonly MapEntry[]>>>;
   readonly prefixes?: readonly (readonly [string, number, number])[];
+  /** A last change of the tables. */
+  readonly adjust?: (tables: BpfTables) => BpfTables;
 }
 
 const open: readonly RawPolicy[] = [{ identity: 0 }, { identity: 0, egress: true }];
@@ -121,7 +123,8 @@ export class LoneNode {
   readonly datapath: BpfDatapath;
 
   constructor(options: LoneNodeOptions = {}) {
-    this.datapath = linkBpf(loneTables(options), linkContext(this.clock));
+    const tables = loneTables(options);
+    this.datapath = linkBpf(options.adjust?.(tables) ?? tables, linkContext(this.clock));
   }
 
   from(pod: "A" | "B", bytes: Uint8Array): Passage {

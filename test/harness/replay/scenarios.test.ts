@@ -117,12 +117,21 @@ function replayScenario(scenario: Scenario, selection: ProductSelection): Replay
   return { packets: judged.size, differences };
 }
 
+/**
+ * Copies of a packet before and after translation are known by netfilter's connections; what programs translate is judged
+ * once a copy. And changes that reach nodes late, in virtual time, are not replayed at their instants.
+ */
+function isBeyondReplay({ label, product }: ProductSelection, scenario: Scenario): boolean {
+  const hasServices = /^\s*kind: Service$/m.test(readFileSync(scenario.file, "utf8"));
+  return product === "cilium" && (hasServices || label.includes("+delays"));
+}
+
 describe("law: a scenario's own capture replays with the fate that every packet had", () => {
   let packets = 0;
   it.each(files.map((file) => [file.slice(root.length + 1), file] as const))("%s", (_, file) => {
     const scenario = load(file);
     for (const selection of parseSelections(scenario.engines.join(","))) {
-      if (selection.kind !== "product") continue;
+      if (selection.kind !== "product" || isBeyondReplay(selection, scenario)) continue;
       const replayed = replayScenario(scenario, selection);
       expect(replayed.differences, selection.label).toEqual([]);
       packets += replayed.packets;
