@@ -21,6 +21,7 @@ export interface CellDisagreement {
   readonly verdicts: readonly [CellVerdict, CellVerdict];
 }
 
+/** What comparing one cluster came to. */
 export interface ClusterComparison {
   readonly cells: number;
   /** Divergences that explained a cell. */

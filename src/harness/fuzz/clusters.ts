@@ -16,6 +16,7 @@ export interface ComparedCluster<D> {
   readonly disagreement: D | undefined;
 }
 
+/** How many clusters, from which seed, and how one is compared. */
 export interface ClusterSearchOptions<D> {
   readonly runs: number;
   readonly seed: number;
@@ -32,6 +33,7 @@ export interface ClusterFinding<D> {
   readonly disagreement: D;
 }
 
+/** How far a search went, and what it found. */
 export interface ClusterSearchResult<D> {
   readonly clusters: number;
   readonly compared: number;

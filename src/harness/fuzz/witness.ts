@@ -20,6 +20,7 @@ export interface WitnessScenario {
   readonly document: object;
 }
 
+/** A disagreement, and who is to show it. */
 export interface WitnessWords {
   readonly objects: readonly RawObject[];
   readonly cell: TableCell;
@@ -32,6 +33,7 @@ export interface WitnessWords {
 
 const timeout = "3s";
 
+/** The disagreement as a scenario with one probe. */
 export function witnessScenario(words: WitnessWords): WitnessScenario {
   const { objects, cell, expected, selections, comments } = words;
   const { protocol, port, family } = cell.cell;
