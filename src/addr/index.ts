@@ -1,6 +1,8 @@
+export { AddressTable } from "./address-table.ts";
 export {
   type Cidr,
   cidrContains,
+  cidrContainsWords,
   cidrCovers,
   cidrOf,
   type Family,

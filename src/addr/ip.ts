@@ -164,8 +164,15 @@ export function formatCidr(cidr: Cidr): string {
 
 /** True if the prefix holds the address. */
 export function cidrContains(cidr: Cidr, ip: Ip): boolean {
-  if (cidr.family !== ip.family) return false;
-  return cidr.words.every((word, i) => ((ip.words[i] ?? 0) & maskWord(cidr.prefix, i)) >>> 0 === word);
+  return cidr.family === ip.family && cidrContainsWords(cidr, ip.words, 0);
+}
+
+/** As `cidrContains`, for an address of the prefix's family whose words are `words[at..]`. */
+export function cidrContainsWords(cidr: Cidr, words: ArrayLike<number>, at: number): boolean {
+  const own = cidr.words;
+  for (let i = 0; i < own.length; i++)
+    if (((words[at + i] ?? 0) & maskWord(cidr.prefix, i)) >>> 0 !== own[i]) return false;
+  return true;
 }
 
 /** True if every address of `inner` is in `outer` (equal prefixes included). */

@@ -7,7 +7,7 @@ export {
   type PacketFate,
   type TapEvent,
 } from "./network.ts";
-export { type HookWatcher, NodeStack, paths, type SentBack, walkNode } from "./path.ts";
+export { type HookWatcher, type KeptState, NodeStack, paths, type SentBack, walkNode } from "./path.ts";
 export type {
   EndpointSpec,
   FrontendPortSpec,

@@ -2,10 +2,11 @@
  * The running network: node stacks, pods and hosts outside, joined by links with latency. Packets travel hop by hop;
  * `send` schedules the hops on the event loop, `deliver` takes them at once (for truth tables). Both use one `hop`.
  */
-import { formatIp, type Ip } from "../addr/index.ts";
+import { AddressTable, formatIp, formatWords, type Ip } from "../addr/index.ts";
 import { assert, createPrng, type Prng } from "../base/index.ts";
 import { createHookResults, type Datapath, Hook, Verdict } from "../filter/index.ts";
 import { createBatch } from "../packet/index.ts";
+import { readU32 } from "../wire/index.ts";
 import { Frontends } from "./frontends.ts";
 import { createEventLoop, type EventLoop } from "./loop.ts";
 import {
@@ -41,6 +42,8 @@ export interface PacketFate {
   /** Receiver of a delivered packet, and the bytes it saw. */
   readonly receiver: string | undefined;
   readonly bytes: Uint8Array;
+  /** A fragment that waits for the rest of its datagram: it counts as lost until the last one has come. */
+  readonly isHeld?: true;
   /** Packets that hooks sent back on the way. */
   readonly emitted: readonly (SentBack & { readonly node: string })[];
 }
@@ -90,6 +93,12 @@ interface Journey {
   readonly emitted: PacketFate["emitted"][number][];
 }
 
+/** What an address leads to: a node's own stack, or a pod there. */
+interface Owner {
+  readonly node: NodeStack;
+  readonly endpoint: EndpointSpec | undefined;
+}
+
 type HopFate = Omit<PacketFate, keyof Journey>;
 
 type Hop =
@@ -100,12 +109,11 @@ export class Network {
   readonly loop: EventLoop;
   readonly nodes: Map<string, NodeStack> = new Map();
   readonly #endpoints = new Map<string, EndpointSpec>();
-  /** Node that an address is reached through: its own addresses and its pods'. */
-  readonly #owners = new Map<
-    string,
-    { readonly node: NodeStack; readonly endpoint: EndpointSpec | undefined }
-  >();
-  readonly #externals = new Map<string, string>();
+  /** Where an address is reached, its owner's number in the list by address: nodes' own addresses and pods'. */
+  readonly #owners: Owner[] = [];
+  readonly #ownerOf = new AddressTable();
+  readonly #externals = new AddressTable();
+  #isOutside: (family: number, words: ArrayLike<number>) => boolean = () => false;
   readonly #frontends: Frontends;
   readonly #latencyNs: number;
   readonly #tap: ((event: TapEvent) => void) | undefined;
@@ -132,7 +140,7 @@ export class Network {
     for (const node of spec.nodes) {
       const stack = new NodeStack(node, batch, results);
       this.nodes.set(node.name, stack);
-      for (const ip of node.addresses) this.#owners.set(formatIp(ip), { node: stack, endpoint: undefined });
+      this.#own(node.addresses, { node: stack, endpoint: undefined });
     }
     for (const endpoint of spec.endpoints) this.addEndpoint(endpoint);
     this.#frontends = new Frontends(options.random ?? createPrng(0));
@@ -158,10 +166,22 @@ export class Network {
     const node = this.node(endpoint.node);
     if (newInterface !== undefined) node.addInterface(newInterface);
     this.#endpoints.set(endpoint.id, endpoint);
-    for (const ip of endpoint.ips) {
+    for (const ip of endpoint.ips)
       node.addRoute({ ...ip, prefix: ip.family === 4 ? 32 : 128 }, endpoint.interfaceIndex);
-      this.#owners.set(formatIp(ip), { node, endpoint });
+    this.#own(endpoint.ips, { node, endpoint });
+  }
+
+  #own(ips: readonly Ip[], owner: Owner): void {
+    for (const ip of ips) {
+      const known = this.#ownerOf.get(ip.family, ip.words);
+      if (known >= 0) this.#owners[known] = owner;
+      else this.#ownerOf.set(ip, this.#owners.push(owner) - 1);
     }
+  }
+
+  #ownerAt(family: number, words: ArrayLike<number>): Owner | undefined {
+    const number = this.#ownerOf.get(family, words);
+    return number < 0 ? undefined : this.#owners[number];
   }
 
   removeEndpoint(id: string): void {
@@ -169,8 +189,8 @@ export class Network {
     if (endpoint === undefined) return;
     this.#endpoints.delete(id);
     for (const ip of endpoint.ips) {
-      if (this.#owners.get(formatIp(ip))?.endpoint !== endpoint) continue; // the address has a new owner
-      this.#owners.delete(formatIp(ip));
+      if (this.#ownerAt(ip.family, ip.words)?.endpoint !== endpoint) continue; // the address has a new owner
+      this.#ownerOf.delete(ip);
       this.node(endpoint.node).removeHostRoute(ip);
     }
   }
@@ -181,13 +201,17 @@ export class Network {
 
   /** Makes an address outside the cluster exist, so that packets to it arrive. */
   addExternal(ip: Ip): string {
-    const id = `ip:${formatIp(ip)}`;
-    this.#externals.set(formatIp(ip), id);
-    return id;
+    this.#externals.set(ip, 1);
+    return `ip:${formatIp(ip)}`;
   }
 
-  hasExternal(address: string): boolean {
-    return this.#externals.has(address);
+  hasExternal(ip: Ip): boolean {
+    return this.#externals.get(ip.family, ip.words) >= 0;
+  }
+
+  /** Makes every address outside the cluster exist of which `isOutside` says so. */
+  openOutside(isOutside: (family: number, words: ArrayLike<number>) => boolean): void {
+    this.#isOutside = isOutside;
   }
 
   /** Sends from a pod, `node:NAME` or `ip:ADDRESS`; hops happen on the event loop. */
@@ -276,9 +300,9 @@ export class Network {
     if (from.startsWith("ip:")) return this.#overFabric(undefined, bytes, journey);
     const endpoint = this.#endpoints.get(from);
     if (endpoint === undefined) return ended("lost", bytes);
-    const dst = addressIn(bytes, "dst");
-    if (dst === undefined) return ended("malformed", bytes);
-    if (endpoint.ips.some((ip) => formatIp(ip) === dst)) return deliveredTo(from, bytes); // its own loopback
+    const family = readAddress(bytes, "dst", address);
+    if (family === 0) return ended("malformed", bytes);
+    if (this.#ownerAt(family, address)?.endpoint === endpoint) return deliveredTo(from, bytes); // its own loopback
     const node = this.node(endpoint.node);
     this.#report(node, endpoint.interfaceIndex, "in", bytes, journey);
     return next(node, bytes, endpoint.interfaceIndex);
@@ -307,26 +331,27 @@ export class Network {
   }
 
   #toPod(node: NodeStack, oif: number, bytes: Uint8Array): Hop {
-    const dst = addressIn(bytes, "dst");
-    const owner = dst === undefined ? undefined : this.#owners.get(dst);
+    const owner = this.#ownerAt(readAddress(bytes, "dst", address), address);
     if (owner?.node !== node || owner.endpoint?.interfaceIndex !== oif) return ended("no-route", bytes);
     return deliveredTo(owner.endpoint.id, bytes);
   }
 
   /** The virtual network: knows which node every address is behind. `from` undefined: from outside the cluster. */
   #overFabric(from: NodeStack | undefined, bytes: Uint8Array, journey: Journey): Hop {
-    const dst = addressIn(bytes, "dst");
-    if (dst === undefined) return ended("malformed", bytes);
     if (from !== undefined && this.#isSpoofed(from, bytes)) return ended("lost", bytes);
-    const owner = this.#owners.get(dst);
+    const family = readAddress(bytes, "dst", address);
+    if (family === 0) return ended("malformed", bytes);
+    const owner = this.#ownerAt(family, address);
     if (owner !== undefined) return this.#ontoNode(owner.node, bytes, journey);
-    if (this.#frontends.has(dst)) {
+    if (this.#frontends.has(family, address)) {
       // what a node of the backend pool lets go to a frontend did not come from a client: Azure does not turn it round
-      const name = from === undefined ? this.#frontends.nodeFor(dst, bytes) : undefined;
+      const name = from === undefined ? this.#frontends.nodeFor(family, address, bytes) : undefined;
       return name === undefined ? ended("lost", bytes) : this.#ontoNode(this.node(name), bytes, journey);
     }
-    const external = this.#externals.get(dst);
-    return external === undefined ? ended("no-route", bytes) : deliveredTo(external, bytes);
+    if (this.#externals.get(family, address) < 0 && !this.#isOutside(family, address))
+      return ended("no-route", bytes);
+    const words = family === 4 ? address.subarray(0, 1) : address;
+    return deliveredTo(`ip:${formatWords(family, [...words])}`, bytes);
   }
 
   #ontoNode(node: NodeStack, bytes: Uint8Array, journey: Journey): Hop {
@@ -338,9 +363,9 @@ export class Network {
 
   /** Azure drops what leaves a node with an address that is neither the node's nor its pods' nor a frontend's. */
   #isSpoofed(node: NodeStack, bytes: Uint8Array): boolean {
-    const src = addressIn(bytes, "src");
-    if (src === undefined || this.#frontends.has(src)) return false;
-    return this.#owners.get(src)?.node !== node;
+    const family = readAddress(bytes, "src", address);
+    if (family === 0 || this.#frontends.has(family, address)) return false;
+    return this.#ownerAt(family, address)?.node !== node;
   }
 
   #stoppedFate(node: NodeStack, transit: Transit, end: Extract<WalkEnd, { kind: "stopped" }>): HopFate {
@@ -359,9 +384,10 @@ export class Network {
         return { ...place, disposition: "malformed" };
       case "ttl-exceeded":
       case "martian":
-      case "held":
       case "circles":
         return { ...place, disposition: "lost" };
+      case "held":
+        return { ...place, disposition: "lost", isHeld: true };
       case "denied": {
         const origin = end.rule < 0 ? undefined : node.datapath?.describeRule(end.rule).origin;
         // what is stopped on its way into a pod is stopped for the pod's sake
@@ -426,13 +452,18 @@ function deliveredTo(receiver: string, bytes: Uint8Array): Hop {
   return { kind: "end", fate: { ...fate, receiver } };
 }
 
-/** Source or destination address as text; `undefined` for what has none. */
-function addressIn(bytes: Uint8Array, side: "src" | "dst"): string | undefined {
+/** The address that was read last. */
+const address = new Uint32Array(4);
+
+/** Writes the words of a packet's source or destination and returns its family; 0 for what has none. */
+function readAddress(bytes: Uint8Array, side: "src" | "dst", words: Uint32Array): 4 | 6 | 0 {
   const version = bytes.length > 0 ? bytes[0]! >>> 4 : 0;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (version === 4 && bytes.length >= 20)
-    return formatIp({ family: 4, words: [view.getUint32(side === "src" ? 12 : 16)] });
-  if (version !== 6 || bytes.length < 40) return undefined;
+  if (version === 4 && bytes.length >= 20) {
+    words[0] = readU32(bytes, side === "src" ? 12 : 16);
+    return 4;
+  }
+  if (version !== 6 || bytes.length < 40) return 0;
   const start = side === "src" ? 8 : 24;
-  return formatIp({ family: 6, words: [0, 4, 8, 12].map((at) => view.getUint32(start + at)) });
+  for (let i = 0; i < 4; i++) words[i] = readU32(bytes, start + 4 * i);
+  return 6;
 }

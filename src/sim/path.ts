@@ -8,7 +8,7 @@
  * on localhost). Sources that no other host can have are martians all the same (kernel net/ipv4/route.c,
  * ip_route_input_slow; net/ipv6/ip6_input.c for ::1).
  */
-import { type Cidr, cidrContains, formatIp, type Ip } from "../addr/index.ts";
+import { AddressTable, type Cidr, cidrContainsWords, type Ip } from "../addr/index.ts";
 import {
   type Datapath,
   type FilterObserver,
@@ -29,7 +29,6 @@ import {
   type PacketBatch,
   packetEnd,
   relatedState,
-  rowAddress,
   rowBytes,
 } from "../packet/index.ts";
 import { Icmpv4Type, Icmpv6Type, ipv4ChecksumHolds, isUnanswerable } from "../wire/index.ts";
@@ -134,20 +133,21 @@ export class NodeStack implements NodeFacts {
   /** Scratch space of one walk: a batch of one row and the hooks' results. */
   readonly batch: PacketBatch;
   readonly results: HookResults;
-  readonly #hostRoutes = new Map<string, number>();
+  /** Interface number by address. */
+  readonly #hostRoutes = new AddressTable();
   #routes: RouteSpec[] = [];
   #interfaces = new Map<number, InterfaceSpec>();
   #facts: readonly NodeInterface[] | undefined;
   generation = 0;
   /** Of the walk that runs. */
   redirects = 0;
-  readonly #local: ReadonlySet<string>;
+  readonly #local = new AddressTable();
 
   constructor(spec: NodeSpec, batch: PacketBatch, results: HookResults) {
     this.spec = spec;
     this.batch = batch;
     this.results = results;
-    this.#local = new Set(spec.addresses.map(formatIp));
+    for (const ip of spec.addresses) this.#local.set(ip, 1);
     for (const one of spec.interfaces) this.#interfaces.set(one.index, one);
     for (const one of spec.routes) this.addRoute(one.net, one.oif);
   }
@@ -183,7 +183,7 @@ export class NodeStack implements NodeFacts {
   addRoute(net: Cidr, oif: number): void {
     this.generation++;
     if (net.prefix === (net.family === 4 ? 32 : 128)) {
-      this.#hostRoutes.set(formatIp(net), oif);
+      this.#hostRoutes.set(net, oif);
       return;
     }
     this.#routes.push({ net, oif });
@@ -191,20 +191,32 @@ export class NodeStack implements NodeFacts {
   }
 
   removeHostRoute(ip: Ip): void {
-    this.#hostRoutes.delete(formatIp(ip));
+    this.#hostRoutes.delete(ip);
     this.generation++;
   }
 
   isLocal(ip: Ip): boolean {
-    if (ip.family === 4 ? (ip.words[0] ?? 0) >>> 24 === 127 : isLoopback6(ip)) return true;
-    return this.#local.has(formatIp(ip));
+    return this.isLocalAt(ip.family, ip.words, 0);
+  }
+
+  /** As `isLocal`, for the address whose words are `words[at..]`. */
+  isLocalAt(family: number, words: ArrayLike<number>, at: number): boolean {
+    if (family === 4 ? words[at]! >>> 24 === 127 : isLoopback6(words, at)) return true;
+    return this.#local.get(family, words, at) >= 0;
   }
 
   /** Interface number towards an address; 0 when there is no route. */
   routeTo(ip: Ip): number {
-    const host = this.#hostRoutes.get(formatIp(ip));
-    if (host !== undefined) return host;
-    return this.#routes.find(({ net }) => cidrContains(net, ip))?.oif ?? 0;
+    return this.routeAt(ip.family, ip.words, 0);
+  }
+
+  /** As `routeTo`, for the address whose words are `words[at..]`. */
+  routeAt(family: number, words: ArrayLike<number>, at: number): number {
+    const host = this.#hostRoutes.get(family, words, at);
+    if (host >= 0) return host;
+    for (const { net, oif } of this.#routes)
+      if (net.family === family && cidrContainsWords(net, words, at)) return oif;
+    return 0;
   }
 
   loopbackIndex(): number {
@@ -213,14 +225,15 @@ export class NodeStack implements NodeFacts {
 }
 
 /** A source that cannot come in over a wire: nobody's, everybody's, or this node's own. */
-function isMartian(node: NodeStack, src: Ip): boolean {
-  const [first = 0] = src.words;
-  if (src.family === 6) return node.isLocal(src) || first >>> 24 === 0xff;
-  return node.isLocal(src) || first === 0 || first >>> 28 === 14 || first === 0xffffffff;
+function isMartian(node: NodeStack, { family, src }: PacketBatch): boolean {
+  const first = src[0]!;
+  if (node.isLocalAt(family[0]!, src, 0)) return true;
+  if (family[0] === 6) return first >>> 24 === 0xff;
+  return first === 0 || first >>> 28 === 14 || first === 0xffffffff;
 }
 
-function isLoopback6(ip: Ip): boolean {
-  return ip.words[0] === 0 && ip.words[1] === 0 && ip.words[2] === 0 && ip.words[3] === 1;
+function isLoopback6(words: ArrayLike<number>, at: number): boolean {
+  return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === 0 && words[at + 3] === 1;
 }
 
 /**
@@ -252,7 +265,7 @@ export function walkNode(
   }
   const arrival = walkSteps(node, plan.arrive, emitted, watcher);
   if (arrival !== undefined) return arrival;
-  if (node.isLocal(rowAddress(batch, 0, "dst")))
+  if (node.isLocalAt(batch.family[0]!, batch.dst, 0))
     return (
       walkSteps(node, plan.toNode, emitted, watcher) ?? { kind: "local", bytes: rowBytes(batch, 0).slice() }
     );
@@ -297,13 +310,12 @@ function walkSteps(
       case "route":
       case "reroute": {
         const isFromWire = batch.state.iif[0] !== 0 && batch.state.iif[0] !== node.loopbackIndex();
-        if (isFromWire && isMartian(node, rowAddress(batch, 0, "src"))) return stopped("martian", -1);
-        const dst = rowAddress(batch, 0, "dst");
-        if (node.isLocal(dst)) {
+        if (isFromWire && isMartian(node, batch)) return stopped("martian", -1);
+        if (node.isLocalAt(batch.family[0]!, batch.dst, 0)) {
           batch.state.oif[0] = batch.state.iif[0] === 0 ? node.loopbackIndex() : 0;
           break;
         }
-        const oif = node.routeTo(dst);
+        const oif = node.routeAt(batch.family[0]!, batch.dst, 0);
         if (oif === 0) return stopped("no-route", -1);
         batch.state.oif[0] = oif;
         break;

@@ -2,7 +2,7 @@
  * A whole cluster played by the real kernel: one namespace a node, each with the tables of `compile`, and packets carried
  * between them as the virtual network carries them. Hosts outside and the load balancer are this file's.
  */
-import { formatIp, type Ip } from "../../src/addr/index.ts";
+import { formatIp, type Ip, parseIp } from "../../src/addr/index.ts";
 import type { Prng } from "../../src/base/index.ts";
 import { saveIpsets } from "../../src/filter/ipset/index.ts";
 import { saveRuleset } from "../../src/filter/iptables/index.ts";
@@ -144,7 +144,8 @@ export class KernelCluster {
   /** Hosts outside exist where the emulated network has them. */
   #outside(bytes: Uint8Array): string | undefined {
     const dst = destination(bytes) ?? "";
-    return this.#cluster.network.hasExternal(dst) ? `ip:${dst}` : undefined;
+    const ip = parseIp(dst);
+    return ip !== undefined && this.#cluster.network.hasExternal(ip) ? `ip:${dst}` : undefined;
   }
 }
 
