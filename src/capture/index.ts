@@ -1,7 +1,7 @@
 export { cookedInterface, FrameContent, networkOffset } from "./link-layer.ts";
 export { pcapHeader, pcapPacket } from "./pcap.ts";
 export { PcapParserReader } from "./pcap-parser.ts";
-export { readComments } from "./pcapng.ts";
+export { readComments, readOptions } from "./pcapng.ts";
 export { pcapngHeader, pcapngInterface, pcapngPacket } from "./pcapng-write.ts";
 export {
   chooseCaptureReader,
@@ -14,6 +14,7 @@ export {
 export {
   type CapturedPacket,
   type CaptureInterface,
+  type CaptureOption,
   type CaptureReader,
   type CaptureRecord,
   type CaptureSink,

@@ -16,6 +16,10 @@ export const Option = {
   comment: 1,
   interfaceName: 2,
   packetFlags: 2,
+  dropCount: 4,
+  packetId: 5,
+  packetQueue: 6,
+  interfaceSpeed: 8,
   timeResolution: 9,
   timeOffset: 14,
 } as const;

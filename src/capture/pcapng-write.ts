@@ -21,7 +21,7 @@ export function pcapngHeader(interfaces: readonly CaptureInterface[]): Uint8Arra
 }
 
 /** One more interface; may stand between packets, before the first of its own. */
-export function pcapngInterface({ name, linkType, snapLength }: CaptureInterface): Uint8Array {
+export function pcapngInterface({ name, linkType, snapLength, options = [] }: CaptureInterface): Uint8Array {
   const fixed = new Uint8Array(8);
   const view = new DataView(fixed.buffer);
   view.setUint16(0, linkType, true);
@@ -29,6 +29,7 @@ export function pcapngInterface({ name, linkType, snapLength }: CaptureInterface
   return block(Block.interface, [
     fixed,
     ...(name === undefined ? [] : [option(Option.interfaceName, text.encode(name))]),
+    ...options.map(({ code, value }) => option(code, value)),
     option(Option.timeResolution, Uint8Array.of(nanosecondResolution)),
     option(Option.end, new Uint8Array(0)),
   ]);
@@ -49,14 +50,22 @@ export function pcapngPacket(record: CaptureRecord): Uint8Array {
   return block(Block.enhancedPacket, [fixed, data, ...packetOptions(record)]);
 }
 
-function packetOptions({ comments = [], direction }: CaptureRecord): readonly Uint8Array[] {
-  const options = comments.map((comment) =>
-    option(Option.comment, text.encode(comment).subarray(0, optionBytesMax)),
-  );
+function packetOptions({ comments = [], direction, options = [] }: CaptureRecord): readonly Uint8Array[] {
+  const written = comments.map((comment) => option(Option.comment, commentBytes(comment)));
+  for (const { code, value } of options) written.push(option(code, value));
   // bits 0-1 of epb_flags: 1 inbound, 2 outbound
-  if (direction !== undefined)
-    options.push(option(Option.packetFlags, Uint8Array.of(direction === "in" ? 1 : 2, 0, 0, 0)));
-  return options.length === 0 ? [] : [...options, option(Option.end, new Uint8Array(0))];
+  const hasFlags = options.some(({ code }) => code === Option.packetFlags);
+  if (direction !== undefined && !hasFlags)
+    written.push(option(Option.packetFlags, Uint8Array.of(direction === "in" ? 1 : 2, 0, 0, 0)));
+  return written.length === 0 ? [] : [...written, option(Option.end, new Uint8Array(0))];
+}
+
+/** As much as an option holds, never half a character. */
+function commentBytes(comment: string): Uint8Array {
+  const bytes = text.encode(comment);
+  let end = Math.min(bytes.length, optionBytesMax);
+  if (end < bytes.length) while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
+  return bytes.subarray(0, end);
 }
 
 function option(code: number, value: Uint8Array): Uint8Array {

@@ -6,7 +6,7 @@
 import type { InputError } from "../base/index.ts";
 import { captureError, emptyPacket, type FormatReader, recordBytesMax } from "./format.ts";
 import { Block, byteOrderMagic, Option, padded } from "./pcapng-blocks.ts";
-import type { CapturedPacket, CaptureSink } from "./record.ts";
+import type { CapturedPacket, CaptureOption, CaptureSink } from "./record.ts";
 import { type TickScale, tickScale, timeOfTicks } from "./ticks.ts";
 
 const blockHeaderSize = 12; // with the length that is repeated at the end
@@ -116,15 +116,26 @@ export class PcapngReader implements FormatReader {
     let resolution = 6; // microseconds where nothing is said
     let offsetSeconds = 0;
     const bytes = this.#packet.bytes;
+    const options: CaptureOption[] = [];
     forEachOption(bytes, start + 16, end - 4, this.#isLittle, (code, from, to) => {
       if (code === Option.interfaceName) name = text(bytes, from, to);
       else if (code === Option.timeResolution && to - from === 1) resolution = bytes[from]!;
       else if (code === Option.timeOffset && to - from === 8)
         offsetSeconds = Number(view.getBigInt64(from, this.#isLittle));
+      else if (code !== Option.timeResolution && code !== Option.timeOffset)
+        options.push({
+          code,
+          value: optionValue(bytes, from, to, !this.#isLittle && code === Option.interfaceSpeed),
+        });
     });
     const index = this.#interfacesBefore + this.#interfaces.length;
     this.#interfaces.push({ linkType, snapLength, scale: tickScale(resolution, offsetSeconds) });
-    this.#sink.interface?.(index, { linkType, snapLength, ...(name === undefined ? {} : { name }) });
+    this.#sink.interface?.(index, {
+      linkType,
+      snapLength,
+      ...(name === undefined ? {} : { name }),
+      ...(options.length === 0 ? {} : { options }),
+    });
   }
 
   #enhancedPacket(view: DataView, start: number, end: number, base: number): void {
@@ -194,6 +205,33 @@ export function readComments(packet: CapturedPacket): readonly string[] {
     if (code === Option.comment) comments.push(text(bytes, from, to));
   });
   return comments;
+}
+
+/** What else the file says of a packet that a reader is handing over: flags, hashes, drop counts. */
+export function readOptions(packet: CapturedPacket): readonly CaptureOption[] {
+  const options: CaptureOption[] = [];
+  const { bytes, optionsStart, optionsEnd, isLittleEndian } = packet;
+  forEachOption(bytes, optionsStart, optionsEnd, isLittleEndian, (code, from, to) => {
+    if (code === Option.comment) return;
+    options.push({
+      code,
+      value: optionValue(bytes, from, to, !isLittleEndian && numberOptions.includes(code)),
+    });
+  });
+  return options;
+}
+
+/** Options of packets that are one number. */
+const numberOptions: readonly number[] = [
+  Option.packetFlags,
+  Option.dropCount,
+  Option.packetId,
+  Option.packetQueue,
+];
+
+function optionValue(bytes: Uint8Array, from: number, to: number, isSwapped: boolean): Uint8Array {
+  const value = bytes.slice(from, to);
+  return isSwapped ? value.reverse() : value;
 }
 
 function forEachOption(

@@ -5,7 +5,7 @@
 import { captureError, type FormatReader, plainBytes, recordBytesMax } from "./format.ts";
 import { isPcap, PcapReader } from "./pcap.ts";
 import { PcapParserReader } from "./pcap-parser.ts";
-import { isPcapng, PcapngReader, readComments } from "./pcapng.ts";
+import { isPcapng, PcapngReader, readComments, readOptions } from "./pcapng.ts";
 import type { CaptureInterface, CaptureReader, CaptureRecord, CaptureSink } from "./record.ts";
 
 const gzipMagic = 0x1f8b;
@@ -122,6 +122,7 @@ export function recordingSink(interfaces: CaptureInterface[], records: CaptureRe
     packet(packet) {
       const { interfaceIndex, seconds, nanoseconds, originalLength, bytes, start, end } = packet;
       const comments = readComments(packet);
+      const options = readOptions(packet);
       records.push({
         interfaceIndex,
         seconds,
@@ -129,6 +130,7 @@ export function recordingSink(interfaces: CaptureInterface[], records: CaptureRe
         originalLength,
         bytes: bytes.slice(start, end),
         ...(comments.length === 0 ? {} : { comments }),
+        ...(options.length === 0 ? {} : { options }),
       });
     },
   };

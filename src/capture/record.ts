@@ -23,6 +23,14 @@ export interface CaptureInterface {
   readonly linkType: number;
   /** Absent or 0: packets were not cut. */
   readonly snapLength?: number;
+  /** What a pcapng file says of it beside name and time: description, addresses, speed, filter, operating system. */
+  readonly options?: readonly CaptureOption[];
+}
+
+/** An option of pcapng as it stands in the file, numbers little endian. */
+export interface CaptureOption {
+  readonly code: number;
+  readonly value: Uint8Array;
 }
 
 /** Since 1970 (or the start of virtual time). Two numbers, since nanoseconds since 1970 do not fit into one. */
@@ -41,6 +49,8 @@ export interface CaptureRecord extends CaptureTime {
   readonly bytes: Uint8Array;
   readonly comments?: readonly string[];
   readonly direction?: "in" | "out";
+  /** Of a pcapng packet, comments apart; a direction in its flags counts before `direction`. */
+  readonly options?: readonly CaptureOption[];
 }
 
 /** A packet as a reader hands it over: one object for all, good during the call only, so that nothing is allocated. */
