@@ -2,7 +2,7 @@
  * A node's tables as its own tools print them, read back: `iptables-save`, `ip6tables-save` and `ipset save` text, as
  * `podwire compile` writes them or as they come from a live node.
  */
-import { InputError } from "../base/index.ts";
+import { InputError, type Issue } from "../base/index.ts";
 import type { NodeTables } from "../engine/index.ts";
 import type { IpsetRepr } from "../filter/ipset/index.ts";
 import { restoreIpsets } from "../filter/ipset/index.ts";
@@ -34,7 +34,7 @@ const nothing = (family: 4 | 6): Ruleset => ({ family, tables: {} });
 
 /** @throws InputError with file, line and column of what is not supported, in all texts at once. */
 export function readDump(texts: DumpTexts): NodeTables {
-  const issues: InputError["issues"][number][] = [];
+  const issues: Issue[] = [];
   const attempt = <T>(read: () => T, otherwise: T): T => {
     try {
       return read();
@@ -57,6 +57,9 @@ export function readDump(texts: DumpTexts): NodeTables {
     () => (ipset === undefined ? new Map<string, IpsetRepr>() : restoreIpsets(ipset.text, ipset.name)),
     new Map<string, IpsetRepr>(),
   );
+  if (issues.length === 0)
+    for (const text of [iptables, ip6tables])
+      if (text !== undefined) issues.push(...missingSets(text, new Set(sets.keys())));
   const titles = setTitles === undefined ? {} : attempt(() => readTitles(setTitles), {});
   if (issues.length > 0) throw new InputError(issues);
   const titled = [...sets].map(([name, set]): [string, IpsetRepr] => {
@@ -64,6 +67,24 @@ export function readDump(texts: DumpTexts): NodeTables {
     return [name, title === undefined || title === name ? set : { ...set, title }];
   });
   return { iptables: { v4, v6, sets: new Map(titled) } };
+}
+
+/** Rules that name a set which is not there: the kernel would not have taken them. */
+function missingSets({ name, text }: DumpText, sets: ReadonlySet<string>): readonly Issue[] {
+  const issues: Issue[] = [];
+  for (const [i, line] of text.split("\n").entries()) {
+    if (!/^(\[\d+:\d+\] )?-[AI] /.test(line)) continue;
+    // a set's name in a comment is none
+    const words = line.replace(/"(\\.|[^"\\])*"/g, (quoted) => "_".repeat(quoted.length));
+    for (const match of words.matchAll(/ --(?:match|add|del|map)-set (\S+)/g)) {
+      const [whole, set = ""] = match;
+      if (sets.has(set)) continue;
+      const column = match.index + whole.length - set.length + 1;
+      const message = `a rule names the set ${set}, which does not exist`;
+      issues.push({ code: "unknown-name", path: "", message, file: name, line: i + 1, column });
+    }
+  }
+  return issues;
 }
 
 function readTitles({ name, text }: DumpText): Readonly<Record<string, string>> {
