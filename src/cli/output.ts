@@ -98,16 +98,19 @@ export interface OpenOutput {
   abandon(): void;
 }
 
-/** As `writeOutput`, piece by piece. @throws InputError when the file cannot be written. */
+/** As `writeOutput`, piece by piece. @throws InputError when the file cannot be written, and from then on. */
 export function openOutput({ file }: Pick<OutputTarget, "file">): OpenOutput {
   if (file === undefined) return { ...blockWriter(1), abandon() {} };
   const temporary = `${file}.${process.pid}.tmp`;
+  let failure: InputError | undefined;
   const attempt = <T>(action: () => T): T => {
+    if (failure !== undefined) throw failure; // a piece is missing
     try {
       return action();
     } catch (error) {
       if (!isSystemError(error)) throw error;
-      throw new InputError([fileIssue(file, error)]);
+      failure = new InputError([fileIssue(file, error)]);
+      throw failure;
     }
   };
   const descriptor = attempt(() => {
