@@ -51,6 +51,7 @@ export {
   type ReadCapture,
   readCapture,
   readComments,
+  readOptions,
 } from "./capture/index.ts";
 // engines: what they are, and choosing them by name
 export type {
@@ -184,6 +185,7 @@ export {
   type RunOptions,
   readBpfFile,
   readDump,
+  readDumpedNode,
   resolveEnd,
   resolveSource,
   runScenario,

@@ -1,13 +1,14 @@
-/** Capture files from disk, a chunk at a time. */
+/** Captures from files or standard input (`-`), a chunk at a time. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { InputError } from "../base/index.ts";
-import { fileIssue } from "./input.ts";
+import { fileIssue, isSystemError, pause } from "./input.ts";
 
 const chunkBytes = 1 << 18;
 
 export interface OpenCapture {
   /** The first bytes of the file. */
   readonly head: Uint8Array;
+  /** Infinity where it is not known: standard input. */
   readonly sizeBytes: number;
   /** The whole file; each chunk is good until the next. */
   chunks(): Iterable<Uint8Array>;
@@ -17,17 +18,23 @@ export interface OpenCapture {
 
 /** @throws InputError when the file cannot be opened or read. */
 export function openCapture(file: string): OpenCapture {
-  let descriptor: number;
+  const isPipe = file === "-";
+  let descriptor = 0;
   try {
-    descriptor = openSync(file, "r");
+    if (!isPipe) descriptor = openSync(file, "r");
   } catch (error) {
     throw new InputError([fileIssue(file, error)]);
   }
   const read = (buffer: Uint8Array): number => {
-    try {
-      return readSync(descriptor, buffer, 0, buffer.length, null);
-    } catch (error) {
-      throw new InputError([fileIssue(file, error)]);
+    for (;;) {
+      try {
+        return readSync(descriptor, buffer, 0, buffer.length, null);
+      } catch (error) {
+        const code = isSystemError(error) ? error.code : undefined;
+        if (isPipe && code === "EOF") return 0;
+        if (!isPipe || code !== "EAGAIN") throw new InputError([fileIssue(file, error)]);
+        pause(5); // nothing has come yet
+      }
     }
   };
   const first = new Uint8Array(chunkBytes);
@@ -35,7 +42,7 @@ export function openCapture(file: string): OpenCapture {
   let total = head.length;
   return {
     head,
-    sizeBytes: Math.max(fstatSync(descriptor).size, total),
+    sizeBytes: isPipe ? Number.POSITIVE_INFINITY : Math.max(fstatSync(descriptor).size, total),
     *chunks() {
       if (head.length > 0) yield head;
       const chunk = new Uint8Array(chunkBytes);
@@ -45,6 +52,8 @@ export function openCapture(file: string): OpenCapture {
       }
     },
     readBytes: () => total,
-    close: () => closeSync(descriptor),
+    close: () => {
+      if (!isPipe) closeSync(descriptor);
+    },
   };
 }

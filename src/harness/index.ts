@@ -75,17 +75,22 @@ export {
   programSelection,
 } from "./program-source.ts";
 export {
+  type DumpedNode,
   type DumpPlace,
   DumpTarget,
   NetworkTarget,
+  type NodeTexts,
+  type PacketJudgement,
   type ReplayCounts,
   type ReplayDocument,
   Replayer,
+  type ReplayerOptions,
   type ReplayFlowDocument,
   type ReplayPacketDocument,
   type ReplayRuleDocument,
   type ReplaySummaryDocument,
   type ReplayTarget,
+  readDumpedNode,
 } from "./replay/index.ts";
 export { resolveEnd, resolveSource } from "./resolve-end.ts";
 export { interleavedRounds, quantile, type RoundsMeasure, type RoundsOptions } from "./rounds.ts";

@@ -2,7 +2,14 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { LinkType, pcapHeader, pcapPacket, readCapture } from "../../src/capture/index.ts";
+import {
+  LinkType,
+  pcapHeader,
+  pcapngHeader,
+  pcapngPacket,
+  pcapPacket,
+  readCapture,
+} from "../../src/capture/index.ts";
 import { tcp, udp } from "../../src/packet/index.ts";
 import { folderWith, podwire } from "./installed.ts";
 
@@ -21,6 +28,9 @@ metadata: { name: deny-b, namespace: x }
 spec: { podSelector: { matchLabels: { app: b } }, policyTypes: [Ingress] }
 `,
   "iptables.save": "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p udp --dport 53 -j DROP\nCOMMIT\n",
+  "in-out.save":
+    "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -p udp -j DROP\n-A INPUT -j ACCEPT\n-A OUTPUT -j DROP\nCOMMIT\n",
+  "sets.save": "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m set --match-set gone src -j DROP\nCOMMIT\n",
   "bad.save": "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD --no-such-thing -j DROP\nCOMMIT\n",
 });
 const [a, b] = ["10.224.0.10", "10.224.0.11"];
@@ -61,6 +71,84 @@ it("judges by a node's own dump", () => {
   expect(verdicts).toEqual(["accept", "accept", "accept", "drop"]);
 });
 
+it("knows what a dumped node is told to be its own, and in which direction it denies", () => {
+  const args = ["replay", "c.pcap", "--iptables", "in-out.save", "--local", `192.0.2.2,${b}`, "-o", "json"];
+  const run = podwire(args, { cwd });
+  const judged = JSON.parse(run.stdout).packets.map(
+    ({ disposition, rule }: { disposition: string; rule: { hook: string } | null }) =>
+      `${disposition} ${rule?.hook}`,
+  );
+  expect(judged).toEqual([
+    "denied-egress OUTPUT",
+    "delivered INPUT",
+    "delivered INPUT",
+    "denied-ingress INPUT",
+  ]);
+});
+
+it("does not judge a family that there are no tables of, and says so", () => {
+  const run = podwire(["replay", "c.pcap", "--ip6tables", "iptables.save", "-o", "json"], { cwd });
+  const document = JSON.parse(run.stdout);
+  expect(document.counts).toMatchObject({ judged: 0, noTables: 4 });
+  expect(document.packets[0]).toMatchObject({ verdict: "none", disposition: "no-tables", rule: null });
+  expect(run.stderr).toContain("--iptables for IPv4");
+});
+
+it("shows first the flows that engines differ about, and the reasons", () => {
+  const run = podwire(["replay", "c.pcap", "cluster.yaml", "-e", "none,azure-npm"], { cwd });
+  const [first, second, third, fourth] = run.stdout.split("\n");
+  expect(first).toMatch(/^differs {2}tcp x\/a 10.224.0.10:40001 > x\/b 10.224.0.11:80$/);
+  expect(second).toMatch(/^ {2}none: allow, 1 of 1/);
+  expect(third).toMatch(/^ {2}azure-npm: deny, 0 of 1/);
+  expect(fourth).toMatch(/packet 2 denied-ingress by n1 FORWARD filter/);
+  expect(run.stdout).toContain("\n1 flows differ between the engines\n");
+});
+
+it("reads a capture from standard input", () => {
+  const run = podwire(["replay", "-", "--iptables", "iptables.save", "-o", "csv"], { cwd, input: capture });
+  expect(run.code).toBe(0);
+  expect(run.stdout.split("\r\n").filter((line) => line.includes(",deny,"))).toHaveLength(1);
+});
+
+it("keeps what the source says of interfaces and packets", () => {
+  const flags = { code: 2, value: Uint8Array.of(2, 0, 0, 0) };
+  const source = Buffer.concat([
+    pcapngHeader([
+      {
+        name: "eth7",
+        linkType: LinkType.raw,
+        options: [{ code: 3, value: Buffer.from("uplink") }],
+      },
+    ]),
+    ...packets.map((bytes) =>
+      pcapngPacket({
+        interfaceIndex: 0,
+        seconds: 5,
+        nanoseconds: 7,
+        bytes,
+        comments: ["mine"],
+        options: [flags],
+      }),
+    ),
+  ]);
+  writeFileSync(join(cwd, "s.pcapng"), source);
+  podwire(["replay", "s.pcapng", "--iptables", "iptables.save", "--write", "again.pcapng"], { cwd });
+  const written = readCapture(readFileSync(join(cwd, "again.pcapng")), "again.pcapng");
+  expect(written.interfaces[0]?.name).toBe("eth7");
+  expect(Buffer.from(written.interfaces[0]?.options?.[0]?.value ?? []).toString()).toBe("uplink");
+  expect(written.records[0]?.comments?.[0]).toBe("mine");
+  expect(written.records[0]?.options).toEqual([flags]);
+});
+
+it.each([
+  ["md", "| engine | protocol |"],
+  ["junit", '<testsuites name="podwire" tests="2" failures="1">'],
+  ["jsonl", '"copies":0'],
+])("answers as %s", (format, part) => {
+  const run = podwire(["replay", "c.pcap", "cluster.yaml", "-e", "azure-npm", "-o", format], { cwd });
+  expect(run.stdout).toContain(part);
+});
+
 it("judges by a BPF program", () => {
   const program = join(import.meta.dirname, "../../docs/examples/no-dns.classic");
   const run = podwire(["replay", "c.pcap", "--bpf", program, "-o", "json"], { cwd });
@@ -72,6 +160,9 @@ it("judges by a BPF program", () => {
 it.each([
   ["a cut capture, after what was whole", ["cut.pcap", "cluster.yaml", "-e", "none"], "cut.pcap:byte "],
   ["a dump with what is not supported", ["c.pcap", "--iptables", "bad.save"], "bad.save:3:"],
+  ["a set that is not there", ["c.pcap", "--iptables", "sets.save"], "sets.save:3:"],
+  ["a place without a name", ["c.pcap", "cluster.yaml", "-e", "none", "--at", ":eth0"], "--at takes"],
+  ["routes that are none", ["c.pcap", "--iptables", "iptables.save", "--routes", "bad.save"], "no JSON"],
   ["neither engine nor dump", ["c.pcap", "cluster.yaml"], "needs --engine"],
   ["a node that is not there", ["c.pcap", "cluster.yaml", "-e", "none", "--at", "n9"], "no node n9"],
   ["a program that is not there", ["c.pcap", "--bpf", "no.o"], "no.o: no such file"],

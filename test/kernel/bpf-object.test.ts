@@ -101,8 +101,15 @@ function replayProblems(
   };
   const program = { file: "policy.o", bytes: object, section: undefined, maps, isUnverified: false };
   const tables = { bpf: attachableProgram({ ...program, hook: undefined }).on("+") };
-  const place = { node: "node", inInterface: "eth0", outInterface: "eth0", hook: undefined };
-  const replayer = new Replayer(new DumpTarget(tables, place, 1), createOriginPlacer([]));
+  const place = {
+    node: "node",
+    inInterface: "eth0",
+    outInterface: "eth0",
+    hook: undefined,
+    families: [4, 6] as const,
+  };
+  const nothing = { addresses: [], interfaces: [], routes: [] };
+  const replayer = new Replayer(new DumpTarget(tables, place, nothing, 1), createOriginPlacer([]));
   const problems: string[] = [];
   let judged = 0;
   const reader = createCaptureReader("frames", {

@@ -1,7 +1,6 @@
 /** `podwire replay`: the packets of a capture judged by engines on manifests, or by a node's dumped tables. */
-import { existsSync } from "node:fs";
 import { type Command, Option } from "commander";
-import { usageError } from "../../base/index.ts";
+import { assert, InputError } from "../../base/index.ts";
 import {
   type CapturedPacket,
   type CaptureInterface,
@@ -10,52 +9,35 @@ import {
   pcapngInterface,
   pcapngPacket,
   readComments,
+  readOptions,
 } from "../../capture/index.ts";
 import {
-  type AttachableProgram,
-  attachableProgram,
-  createOriginPlacer,
-  DumpTarget,
-  emulate,
-  NetworkTarget,
-  type OriginPlacer,
+  type PacketJudgement,
   type ReplayCounts,
   Replayer,
   type ReplayFlowDocument,
   type ReplayPacketDocument,
-  readDump,
+  type ReplaySummaryDocument,
 } from "../../harness/index.ts";
-import { createReplayWriter, type ReplayWriter, replayFormats } from "../../report/index.ts";
+import {
+  createReplayWriter,
+  type ReplayPlace,
+  type ReplayWriter,
+  replayFormats,
+} from "../../report/index.ts";
 import { openCapture } from "../captures.ts";
-import { loadClusters } from "../clusters.ts";
 import { noter, wantsColor } from "../emit.ts";
-import { bpfFiles, readFile } from "../engines.ts";
 import { ExitCode } from "../failure.ts";
-import { readInputs } from "../input.ts";
-import { addClusterOptions, addCommonOptions, type ClusterFlags, type CommonOptions } from "../options.ts";
-import { type OpenOutput, openOutput, parseOutputs } from "../output.ts";
+import { addClusterOptions, addCommonOptions } from "../options.ts";
+import { type OpenOutput, type OutputTarget, openOutput, parseOutputs } from "../output.ts";
 import { createProgress } from "../progress.ts";
+import { createJudges, type Judge, type JudgeOptions } from "../replay-judges.ts";
+import { Spool } from "../spool.ts";
 import { version } from "../version.ts";
 
-interface ReplayOptions extends CommonOptions, ClusterFlags {
-  readonly engine?: string;
-  readonly iptables?: string;
-  readonly ip6tables?: string;
-  readonly ipset?: string;
-  readonly bpf?: string;
-  readonly at?: string;
-  readonly hook?: string;
-  readonly inInterface?: string;
-  readonly outInterface?: string;
+interface ReplayOptions extends JudgeOptions {
   readonly write?: string;
   readonly packets?: boolean;
-}
-
-/** One engine, or one dump, and what it says. */
-interface Judge {
-  readonly engine: string;
-  readonly engineVersion: string;
-  readonly replayer: Replayer;
 }
 
 export function addReplayCommand(program: Command, finish: (code: ExitCode) => void): void {
@@ -65,7 +47,7 @@ export function addReplayCommand(program: Command, finish: (code: ExitCode) => v
     .description(
       "Judges every packet of a pcap or pcapng capture by engines on manifests, or by the iptables-save and ipset-save text of a node: a verdict and the deciding rule for each, a summary for each flow.",
     )
-    .argument("<capture>", "pcap or pcapng file")
+    .argument("<capture>", "pcap or pcapng file, or - for standard input")
     .argument("[manifests...]", "files, directories, or - for standard input")
     .option("-e, --engine <engine,...>", "engines, or all; name[@version][+switch[=value]]...")
     .option("--iptables <file>", "instead of an engine: iptables-save text of a node")
@@ -79,8 +61,15 @@ export function addReplayCommand(program: Command, finish: (code: ExitCode) => v
         "with --iptables: judge at this hook alone, such as FORWARD; with --bpf: where the program is, tc-ingress, tc-egress or xdp",
       ),
     )
-    .option("--in-interface <name>", "with --iptables or --bpf: where packets come in (default eth0)")
-    .option("--out-interface <name>", "likewise: where they go on (default eth0)")
+    .option(
+      "--in-interface <name>",
+      "with --iptables or --bpf: where packets come in (default: as routes say, else eth0)",
+    )
+    .option("--out-interface <name>", "likewise: where they go on")
+    .option("--local <address,...>", "likewise: addresses of the node itself; repeatable", gathered)
+    .option("--addresses <file>", "likewise: the node's interfaces, as `ip -j addr` prints them")
+    .option("--routes <file>", "likewise: its routes, as `ip -j route` prints them; repeatable", gathered)
+    .option("--node-json <file>", "likewise: all of this, as `podwire compile` writes it")
     .option("--write <file.pcapng>", "the capture again, each packet with its verdict as a comment")
     .option("--packets", "list every packet in the text, not flows alone");
   addClusterOptions(addCommonOptions(replay)).action(
@@ -90,65 +79,43 @@ export function addReplayCommand(program: Command, finish: (code: ExitCode) => v
   );
 }
 
+function gathered(value: string, previous: readonly string[] | undefined): readonly string[] {
+  return [...(previous ?? []), value];
+}
+
 async function runReplay(
   name: string,
   manifests: readonly string[],
   options: ReplayOptions,
 ): Promise<ExitCode> {
-  const outputs = parseOutputs(options.output, replayFormats);
+  const targets = parseOutputs(options.output, replayFormats);
   const judges = await createJudges(manifests, options);
   const source = openCapture(name);
-  const writers = outputs.map((target): { readonly writer: ReplayWriter; readonly output: OpenOutput } => {
-    const color = target.file === undefined && wantsColor(options);
-    const format = replayFormats.find((one) => one === target.format) ?? "text";
-    return {
-      writer: createReplayWriter(format, { color, packets: options.packets === true }),
-      output: openOutput(target),
-    };
-  });
-  const annotated = options.write === undefined ? undefined : new AnnotatedCapture(options.write);
   const progress = createProgress("bytes", options);
-  const isSeveral = judges.length > 1;
-  let fault: unknown;
+  const outputs = new ReplayOutputs();
+  let fault: InputError | undefined;
   try {
-    for (const { writer, output } of writers)
-      output.write(writer.head({ schema: "podwire/replay/v1", version, seed: options.seed }));
-    const reader = chooseCaptureReader(source.head, source.sizeBytes, name, {
-      interface: (_, description) => annotated?.interface(description),
-      packet(packet) {
-        const documents = judges.map(({ engine, replayer }) => {
-          const document = replayer.replay(packet);
-          return isSeveral ? { engine, ...document } : document;
-        });
-        for (const document of documents)
-          for (const { writer, output } of writers) output.write(writer.packet(document));
-        annotated?.packet(packet, documents);
-      },
-    });
+    outputs.open(targets, options);
+    const replay = new Replay(judges, outputs);
     try {
+      const reader = chooseCaptureReader(source.head, source.sizeBytes, name, {
+        interface: (_, description) => outputs.annotated?.interface(description),
+        packet: (packet) => replay.packet(packet),
+      });
       for (const chunk of source.chunks()) {
         reader.push(chunk);
         if (!(await progress.update(source.readBytes(), source.sizeBytes))) break;
       }
       if (!progress.isInterrupted()) reader.end();
     } catch (error) {
-      fault = error; // what was read before a fault is reported all the same
+      if (!(error instanceof InputError)) throw error;
+      fault = error; // what was read before it is reported all the same
     }
     progress.stop();
-    const engines = judges.map(({ engine, engineVersion }) => ({ engine, engineVersion }));
-    const summary = {
-      engines,
-      counts: sumCounts(judges.map(({ replayer }) => replayer.counts)),
-      ...(progress.isInterrupted() ? { interrupted: true as const } : {}),
-    };
-    for (const { writer, output } of writers) {
-      for (const piece of writer.end(flowsOf(judges), summary)) output.write(piece);
-      output.close();
-    }
-    annotated?.close();
+    replay.finish(progress.isInterrupted());
+    noteUnjudged(replay.counts(), noter(options));
   } catch (error) {
-    for (const { output } of writers) output.abandon();
-    annotated?.abandon();
+    outputs.abandon();
     throw error;
   } finally {
     progress.stop();
@@ -158,89 +125,159 @@ async function runReplay(
   return progress.isInterrupted() ? ExitCode.interrupted : ExitCode.ok;
 }
 
-async function createJudges(manifests: readonly string[], options: ReplayOptions): Promise<readonly Judge[]> {
-  const hasDump = options.iptables !== undefined || options.ip6tables !== undefined;
-  const ways = [options.engine !== undefined, hasDump, options.bpf !== undefined];
-  if (ways.filter((isGiven) => isGiven).length !== 1)
-    throw usageError("replay needs --engine with manifests, or --iptables with a node's dump, or --bpf");
-  if (options.ipset !== undefined && !hasDump) throw usageError("--ipset goes with --iptables");
-  if (options.engine === undefined) return [nodeJudge(manifests, options)];
-  if (manifests.length === 0) throw usageError("replay with --engine needs manifests");
-  if (options.hook !== undefined || options.inInterface !== undefined || options.outInterface !== undefined)
-    throw usageError(
-      "--hook, --in-interface and --out-interface go with --iptables; use --at node:interface",
-    );
-  const { inputs, clusters } = await loadClusters(manifests, options.engine ?? "", options, noter(options));
-  const place: OriginPlacer = createOriginPlacer(inputs);
-  return clusters.map(({ selection, state }) => {
-    if (selection.kind === "oracle")
-      throw usageError("replay needs engines with tables; the oracle has none");
-    const { network } = emulate(state, selection, { seed: options.seed });
-    const target = new NetworkTarget(
-      network,
-      () => state,
-      options.at === undefined ? undefined : placeOf(options.at),
-    );
-    return {
-      engine: selection.label,
-      engineVersion: selection.version,
-      replayer: new Replayer(target, place),
-    };
-  });
+function noteUnjudged({ noTables }: ReplayCounts, note: (message: string) => void): void {
+  if (noTables === 0) return;
+  note(
+    `${noTables} packets are of a family that there are no tables of (--iptables for IPv4, --ip6tables for IPv6): not judged`,
+  );
 }
 
-function placeOf(text: string): { readonly node: string; readonly interface: string | undefined } {
-  const colon = text.indexOf(":");
-  return colon < 0
-    ? { node: text, interface: undefined }
-    : { node: text.slice(0, colon), interface: text.slice(colon + 1) };
+/** Documents and the annotated capture: all of them get their names, or none is left behind. */
+class ReplayOutputs {
+  readonly sinks: DocumentSink[] = [];
+  annotated: AnnotatedCapture | undefined;
+
+  open(targets: readonly OutputTarget[], options: ReplayOptions): void {
+    for (const target of targets) this.sinks.push(new DocumentSink(target, options));
+    if (options.write !== undefined) this.annotated = new AnnotatedCapture(options.write);
+    for (const sink of this.sinks) sink.head({ schema: "podwire/replay/v1", version, seed: options.seed });
+  }
+
+  end(summary: ReplaySummaryDocument): void {
+    for (const sink of this.sinks) sink.end(summary);
+    this.annotated?.close();
+  }
+
+  abandon(): void {
+    for (const sink of this.sinks) sink.abandon();
+    this.annotated?.abandon();
+  }
 }
 
-/** One node's tables, and nothing else. */
-function nodeJudge(manifests: readonly string[], options: ReplayOptions): Judge {
-  const { bpf } = options;
-  const word = bpf === undefined ? "--iptables" : "--bpf";
-  if (manifests.length > 0) throw usageError(`${word} takes no manifests: the tables say everything`);
-  const at = options.at === undefined ? undefined : placeOf(options.at);
-  const place = {
-    node: at?.node ?? "node",
-    inInterface: options.inInterface ?? at?.interface ?? "eth0",
-    outInterface: options.outInterface ?? "eth0",
-    hook: bpf === undefined ? options.hook : undefined,
+/** One document on its way: what stands behind the packets waits in spools. */
+class DocumentSink {
+  readonly #writer: ReplayWriter;
+  readonly #output: OpenOutput;
+  readonly #waiting: Readonly<Record<Exclude<ReplayPlace, "now">, Spool>> = {
+    first: new Spool(),
+    last: new Spool(),
   };
-  const tables = bpf === undefined ? dumpOf(options) : { bpf: programOn(bpf, options.hook) };
-  return {
-    engine: bpf === undefined ? "iptables" : `bpf:${bpf}`,
-    engineVersion: bpf === undefined ? "dump" : "program",
-    replayer: new Replayer(new DumpTarget(tables, place, options.seed), createOriginPlacer([])),
-  };
+
+  constructor(target: OutputTarget, options: ReplayOptions) {
+    const color = target.file === undefined && wantsColor(options);
+    const format = replayFormats.find((one) => one === target.format) ?? "text";
+    this.#writer = createReplayWriter(format, { color, packets: options.packets === true });
+    this.#output = openOutput(target);
+  }
+
+  get wantsPackets(): boolean {
+    return this.#writer.wantsPackets;
+  }
+
+  head(head: Parameters<ReplayWriter["head"]>[0]): void {
+    this.#output.write(this.#writer.head(head));
+  }
+
+  packet(packet: ReplayPacketDocument): void {
+    this.#output.write(this.#writer.packet(packet));
+  }
+
+  flow(views: readonly ReplayFlowDocument[]): void {
+    const { place, text } = this.#writer.flow(views);
+    if (place === "now") this.#output.write(text);
+    else this.#waiting[place].write(text);
+  }
+
+  end(summary: ReplaySummaryDocument): void {
+    const { first, last } = this.#waiting;
+    for (const piece of this.#writer.end(first.pieces(), last.pieces(), summary)) this.#output.write(piece);
+    this.#output.close();
+    first.close();
+    last.close();
+  }
+
+  abandon(): void {
+    this.#output.abandon();
+    this.#waiting.first.close();
+    this.#waiting.last.close();
+  }
 }
 
-function dumpOf(options: ReplayOptions): ReturnType<typeof readDump> {
-  const text = (file: string | undefined): { readonly name: string; readonly text: string } | undefined =>
-    file === undefined ? undefined : readInputs([file], [])[0];
-  return readDump({
-    iptables: text(options.iptables),
-    ip6tables: text(options.ip6tables),
-    ipset: text(options.ipset),
-  });
+/** Every packet to every judge, and what they find to every sink. */
+class Replay {
+  readonly #judges: readonly (Judge & { readonly replayer: Replayer })[];
+  readonly #outputs: ReplayOutputs;
+  readonly #isShown: boolean;
+  /** Flows that not every engine is done with, by what engines have in common of them. */
+  readonly #pending = new Map<string, ReplayFlowDocument[]>();
+
+  constructor(judges: readonly Judge[], outputs: ReplayOutputs) {
+    this.#outputs = outputs;
+    this.#isShown = outputs.sinks.some(({ wantsPackets }) => wantsPackets);
+    const isSeveral = judges.length > 1;
+    this.#judges = judges.map((judge) => ({
+      ...judge,
+      replayer: new Replayer(judge.target, judge.place, {
+        onFlow: (flow) => this.#flow(isSeveral ? { engine: judge.engine, ...flow } : flow),
+      }),
+    }));
+  }
+
+  packet(packet: CapturedPacket): void {
+    const { sinks, annotated } = this.#outputs;
+    const comments: string[] = [];
+    for (const { engine, replayer } of this.#judges) {
+      const judgement = replayer.judge(packet);
+      const isOne = this.#judges.length === 1;
+      if (this.#isShown) {
+        const described = replayer.describe(judgement);
+        const document = isOne ? described : { engine, ...described };
+        for (const sink of sinks) if (sink.wantsPackets) sink.packet(document);
+      }
+      if (annotated !== undefined) comments.push(`${isOne ? "" : `${engine}: `}${commentOf(judgement)}`);
+    }
+    annotated?.packet(packet, comments);
+  }
+
+  #flow(flow: ReplayFlowDocument): void {
+    const key = `${flow.protocol} ${flow.client} ${flow.server} ${flow.firstPacket}`;
+    const views = this.#pending.get(key) ?? [];
+    views.push(flow);
+    if (views.length < this.#judges.length) {
+      this.#pending.set(key, views);
+      return;
+    }
+    this.#pending.delete(key);
+    for (const sink of this.#outputs.sinks) sink.flow(views);
+  }
+
+  finish(isInterrupted: boolean): void {
+    for (const { replayer } of this.#judges) replayer.finish();
+    for (const views of this.#pending.values()) for (const sink of this.#outputs.sinks) sink.flow(views);
+    this.#outputs.end({
+      engines: this.#judges.map(({ engine, engineVersion }) => ({ engine, engineVersion })),
+      counts: this.counts(),
+      ...(isInterrupted ? { interrupted: true as const } : {}),
+    });
+  }
+
+  /** Of every engine together. */
+  counts(): ReplayCounts {
+    return sumCounts(this.#judges.map(({ replayer }) => replayer.counts));
+  }
 }
 
-/** On every interface that packets cross. */
-function programOn(word: string, hook: string | undefined): ReturnType<AttachableProgram["on"]> {
-  const [, file = word, section] = existsSync(word) ? [] : (/^(.+):([^:]+)$/.exec(word) ?? []);
-  const files = bpfFiles(file, readFile(file), section);
-  return attachableProgram({ ...files, hook, isUnverified: false }).on("+");
-}
-
-function* flowsOf(judges: readonly Judge[]): Iterable<ReplayFlowDocument> {
-  for (const { engine, replayer } of judges)
-    for (const flow of replayer.flows()) yield judges.length > 1 ? { engine, ...flow } : flow;
+function commentOf({ verdict, disposition, rule }: PacketJudgement): string {
+  const by =
+    rule === null
+      ? ""
+      : ` by ${rule.node} ${rule.hook} ${rule.table}/${rule.chain} rule ${rule.number}: ${rule.text}`;
+  return `${verdict} (${disposition})${by}`;
 }
 
 function sumCounts(all: readonly Readonly<ReplayCounts>[]): ReplayCounts {
   const [first, ...rest] = all;
-  if (first === undefined) throw usageError("no engine named");
+  assert(first !== undefined, "there is a judge");
   const sum = { ...first };
   for (const counts of rest)
     for (const key of Object.keys(sum) as (keyof ReplayCounts)[]) sum[key] += counts[key];
@@ -260,15 +297,8 @@ class AnnotatedCapture {
     this.#output.write(pcapngInterface(description));
   }
 
-  packet(packet: CapturedPacket, documents: readonly ReplayPacketDocument[]): void {
+  packet(packet: CapturedPacket, comments: readonly string[]): void {
     const { interfaceIndex, seconds, nanoseconds, originalLength, bytes, start, end } = packet;
-    const comments = documents.map(({ engine, verdict, disposition, rule }) => {
-      const by =
-        rule === null
-          ? ""
-          : ` by ${rule.node} ${rule.hook} ${rule.table}/${rule.chain} rule ${rule.number}: ${rule.text}`;
-      return `${engine === undefined ? "" : `${engine}: `}${verdict} (${disposition})${by}`;
-    });
     this.#output.write(
       pcapngPacket({
         interfaceIndex,
@@ -277,6 +307,7 @@ class AnnotatedCapture {
         originalLength,
         bytes: bytes.subarray(start, end),
         comments: [...readComments(packet), ...comments],
+        options: readOptions(packet),
       }),
     );
   }

@@ -4,105 +4,126 @@
  * ago, was seen at another interface or with a lower TTL, and runs between the same ends, or between ends of which NAT
  * may have changed one: an address of a node or a Service stands on one side of every translation. The same packet
  * at the same interface with the same TTL is no copy: the sender has sent it again.
+ *
+ * The last packets that were judged lie in a ring, chained by the hash of their content; nothing is allocated for one.
  */
-import { formatIp } from "../../addr/index.ts";
 import { DecodeStatus, type PacketBatch } from "../../packet/index.ts";
 import { IpProtocol } from "../../wire/index.ts";
-import type { ReplayPacketDocument } from "./documents.ts";
-import type { FlowSide } from "./flows.ts";
-import type { PacketEnds } from "./packet-ends.ts";
+import {
+  type Side as EndSide,
+  endsFamily,
+  endsPort,
+  endsWords,
+  lanesAt,
+  type PacketEnds,
+} from "./packet-ends.ts";
+
+/** Copies follow within this time; captures of several hosts may disagree about the order within it. */
+const windowNs = 1e9;
+/** Packets that are remembered. */
+const ringSize = 1 << 16;
+const ringMask = ringSize - 1;
+const buckets = 1 << 17;
+/** Packets of one content that are looked at, newest first. */
+const candidatesMax = 32;
+/** Bytes of the transport header and payload that tell packets apart. */
+const hashedBytes = 128;
 
 interface Sighting {
   readonly place: number;
   readonly ttl: number;
 }
 
-/** A packet as it was judged. */
-export interface JudgedPacket {
-  readonly atNs: number;
-  readonly ends: PacketEnds;
-  readonly ttl: number;
-  readonly sightings: Sighting[];
-  readonly index: number;
-  /** Where it belongs, and what was found, once that is known. */
-  side: FlowSide | undefined;
-  outcome: Pick<ReplayPacketDocument, "verdict" | "disposition" | "rule" | "flow"> | undefined;
-}
-
-/** Copies follow within this time; captures of several hosts may disagree about the order within it. */
-const windowNs = 1e9;
-const keysMax = 65_536;
-/** Packets of one content that are remembered. */
-const listMax = 32;
-/** Bytes of the transport header and payload that tell packets apart. */
-const hashedBytes = 128;
-
 export class CopyFinder {
-  readonly #recent = new Map<number, JudgedPacket[]>();
+  /** Judged packets so far: a packet's number, from 0, and `ringMask` give its place in the ring. */
+  #count = 0;
+  readonly #newest = new Int32Array(buckets).fill(-1);
+  /** Number of the packet before it in its chain. */
+  readonly #before = new Int32Array(ringSize);
+  readonly #hashA = new Uint32Array(ringSize);
+  readonly #hashB = new Uint32Array(ringSize);
+  readonly #atNs = new Float64Array(ringSize);
+  readonly #place = new Float64Array(ringSize);
+  readonly #ttl = new Uint8Array(ringSize);
+  readonly #ends = new Uint32Array(ringSize * endsWords);
+  /** By place in the ring: where else it was seen. */
+  readonly #sightings = new Map<number, Sighting[]>();
   /** May NAT put this address into a packet, or take it out of one? */
-  readonly #isTranslated: (address: string) => boolean;
+  readonly #isTranslated: (family: number, words: Uint32Array, at: number) => boolean;
+  readonly #content = { a: 0, b: 0 };
 
-  constructor(isTranslated: (address: string) => boolean) {
+  constructor(isTranslated: (family: number, words: Uint32Array, at: number) => boolean) {
     this.#isTranslated = isTranslated;
   }
 
-  /** The judged packet that row 0 is a copy of; its ends are `ends` here. */
-  find(batch: PacketBatch, ends: PacketEnds, place: number, atNs: number): JudgedPacket | undefined {
+  /**
+   * The place in the ring, below `ringSize`, of the judged packet that row 0 is a copy of; -1 for none. Its ends are
+   * `ends` here.
+   */
+  find(batch: PacketBatch, ends: PacketEnds, place: number, atNs: number): number {
+    hashContent(batch, this.#content);
+    const { a, b } = this.#content;
     const ttl = ttlOf(batch);
-    const list = this.#recent.get(contentKey(batch)) ?? [];
-    for (let i = list.length - 1; i >= 0; i--) {
-      const judged = list[i];
-      if (judged === undefined || atNs - judged.atNs > windowNs) break;
-      if (!this.#fits(judged, ends, place, ttl)) continue;
-      judged.sightings.push({ place, ttl });
-      return judged;
+    let left = candidatesMax;
+    let number = this.#newest[a % buckets] ?? -1;
+    while (number >= 0 && number > this.#count - 1 - ringSize && left > 0) {
+      const slot = number & ringMask;
+      if (atNs - (this.#atNs[slot] ?? 0) > windowNs) break;
+      if (this.#hashA[slot] === a && this.#hashB[slot] === b) {
+        left--;
+        if (this.#fits(slot, ends, place, ttl)) {
+          this.#see(slot, place, ttl);
+          return slot;
+        }
+      }
+      number = this.#before[slot] ?? -1;
     }
-    return undefined;
+    return -1;
   }
 
-  /** Row 0 is judged: what looks like it from now on is a copy. */
-  remember(batch: PacketBatch, ends: PacketEnds, place: number, atNs: number, index: number): JudgedPacket {
-    const key = contentKey(batch);
-    const ttl = ttlOf(batch);
-    const list = (this.#recent.get(key) ?? []).filter((one) => atNs - one.atNs <= windowNs);
-    if (list.length === listMax) list.shift();
-    const judged = {
-      atNs,
-      ends,
-      ttl,
-      sightings: [{ place, ttl }],
-      index,
-      side: undefined,
-      outcome: undefined,
-    };
-    list.push(judged);
-    this.#recent.delete(key); // keys stay in the order of their last packet
-    this.#recent.set(key, list);
-    this.#forget(atNs);
-    return judged;
+  /** Row 0, which `find` has just been asked about, is judged: what looks like it from now on is a copy. */
+  remember(batch: PacketBatch, ends: PacketEnds, place: number, atNs: number): number {
+    const { a, b } = this.#content;
+    const number = this.#count++;
+    const slot = number & ringMask;
+    if (this.#sightings.size > 0) this.#sightings.delete(slot);
+    this.#before[slot] = this.#newest[a % buckets] ?? -1;
+    this.#newest[a % buckets] = number;
+    this.#hashA[slot] = a;
+    this.#hashB[slot] = b;
+    this.#atNs[slot] = atNs;
+    this.#place[slot] = place;
+    this.#ttl[slot] = ttlOf(batch);
+    this.#ends.set(ends, slot * endsWords);
+    return slot;
   }
 
-  #fits(judged: JudgedPacket, ends: PacketEnds, place: number, ttl: number): boolean {
-    if (judged.sightings.some((one) => one.place === place && one.ttl === ttl)) return false;
-    const [src, dst] = [this.#side(judged.ends, ends, "src"), this.#side(judged.ends, ends, "dst")];
+  #see(slot: number, place: number, ttl: number): void {
+    const list = this.#sightings.get(slot);
+    if (list === undefined) this.#sightings.set(slot, [{ place, ttl }]);
+    else list.push({ place, ttl });
+  }
+
+  #fits(slot: number, ends: PacketEnds, place: number, ttl: number): boolean {
+    const [firstPlace, firstTtl] = [this.#place[slot] ?? 0, this.#ttl[slot] ?? 0];
+    const others = this.#sightings.get(slot) ?? [];
+    if (firstPlace === place && firstTtl === ttl) return false;
+    if (others.some((one) => one.place === place && one.ttl === ttl)) return false;
+    const [src, dst] = [this.#side(slot, ends, "src"), this.#side(slot, ends, "dst")];
     if (src === "same" && dst === "same")
-      return ttl < judged.ttl || judged.sightings.some((one) => one.place !== place);
-    return src !== "other" && dst !== "other" && ttl < judged.ttl;
+      return ttl < firstTtl || firstPlace !== place || others.some((one) => one.place !== place);
+    return src !== "other" && dst !== "other" && ttl < firstTtl;
   }
 
-  #side(before: PacketEnds, after: PacketEnds, side: "src" | "dst"): "same" | "translated" | "other" {
-    const [a, b] = [formatIp(before[side]), formatIp(after[side])];
-    const port = side === "src" ? "sport" : "dport";
-    if (a === b && before[port] === after[port]) return "same";
-    return this.#isTranslated(a) || this.#isTranslated(b) ? "translated" : "other";
-  }
-
-  #forget(nowNs: number): void {
-    for (const [key, list] of this.#recent) {
-      const isOld = list.every(({ atNs }) => nowNs - atNs > windowNs);
-      if (!isOld && this.#recent.size <= keysMax) return;
-      this.#recent.delete(key);
-    }
+  #side(slot: number, ends: PacketEnds, side: EndSide): "same" | "translated" | "other" {
+    const before = this.#ends.subarray(slot * endsWords, (slot + 1) * endsWords);
+    const at = lanesAt(side);
+    let isSame = endsPort(before, side) === endsPort(ends, side);
+    for (let i = at; i < at + 4; i++) if (before[i] !== ends[i]) isSame = false;
+    if (isSame) return "same";
+    const mayChange =
+      this.#isTranslated(endsFamily(before), before, at) || this.#isTranslated(endsFamily(ends), ends, at);
+    return mayChange ? "translated" : "other";
   }
 }
 
@@ -110,61 +131,68 @@ function ttlOf(batch: PacketBatch): number {
   return batch.bytes[(batch.offset[0] ?? 0) + (batch.family[0] === 6 ? 7 : 8)] ?? 0;
 }
 
-/** Hash of what neither forwarding nor NAT changes: identification, lengths, sequence numbers, payload. */
-function contentKey(batch: PacketBatch): number {
-  const { bytes } = batch;
+/** What neither forwarding nor NAT changes: identification, lengths, sequence numbers, payload. */
+function hashContent(batch: PacketBatch, content: { a: number; b: number }): void {
   const start = batch.offset[0] ?? 0;
   const size = batch.size[0] ?? 0;
   const protocol = batch.protocol[0] ?? 0;
-  let [a, b] = [0x811c9dc5, protocol];
-  const mix = (byte: number): void => {
-    a = Math.imul(a ^ byte, 0x01000193);
-    b = Math.imul(b ^ byte, 0x85ebca6b) ^ (b >>> 13);
-  };
-  const range = (from: number, to: number): void => {
-    for (let at = from; at < to; at++) mix(bytes[at] ?? 0);
-  };
-  range(start + (batch.family[0] === 6 ? 4 : 2), start + (batch.family[0] === 6 ? 7 : 8));
+  const isV6 = batch.family[0] === 6;
+  content.a = 0x811c9dc5 ^ size;
+  content.b = (protocol << 16) ^ size;
+  hashRange(batch.bytes, start + (isV6 ? 4 : 2), start + (isV6 ? 7 : 8), content);
   const isWhole = batch.status[0] === DecodeStatus.ok;
-  const transport = start + (isWhole ? (batch.transport[0] ?? 0) : batch.family[0] === 6 ? 40 : 20);
-  const skips = isWhole ? (changedBytes.get(protocol) ?? []) : [];
+  const transport = start + (isWhole ? (batch.transport[0] ?? 0) : isV6 ? 40 : 20);
   let at = transport;
-  for (const [from, to] of skips) {
-    range(at, transport + from);
+  for (const [from, to] of isWhole ? (changedBytes[protocol] ?? []) : []) {
+    hashRange(batch.bytes, at, transport + from, content);
     at = transport + to;
   }
   // an ICMP error embeds a packet, which NAT translates too
   const isError =
     isWhole && protocol === IpProtocol.icmp && [3, 4, 5, 11, 12].includes((batch.dport[0] ?? 0) >> 8);
-  range(at, isError ? transport + 8 : Math.min(start + size, at + hashedBytes));
-  mix(size & 0xff);
-  mix(size >>> 8);
-  return (a >>> 0) * 0x20_0000 + ((b >>> 0) & 0x1f_ffff);
+  hashRange(batch.bytes, at, isError ? transport + 8 : Math.min(start + size, at + hashedBytes), content);
 }
 
-/** Ports, identifiers and checksums, from the start of the transport header. */
-const changedBytes: ReadonlyMap<number, readonly (readonly [number, number])[]> = new Map([
-  [
-    IpProtocol.tcp,
-    [
-      [0, 4],
-      [16, 18],
-    ] as const,
-  ],
-  [
-    IpProtocol.udp,
-    [
-      [0, 4],
-      [6, 8],
-    ] as const,
-  ],
-  [
-    IpProtocol.sctp,
-    [
-      [0, 4],
-      [8, 12],
-    ] as const,
-  ],
-  [IpProtocol.icmp, [[2, 6]] as const],
-  [IpProtocol.icmpv6, [[2, 6]] as const],
-]);
+function hashRange(bytes: Uint8Array, from: number, to: number, content: { a: number; b: number }): void {
+  let { a, b } = content;
+  let at = from;
+  for (; at + 4 <= to; at += 4) {
+    const word =
+      ((bytes[at] ?? 0) << 24) |
+      ((bytes[at + 1] ?? 0) << 16) |
+      ((bytes[at + 2] ?? 0) << 8) |
+      (bytes[at + 3] ?? 0);
+    a = Math.imul(a ^ word, 0x9e3779b1);
+    a ^= a >>> 15;
+    b = Math.imul(b ^ word, 0x85ebca6b);
+    b ^= b >>> 13;
+  }
+  for (; at < to; at++) {
+    a = Math.imul(a ^ (bytes[at] ?? 0), 0x01000193);
+    b = Math.imul(b ^ (bytes[at] ?? 0), 0x85ebca6b) ^ (b >>> 13);
+  }
+  content.a = a >>> 0;
+  content.b = b >>> 0;
+}
+
+type Ranges = readonly (readonly [from: number, to: number])[];
+
+/** Ports, identifiers and checksums, from the start of the transport header; by protocol number. */
+const changedBytes: readonly (Ranges | undefined)[] = (() => {
+  const ranges = new Array<Ranges | undefined>(256);
+  ranges[IpProtocol.tcp] = [
+    [0, 4],
+    [16, 18],
+  ];
+  ranges[IpProtocol.udp] = [
+    [0, 4],
+    [6, 8],
+  ];
+  ranges[IpProtocol.sctp] = [
+    [0, 4],
+    [8, 12],
+  ];
+  ranges[IpProtocol.icmp] = [[2, 6]];
+  ranges[IpProtocol.icmpv6] = [[2, 6]];
+  return ranges;
+})();

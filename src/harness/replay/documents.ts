@@ -2,8 +2,11 @@
 import type { Disposition } from "../../sim/index.ts";
 import type { TraceOriginDocument } from "../documents.ts";
 
-/** Why a packet was not judged: no IP in the frame, neither address known, no single receiver, seen before. */
-export type Unjudged = "not-ip" | "unknown-address" | "not-unicast" | "copy";
+/**
+ * Why a packet was not judged: no IP in the frame, neither address known, no single receiver, no tables for its family
+ * in a dump, a fragment whose datagram is not complete yet, seen before.
+ */
+export type Unjudged = "not-ip" | "unknown-address" | "not-unicast" | "no-tables" | "held" | "copy";
 
 export type ReplayVerdict = "accept" | "drop" | "reject" | "none";
 
@@ -31,7 +34,7 @@ export interface ReplayPacketDocument {
   /** Of the hook that decided; `none` where nothing was judged. */
   readonly verdict: ReplayVerdict;
   readonly disposition: Disposition | Unjudged;
-  /** The rule that stopped it, or the last that let it pass; null where a policy or nothing decided. */
+  /** The rule that stopped it, or the last that let it pass; null where a chain's policy or nothing decided. */
   readonly rule: ReplayRuleDocument | null;
   /** Number of its flow. */
   readonly flow?: number;
@@ -75,6 +78,9 @@ export interface ReplayCounts {
   notIp: number;
   unknownAddress: number;
   notUnicast: number;
+  noTables: number;
+  /** Fragments; the one that completes its datagram is judged. */
+  held: number;
   copies: number;
   flows: number;
 }

@@ -1,10 +1,9 @@
 /**
- * Replay into one node of which only the tables are known, read from its iptables-save and ipset-save text or from a BPF
- * object: packets are forwarded from one interface to another, or one hook of iptables alone judges them with connection
- * tracking around it.
+ * Replay into one node, read from its iptables-save and ipset-save text or from a BPF object, and as much of its addresses
+ * and routes as is known: packets to its own addresses go through INPUT, from them through OUTPUT, others are forwarded;
+ * or one hook of iptables alone judges them with connection tracking around it.
  */
-
-import { localMac } from "../../addr/index.ts";
+import { type Family, localMac } from "../../addr/index.ts";
 import { assert, createPrng, usageError } from "../../base/index.ts";
 import type { NodeTables } from "../../engine/index.ts";
 import {
@@ -13,24 +12,39 @@ import {
   Hook,
   type HookResults,
   hookName,
-  type RuleDescription,
   Verdict,
 } from "../../filter/index.ts";
 import { IptablesDatapath } from "../../filter/iptables/index.ts";
 import { createBatch, type PacketBatch, rowBytes } from "../../packet/index.ts";
-import { createEventLoop, type HookWatcher, NodeStack, type PacketFate, walkNode } from "../../sim/index.ts";
+import {
+  createEventLoop,
+  type Disposition,
+  type HookWatcher,
+  type InterfaceSpec,
+  type KeptState,
+  NodeStack,
+  type PacketFate,
+  walkNode,
+} from "../../sim/index.ts";
 import { linkContext } from "../compose.ts";
 import { linkTables } from "../kinds.ts";
-import type { ReplayTarget } from "./network-target.ts";
+import type { Unjudged } from "./documents.ts";
+import type { DumpedNode } from "./node-facts.ts";
+import { endsFamily, lanesAt, type PacketEnds } from "./packet-ends.ts";
+import type { ReplayTarget } from "./target.ts";
 
 export interface DumpPlace {
   readonly node: string;
-  readonly inInterface: string;
-  readonly outInterface: string;
-  /** One of netfilter's in `hookName`, for iptables alone; undefined: the way of a forwarded packet. */
+  /** Where all forwarded packets come in and go on; `undefined`: as the routes say, else eth0. */
+  readonly inInterface: string | undefined;
+  readonly outInterface: string | undefined;
+  /** One of netfilter's in `hookName`, for iptables alone; undefined: the way that the addresses say. */
   readonly hook: string | undefined;
+  /** Families that there are tables of; packets of others are not judged. */
+  readonly families: readonly Family[];
 }
 
+const uplinkName = "eth0";
 const everywhere = [
   { family: 4, words: [0], prefix: 0 },
   { family: 6, words: [0, 0, 0, 0], prefix: 0 },
@@ -42,30 +56,28 @@ export class DumpTarget implements ReplayTarget {
   readonly #datapath: Datapath;
   readonly #loop = createEventLoop();
   readonly #results: HookResults = createHookResults(1);
+  readonly #families: readonly Family[];
+  /** 0: by the route to the source. */
   readonly #iif: number;
-  readonly #oif: number;
+  /** Towards everything that no nearer route leads to; 0: nowhere. */
+  readonly #uplink: number;
   readonly #hook: number | undefined;
   #packets = 0;
 
-  constructor(tables: NodeTables, place: DumpPlace, seed: number) {
-    const { inInterface, outInterface } = place;
-    const names = [...new Set(["lo", inInterface, outInterface])];
+  constructor(tables: NodeTables, place: DumpPlace, facts: DumpedNode, seed: number) {
     this.#hook = place.hook === undefined ? undefined : hookOf(place.hook);
-    this.#iif = names.indexOf(inInterface) + 1;
-    this.#oif = names.indexOf(outInterface) + 1;
-    const spec = {
-      name: place.node,
-      os: "linux" as const,
-      addresses: [],
-      interfaces: names.map((name, i) => ({
-        index: i + 1,
-        name,
-        mac: localMac(i),
-        link: i === 0 ? ("loopback" as const) : ("fabric" as const),
-        addresses: [],
-      })),
-      routes: everywhere.map((net) => ({ net, oif: this.#oif })),
-    };
+    this.#families = place.families;
+    const interfaces = interfacesOf(place, facts);
+    const indexOf = (name: string | undefined): number =>
+      interfaces.find((one) => one.name === name)?.index ?? 0;
+    const outInterface = place.outInterface ?? (facts.routes.length === 0 ? uplinkName : undefined);
+    const isGuided = outInterface === undefined;
+    const routes = isGuided
+      ? facts.routes.map(({ net, interface: name }) => ({ net, oif: indexOf(name) }))
+      : everywhere.map((net) => ({ net, oif: indexOf(outInterface) }));
+    this.#iif = indexOf(place.inInterface ?? (isGuided ? undefined : uplinkName));
+    this.#uplink = routes.find(({ net }) => net.prefix === 0)?.oif ?? 0;
+    const spec = { name: place.node, os: "linux" as const, addresses: facts.addresses, interfaces, routes };
     this.#node = new NodeStack(spec, createBatch(1, 140_000), createHookResults(1));
     const linked = linkTables(tables, linkContext(this.#node, this.#loop, createPrng(seed)));
     assert(linked !== undefined, "there are tables");
@@ -77,29 +89,75 @@ export class DumpTarget implements ReplayTarget {
     if (toNs > this.#loop.nowNs()) this.#loop.runUntil(toNs);
   }
 
-  judge(batch: PacketBatch, watcher: HookWatcher): PacketFate {
+  judge(batch: PacketBatch, ends: PacketEnds, watcher: HookWatcher): PacketFate | Unjudged {
+    if (!this.#families.includes(endsFamily(ends))) return "no-tables";
+    const iif = this.#entry(ends);
     return this.#hook === undefined
-      ? this.#forward(rowBytes(batch, 0).slice(), watcher)
-      : this.#judgeAt(this.#hook, batch, watcher);
+      ? this.#walk(rowBytes(batch, 0), iif, ends, watcher)
+      : this.#judgeAt(this.#hook, batch, iif, ends, watcher);
   }
 
-  #forward(bytes: Uint8Array, watcher: HookWatcher): PacketFate {
-    const { name } = this.#node;
-    const end = walkNode(this.#node, bytes, this.#iif, [], watcher);
-    if (end.kind !== "stopped") return { ...this.#fate(bytes), bytes: end.bytes };
-    const { verdict, rule, hook } = end;
-    const place = { node: name, hook, verdict, rule, receiver: undefined };
-    if (end.reason === "denied") return { ...this.#fate(bytes), ...place, disposition: "denied-ingress" };
-    const disposition =
-      end.reason === "no-route" ? "no-route" : end.reason === "malformed" ? "malformed" : "lost";
-    return { ...this.#fate(bytes), ...place, disposition };
+  /** Where a packet comes in; 0: the node's own stack. */
+  #entry(ends: PacketEnds): number {
+    const family = endsFamily(ends);
+    if (this.#node.isLocalAt(family, ends, lanesAt("src"))) return 0;
+    if (this.#iif !== 0) return this.#iif;
+    const towards = this.#node.routeAt(family, ends, lanesAt("src"));
+    return towards === 0 ? this.#uplink : towards;
   }
 
-  #judgeAt(hook: number, batch: PacketBatch, watcher: HookWatcher): PacketFate {
+  #walk(packet: Uint8Array, entry: number, ends: PacketEnds, watcher: HookWatcher): PacketFate {
+    const node = this.#node;
+    let [bytes, iif] = [packet, entry];
+    let kept: KeptState | undefined;
+    for (;;) {
+      const end = walkNode(node, bytes, iif, [], watcher, kept);
+      if (end.kind === "local") return this.#fate(end.bytes);
+      if (end.kind === "reenter") {
+        [bytes, iif, kept] = [end.bytes, end.iif, end.state];
+        continue;
+      }
+      if (end.kind === "transmit") {
+        if (end.oif !== node.loopbackIndex()) return this.#fate(end.bytes);
+        [bytes, iif, kept] = [end.bytes, end.oif, end.state]; // to itself: once more, from loopback
+        continue;
+      }
+      const place = {
+        node: node.name,
+        hook: end.hook,
+        verdict: end.verdict,
+        rule: end.rule,
+        receiver: undefined,
+      };
+      const fate = { ...this.#fate(bytes), ...place };
+      switch (end.reason) {
+        case "denied":
+          return { ...fate, disposition: this.#denial(end.hook, iif, ends) };
+        case "held":
+          return { ...fate, disposition: "lost", isHeld: true };
+        case "no-route":
+        case "malformed":
+          return { ...fate, disposition: end.reason };
+        case "ttl-exceeded":
+        case "martian":
+        case "circles":
+          return { ...fate, disposition: "lost" };
+      }
+    }
+  }
+
+  #judgeAt(
+    hook: number,
+    batch: PacketBatch,
+    iif: number,
+    ends: PacketEnds,
+    watcher: HookWatcher,
+  ): PacketFate {
     const { state } = batch;
     const results = this.#results;
-    state.iif[0] = hook === Hook.output ? 0 : this.#iif;
-    state.oif[0] = hook === Hook.prerouting || hook === Hook.input ? 0 : this.#oif;
+    state.iif[0] = hook === Hook.output ? 0 : iif;
+    const oif = this.#node.routeAt(endsFamily(ends), ends, lanesAt("dst"));
+    state.oif[0] = hook === Hook.prerouting || hook === Hook.input ? 0 : oif;
     const tracksItself = hook === Hook.prerouting || hook === Hook.output;
     assert(this.#datapath instanceof IptablesDatapath, "hooks are of iptables");
     const { conntrack } = this.#datapath;
@@ -108,14 +166,28 @@ export class DumpTarget implements ReplayTarget {
     this.#datapath.run(hook, batch, 0, 1, results, observer);
     watcher.after(this.#node.name, hook, results, 0);
     results.emitted.length = 0;
+    results.emitted.used = 0;
+    results.events.length = 0;
     const verdict = results.verdict[0] ?? Verdict.accept;
-    const bytes = rowBytes(batch, 0).slice();
+    const bytes = rowBytes(batch, 0);
     if (verdict === Verdict.accept) {
       if (hook !== Hook.postrouting && hook !== Hook.input) conntrack.confirm(batch, 0);
       return this.#fate(bytes);
     }
     const place = { node: this.#node.name, hook, verdict, rule: results.rule[0] ?? -1, receiver: undefined };
-    return { ...this.#fate(bytes), ...place, disposition: "denied-ingress" };
+    const fate = { ...this.#fate(bytes), ...place };
+    if (verdict === Verdict.stolen) return { ...fate, disposition: "lost", isHeld: true };
+    return { ...fate, disposition: this.#denial(hook, iif, ends) };
+  }
+
+  /** A node denies the way out to what is its own or behind it and leaves by the uplink; all else is the way in. */
+  #denial(hook: number, iif: number, ends: PacketEnds): Disposition {
+    if (hook === Hook.output || iif === 0) return "denied-egress";
+    if (hook === Hook.input || iif === this.#uplink) return "denied-ingress";
+    const family = endsFamily(ends);
+    if (this.#node.isLocalAt(family, ends, lanesAt("dst"))) return "denied-egress";
+    const oif = this.#node.routeAt(family, ends, lanesAt("dst"));
+    return oif === this.#uplink ? "denied-egress" : "denied-ingress";
   }
 
   #fate(bytes: Uint8Array): PacketFate {
@@ -132,18 +204,36 @@ export class DumpTarget implements ReplayTarget {
     };
   }
 
-  describeRule({ rule }: PacketFate): RuleDescription | undefined {
-    return rule < 0 ? undefined : this.#datapath.describeRule(rule);
+  datapathOf(): Datapath {
+    return this.#datapath;
   }
 
-  /** Which addresses the node translates is not known. */
-  isTranslated(): boolean {
-    return false;
+  /** NAT takes the node's own addresses into packets, and Services' out of them, which a dump does not list. */
+  isTranslated(family: number, words: Uint32Array, at: number): boolean {
+    return this.#node.isLocalAt(family, words, at);
   }
 
-  stationOf(): undefined {
-    return undefined;
+  stationOf(ends: PacketEnds, side: "src" | "dst"): string | undefined {
+    return this.#node.isLocalAt(endsFamily(ends), ends, lanesAt(side))
+      ? `node:${this.#node.name}`
+      : undefined;
   }
+}
+
+/** Loopback, the node's own, and those that are named. */
+function interfacesOf(place: DumpPlace, facts: DumpedNode): readonly InterfaceSpec[] {
+  const known = new Map(facts.interfaces.map((one) => [one.name, one] as const));
+  const loopback = facts.interfaces.find(({ isLoopback }) => isLoopback)?.name ?? "lo";
+  const named = [place.inInterface, place.outInterface, ...facts.routes.map((route) => route.interface)];
+  const names = new Set([loopback, ...known.keys(), ...named.filter((name) => name !== undefined)]);
+  if (facts.routes.length === 0) names.add(uplinkName);
+  return [...names].map((name, i) => ({
+    index: i + 1,
+    name,
+    mac: localMac(i),
+    link: name === loopback ? ("loopback" as const) : ("fabric" as const),
+    addresses: known.get(name)?.addresses ?? [],
+  }));
 }
 
 /** @throws InputError for a name that is no hook of netfilter. */

@@ -7,5 +7,7 @@ export type {
   ReplaySummaryDocument,
 } from "./documents.ts";
 export { type DumpPlace, DumpTarget } from "./dump-target.ts";
-export { NetworkTarget, type ReplayTarget } from "./network-target.ts";
-export { Replayer } from "./replayer.ts";
+export { NetworkTarget } from "./network-target.ts";
+export { type DumpedNode, type NodeTexts, readDumpedNode } from "./node-facts.ts";
+export { type PacketJudgement, Replayer, type ReplayerOptions } from "./replayer.ts";
+export type { ReplayTarget } from "./target.ts";

@@ -3,10 +3,10 @@
  * destination's. Answers that a hook sent back for an earlier packet are recognised when the capture shows them: they
  * left the node that rejected, whatever source they name.
  */
-import { formatIp, type Ip } from "../../addr/index.ts";
+import { AddressTable, type Ip } from "../../addr/index.ts";
 import { usageError } from "../../base/index.ts";
-import type { Datapath, RuleDescription } from "../../filter/index.ts";
-import { type ClusterState, hasInterface, type Pod } from "../../k8s/index.ts";
+import type { Datapath } from "../../filter/index.ts";
+import { type ClusterState, hasInterface } from "../../k8s/index.ts";
 import {
   append,
   clearBatch,
@@ -18,21 +18,17 @@ import {
 import type { HookWatcher, Network, PacketFate } from "../../sim/index.ts";
 import { IpProtocol, TcpFlag } from "../../wire/index.ts";
 import { podKey } from "../topology.ts";
-
 import type { Unjudged } from "./documents.ts";
-import { type PacketEnds, packetEnds } from "./packet-ends.ts";
-
-/** One thing that a packet can be replayed into. */
-export interface ReplayTarget {
-  /** Virtual time goes on to this instant. */
-  advance(toNs: number): void;
-  /** Row 0 of `batch` is the packet. `sender`: who is known to have sent it, whatever its source address. */
-  judge(batch: PacketBatch, watcher: HookWatcher, sender?: string): PacketFate | Unjudged;
-  describeRule(fate: PacketFate): RuleDescription | undefined;
-  isTranslated(address: string): boolean;
-  /** Pod or node behind an address. */
-  stationOf(ip: Ip): string | undefined;
-}
+import {
+  endsAddress,
+  endsFamily,
+  lanesAt,
+  newEnds,
+  type PacketEnds,
+  readEnds,
+  type Side,
+} from "./packet-ends.ts";
+import type { ReplayTarget } from "./target.ts";
 
 interface ExpectedAnswer {
   readonly atNs: number;
@@ -42,11 +38,22 @@ interface ExpectedAnswer {
 
 /** An answer follows its cause within this time. */
 const answerWindowNs = 1e9;
+/** Ends that answers are expected of at one time. */
+const answersMax = 4096;
 
+/** Who has which address in a state of the cluster. */
 interface Addresses {
   readonly of: ClusterState;
-  readonly stations: ReadonlyMap<string, string>;
-  readonly services: ReadonlySet<string>;
+  /** Number in `stations` by address. */
+  readonly table: AddressTable;
+  readonly stations: readonly Station[];
+}
+
+interface Station {
+  /** `undefined` for an address that Services alone have. */
+  readonly name: string | undefined;
+  /** A node or a Service: NAT puts such addresses into packets. */
+  readonly isTranslated: boolean;
 }
 
 /** Judges packets by an engine on manifests. */
@@ -66,6 +73,8 @@ export class NetworkTarget implements ReplayTarget {
     this.#network = network;
     this.#state = state;
     this.#at = at === undefined ? undefined : resolvePlace(network, at.node, at.interface);
+    // hosts outside are there once they are heard of: answers find their way back to them
+    network.openOutside((family, words) => this.#station(family, words, 0) === undefined);
   }
 
   advance(toNs: number): void {
@@ -73,17 +82,13 @@ export class NetworkTarget implements ReplayTarget {
     if (toNs > loop.nowNs()) loop.runUntil(toNs);
   }
 
-  judge(batch: PacketBatch, watcher: HookWatcher, sender?: string): PacketFate | Unjudged {
-    const ends = packetEnds(batch);
-    if (!isUnicast(ends.dst)) return "not-unicast";
-    const [from, to] = [sender ?? this.stationOf(ends.src), this.stationOf(ends.dst)];
-    const packet = rowBytes(batch, 0).slice();
-    const answer = this.#expectedAnswer(answerKey(batch, ends));
-    const isKnown = from !== undefined || to !== undefined || this.isTranslated(formatIp(ends.dst));
+  judge(batch: PacketBatch, ends: PacketEnds, watcher: HookWatcher, sender?: string): PacketFate | Unjudged {
+    if (!isUnicast(ends)) return "not-unicast";
+    const from = sender ?? this.stationOf(ends, "src");
+    const answer = isAnswer(batch) ? this.#expectedAnswer(ends.join(" ")) : undefined;
+    const isKnown = from !== undefined || this.#station(endsFamily(ends), ends, lanesAt("dst")) !== undefined;
     if (answer === undefined && !isKnown && this.#at === undefined) return "unknown-address";
-    // hosts outside are there once they are heard of: answers find their way back to them
-    if (to === undefined && !this.isTranslated(formatIp(ends.dst))) this.#network.addExternal(ends.dst);
-    if (from === undefined && !this.isTranslated(formatIp(ends.src))) this.#network.addExternal(ends.src);
+    const packet = rowBytes(batch, 0);
     const fate =
       answer === undefined
         ? this.#enter(ends, from, packet, watcher)
@@ -94,7 +99,7 @@ export class NetworkTarget implements ReplayTarget {
 
   #enter(ends: PacketEnds, from: string | undefined, packet: Uint8Array, watcher: HookWatcher): PacketFate {
     if (this.#at === undefined)
-      return this.#network.deliver(from ?? `ip:${formatIp(ends.src)}`, packet, watcher);
+      return this.#network.deliver(from ?? `ip:${endsAddress(ends, "src")}`, packet, watcher);
     const { node, iif } = this.#at;
     return this.#network.deliverAt(node, iif ?? this.#interfaceFrom(node, from), packet, watcher);
   }
@@ -111,12 +116,21 @@ export class NetworkTarget implements ReplayTarget {
     const key = answerKeyOf(bytes);
     if (key === undefined) return;
     const list = this.#answers.get(key) ?? [];
+    if (list.length === 0) this.#forgetAnswers();
     list.push({ atNs: this.#network.loop.nowNs(), node, kept });
     this.#answers.set(key, list.slice(-16));
   }
 
-  #expectedAnswer(key: string | undefined): ExpectedAnswer | undefined {
-    if (key === undefined) return undefined;
+  /** Answers that the capture never showed; those that were expected first stand first. */
+  #forgetAnswers(): void {
+    const nowNs = this.#network.loop.nowNs();
+    for (const [key, list] of this.#answers) {
+      if (nowNs - (list.at(-1)?.atNs ?? 0) <= answerWindowNs && this.#answers.size < answersMax) return;
+      this.#answers.delete(key);
+    }
+  }
+
+  #expectedAnswer(key: string): ExpectedAnswer | undefined {
     const list = this.#answers.get(key);
     const next = list?.shift();
     if (list?.length === 0) this.#answers.delete(key);
@@ -124,40 +138,42 @@ export class NetworkTarget implements ReplayTarget {
     return this.#network.loop.nowNs() - next.atNs <= answerWindowNs ? next : this.#expectedAnswer(key);
   }
 
-  describeRule({ node, rule }: PacketFate): RuleDescription | undefined {
-    const datapath: Datapath | undefined = node === undefined ? undefined : this.#network.node(node).datapath;
-    return rule < 0 ? undefined : datapath?.describeRule(rule);
+  datapathOf(node: string): Datapath | undefined {
+    return this.#network.node(node).datapath;
   }
 
-  isTranslated(address: string): boolean {
-    const { stations, services } = this.#known();
-    return services.has(address) || stations.get(address)?.startsWith("node:") === true;
+  isTranslated(family: number, words: Uint32Array, at: number): boolean {
+    return this.#station(family, words, at)?.isTranslated === true;
   }
 
-  stationOf(ip: Ip): string | undefined {
-    return this.#known().stations.get(formatIp(ip));
+  stationOf(ends: PacketEnds, side: Side): string | undefined {
+    return this.#station(endsFamily(ends), ends, lanesAt(side))?.name;
   }
 
-  /** Made again when the cluster has changed. */
-  #known(): Addresses {
+  #station(family: number, words: ArrayLike<number>, at: number): Station | undefined {
     const state = this.#state();
-    if (this.#addresses?.of === state) return this.#addresses;
-    const stations = new Map<string, string>();
-    for (const node of state.nodes.values())
-      for (const ip of node.addresses) stations.set(formatIp(ip), `node:${node.name}`);
-    for (const pod of state.pods.values()) addPod(stations, pod);
-    const services = [...state.services.values()].flatMap((one) => [
-      ...one.clusterIPs,
-      ...one.externalIPs,
-      ...one.loadBalancerIPs,
-    ]);
-    this.#addresses = { of: state, stations, services: new Set(services.map(formatIp)) };
-    return this.#addresses;
+    if (this.#addresses?.of !== state) this.#addresses = addressesOf(state);
+    const { table, stations } = this.#addresses;
+    const number = table.get(family, words, at);
+    return number < 0 ? undefined : stations[number];
   }
 }
 
-function addPod(stations: Map<string, string>, pod: Pod): void {
-  if (hasInterface(pod)) for (const ip of pod.ips) stations.set(formatIp(ip), podKey(pod));
+function addressesOf(state: ClusterState): Addresses {
+  const table = new AddressTable();
+  const stations: Station[] = [];
+  const add = (ips: readonly Ip[], name: string | undefined, isTranslated: boolean): void => {
+    for (const ip of ips) {
+      const known = stations[table.get(ip.family, ip.words)];
+      table.set(ip, stations.push({ name: name ?? known?.name, isTranslated }) - 1);
+    }
+  };
+  for (const node of state.nodes.values()) add(node.addresses, `node:${node.name}`, true);
+  for (const pod of state.pods.values()) if (hasInterface(pod)) add(pod.ips, podKey(pod), false);
+  for (const service of state.services.values())
+    for (const ips of [service.clusterIPs, service.externalIPs, service.loadBalancerIPs])
+      add(ips, undefined, true);
+  return { of: state, table, stations };
 }
 
 function resolvePlace(
@@ -178,18 +194,19 @@ function resolvePlace(
 }
 
 /** Multicast, limited broadcast and the unspecified address have no single receiver. */
-function isUnicast({ family, words: [first = 0, ...rest] }: Ip): boolean {
-  if (family === 4) return first >>> 28 < 14 && first !== 0;
-  return first >>> 24 !== 0xff && (first !== 0 || rest.some((word) => word !== 0));
+function isUnicast(ends: PacketEnds): boolean {
+  const at = lanesAt("dst");
+  const first = ends[at] ?? 0;
+  if (endsFamily(ends) === 4) return first >>> 28 < 14 && first !== 0;
+  const isSpecified = first !== 0 || ends[at + 1] !== 0 || ends[at + 2] !== 0 || ends[at + 3] !== 0;
+  return first >>> 24 !== 0xff && isSpecified;
 }
 
-/** RST and ICMP errors by what the kernel and podwire put into them alike; other packets are no answers of hooks. */
-function answerKey(batch: PacketBatch, ends: PacketEnds): string | undefined {
+/** RST and ICMP errors may be answers of hooks. What the kernel and podwire put into them alike is their ends. */
+function isAnswer(batch: PacketBatch): boolean {
   const protocol = batch.protocol[0] ?? 0;
-  const isReset = protocol === IpProtocol.tcp && ((batch.tcpFlags[0] ?? 0) & TcpFlag.rst) !== 0;
-  const isIcmp = protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
-  if (!isReset && !isIcmp) return undefined;
-  return `${protocol} ${formatIp(ends.src)} ${ends.sport} ${formatIp(ends.dst)} ${ends.dport}`;
+  if (protocol === IpProtocol.tcp) return ((batch.tcpFlags[0] ?? 0) & TcpFlag.rst) !== 0;
+  return protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
 }
 
 const answerBatch = createBatch(1, 2048);
@@ -198,5 +215,8 @@ function answerKeyOf(bytes: Uint8Array): string | undefined {
   clearBatch(answerBatch);
   if (append(answerBatch, bytes) < 0) return undefined;
   decodeRow(answerBatch, 0);
-  return answerKey(answerBatch, packetEnds(answerBatch));
+  if (!isAnswer(answerBatch)) return undefined;
+  const ends = newEnds();
+  readEnds(answerBatch, ends);
+  return ends.join(" ");
 }
