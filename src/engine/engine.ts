@@ -111,6 +111,14 @@ export interface Agent {
   stop(): void;
 }
 
+/** A node whose tables are to be listed. */
+export interface ListingContext {
+  readonly node: Node;
+  readonly tables: NodeTables;
+  /** Number of an interface of the node; `undefined` for one that is not there. */
+  interfaceIndex(name: string): number | undefined;
+}
+
 /** One product at one version on one node system: a pure compiler and an agent. */
 export interface Engine {
   /** `azure-npm-linux`, `none-linux`... */
@@ -130,6 +138,8 @@ export interface Engine {
    */
   compile(state: ClusterState): (node: Node, base: NodeTables) => CompiledNode;
   agent(context: AgentContext): Agent;
+  /** A node's tables as the product's own tools list them: content by file name. */
+  readonly listings?: (state: ClusterState, context: ListingContext) => ReadonlyMap<string, string>;
 }
 
 export interface SwitchSpec {

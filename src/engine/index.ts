@@ -9,6 +9,7 @@ export type {
   EngineFeatures,
   FeatureSupport,
   Kind,
+  ListingContext,
   NodeTables,
   ProductName,
   SwitchSpec,

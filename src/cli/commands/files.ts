@@ -49,7 +49,7 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
     .command("compile")
     .summary("a node's tables as the real tools read them")
     .description(
-      "Writes a node's tables: iptables.save, ip6tables.save, ipset.save (for iptables-restore and ipset restore), and node.json.",
+      "Writes a node's tables: iptables.save, ip6tables.save, ipset.save (for iptables-restore and ipset restore), bpf/ (programs, maps, and what the engine's own tools list of them), and node.json.",
     )
     .argument("<manifests...>", "files, directories, or - for standard input")
     .requiredOption("-e, --engine <engine>", "the engine; name[@version][+switch[=value]]...")
@@ -67,7 +67,8 @@ export function addFileCommands(program: Command, finish: (code: ExitCode) => vo
       if (options.node !== undefined && name !== options.node) continue;
       for (const diagnostic of diagnostics) said.set(diagnosticText(diagnostic), diagnostic);
       const directory = options.node === undefined ? join(options.out, name) : options.out;
-      const files = nodeFiles(state, name, tables);
+      const engine = selection.engines[state.nodes.get(name)?.os ?? "linux"];
+      const files = nodeFiles(state, name, tables, engine);
       for (const [file, content] of files) writeFileAtomically(join(directory, file), [content]);
       nodes.push({ node: name, directory, files: [...files.keys()] });
     }

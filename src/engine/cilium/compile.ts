@@ -9,11 +9,11 @@ import { hashText } from "../../base/index.ts";
 import type { BpfTables, MapEntry, MapRepr } from "../../filter/bpf/index.ts";
 import { type ClusterState, hasInterface, type Node, type Pod, podInterfaceName } from "../../k8s/index.ts";
 import type { CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
-import { endpointsOf, hostEndpointId } from "./endpoints.ts";
+import { type Endpoint, endpointsOf, hostEndpointId } from "./endpoints.ts";
 import { configEntry, ipcacheEntry, lxcEntry, policyMapEntry } from "./entries.ts";
 import { withCiliumChains } from "./iptables.ts";
 import { datapathMaps, firstPolicyPlace, MapPlace, policyMapShape } from "./maps.ts";
-import type { EndpointPolicy, PolicyRepository } from "./policy/entry.ts";
+import type { EndpointPolicy, IdentityLabels, PolicyRepository } from "./policy/entry.ts";
 import { resolvePolicies } from "./policy/resolve.ts";
 import { policyMapContent } from "./policy-map.ts";
 import { datapathPrograms } from "./programs/index.ts";
@@ -119,6 +119,26 @@ export class ClusterTables {
     return Object.freeze({ ...datapathPrograms(this.#variant), maps: Object.freeze([...fixed, ...maps]) });
   }
 
+  /** The node's endpoints in the order of their ids, with what the agent tells of them. */
+  endpointsOf(node: Node): readonly (Endpoint & {
+    readonly identity: number;
+    readonly interface: string;
+    readonly policy: EndpointPolicy;
+  })[] {
+    return endpointsOf(this.#state, node.name).map(({ id, pod }) => ({
+      id,
+      pod,
+      identity: this.#policies.identityOf(pod),
+      interface: podInterfaceName(this.#state, pod),
+      policy: this.#policies.policyOf(pod),
+    }));
+  }
+
+  /** `undefined` for a number that nobody has. */
+  labelsOf(identity: number): IdentityLabels | undefined {
+    return this.#policies.labelsOf(identity);
+  }
+
   #config({ addresses }: Node): MapEntry {
     const isDual = this.#state.options.ipFamilies.length > 1;
     return configEntry({
@@ -137,11 +157,9 @@ export class ClusterTables {
   } {
     const lxc: MapEntry[] = [];
     const mapOf = new Map<number, MapRepr>();
-    for (const { id, pod } of endpointsOf(this.#state, node.name)) {
-      const identity = this.#policies.identityOf(pod);
-      const name = podInterfaceName(this.#state, pod);
+    for (const { id, pod, identity, interface: name, policy } of this.endpointsOf(node)) {
       for (const ip of pod.ips) lxc.push(lxcEntry({ ip, id, identity, interface: name }));
-      const map = this.#policyMaps.get(this.#policies.policyOf(pod));
+      const map = this.#policyMaps.get(policy);
       if (map !== undefined) mapOf.set(id, map);
     }
     const host = this.#policies.hostPolicyOf(node);

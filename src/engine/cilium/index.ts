@@ -3,6 +3,7 @@ import type { EngineDefinition, EngineFeatures } from "../engine.ts";
 import { createCiliumAgent } from "./agent.ts";
 import { ciliumTables, compileCilium } from "./compile.ts";
 import { ciliumDivergences } from "./divergences.ts";
+import { writeListings } from "./listings/write.ts";
 import { ciliumKinds } from "./resources/kinds.ts";
 import {
   type CiliumVariant,
@@ -73,6 +74,7 @@ export const ciliumLinux: EngineDefinition = {
       divergences: ciliumDivergences(variant),
       compile: compileCilium(variant, tablesOf),
       agent: (context) => createCiliumAgent(variant, tablesOf, context),
+      listings: (state, context) => writeListings(variant, tablesOf(state), context),
     };
   },
 };

@@ -33,6 +33,7 @@ export { disassemble, insnText } from "./disasm.ts";
 export type { OutputEvent, Redirect } from "./helpers/index.ts";
 export { type HelperEnvironment, helpersFor } from "./helpers/index.ts";
 export { decodeInstructions, encodeInstructions, type Instruction, insnBytes } from "./insn.ts";
+export { kernelText } from "./kernel-text.ts";
 export { type BpfLoadOp, type BpfMapOp, type BpfOp, type BpfPinOp, bpfOps } from "./loaded-tables.ts";
 export {
   type BpfMap,
