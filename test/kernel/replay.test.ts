@@ -86,9 +86,7 @@ async function build(backend: KernelBackend): Promise<World> {
   const cluster = new VethCluster(spec, backend, outside);
   const compiled = compileCluster(state, selection);
   for (const node of nodes) {
-    const files = nodeFiles(state, node, compiled.get(node)?.tables ?? {});
-    const text = (name: string): string => files.get(name) ?? "";
-    cluster.load(node, { v4: text("iptables.save"), v6: text("ip6tables.save"), sets: text("ipset.save") });
+    cluster.load(node, nodeFiles(state, node, compiled.get(node)?.tables ?? {}));
     mkdirSync(join(folder, node));
     const at = cluster.nodeNamespace(node);
     writeFileSync(join(folder, node, "iptables.save"), cluster.run(at, [`iptables-${backend}-save`, "-c"]));

@@ -1,21 +1,27 @@
 /**
  * A cluster of real namespaces: one a node with the node's tables, one a pod behind a veth pair of the pod's interface
  * name, and one for the virtual network that joins the nodes, where hosts outside live too. Nothing of it is visible
- * from the machine's own namespace; `close` removes it all. IPv4 only: the kernel's own IPv6 chatter is switched off.
+ * from the machine's own namespace; `close` removes it all. Without IPv6 the kernel's own chatter of it is switched off.
+ * IPv4 neighbours are written down; IPv6 neighbours find each other.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { formatIp, type Ip } from "../../src/addr/index.ts";
+import { type Family, formatIp, type Ip } from "../../src/addr/index.ts";
+import type { NodeFiles } from "../../src/harness/index.ts";
 import type { KernelBackend } from "../../src/harness/kernel/index.ts";
-import type { NetworkSpec } from "../../src/sim/index.ts";
+import type { EndpointSpec, NetworkSpec, NodeSpec } from "../../src/sim/index.ts";
 
 const sockets = join(import.meta.dirname, "sockets.py");
 /** The next hop of pods and nodes: nobody has this address, everybody knows its hardware address. */
 const gateway = "169.254.1.1";
-const loss = "net.ipv4.icmp_ratelimit=0 net.ipv4.icmp_msgs_per_sec=1000000 net.ipv4.icmp_msgs_burst=1000000";
-const quiet = "net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1";
-const router = `net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv4.conf.default.accept_local=1 ${loss}`;
+/** The same for IPv6: the near end of each pod's and node's link has it. */
+const gateway6 = "fe80::1";
+const gentle =
+  "net.ipv4.icmp_ratelimit=0 net.ipv4.icmp_msgs_per_sec=1000000 net.ipv4.icmp_msgs_burst=1000000";
+const quiet6 = "net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1";
+const gentle6 = "net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.router_solicitations=0";
+const router = `net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv4.conf.all.route_localnet=1 ${gentle}`;
 
 export type SocketOutcome = "connected" | "refused" | "timeout" | "closed";
 export interface SocketAttempt {
@@ -29,12 +35,6 @@ export interface ListeningPorts {
   readonly udp: readonly number[];
 }
 
-export interface NodeTexts {
-  readonly v4: string;
-  readonly v6: string;
-  readonly sets: string;
-}
-
 let made = 0;
 
 export class VethCluster {
@@ -42,11 +42,18 @@ export class VethCluster {
   readonly #namespaces: string[] = [];
   readonly #children: ChildProcess[] = [];
   readonly #spec: NetworkSpec;
+  readonly #hasV6: boolean;
   readonly backend: KernelBackend;
 
   /** `outside`: addresses of hosts beyond the nodes. */
-  constructor(spec: NetworkSpec, backend: KernelBackend, outside: readonly string[]) {
+  constructor(
+    spec: NetworkSpec,
+    backend: KernelBackend,
+    outside: readonly string[],
+    families: readonly Family[] = [4],
+  ) {
     this.#spec = spec;
+    this.#hasV6 = families.includes(6);
     this.backend = backend;
     try {
       this.#make(outside);
@@ -76,53 +83,85 @@ export class VethCluster {
 
   #make(outside: readonly string[]): void {
     const { fabric } = this;
-    const lines = [...this.#namespaceLines(fabric), `ip netns exec ${fabric} sysctl -qw ${router}`];
-    for (const address of outside) lines.push(`ip -n ${fabric} address add ${address}/32 dev lo`);
-    for (const [i, node] of this.#spec.nodes.entries()) {
-      const namespace = this.nodeNamespace(node.name);
-      const side = this.fabricInterface(node.name);
-      const [mine, theirs] = [mac(1, i), mac(2, i)];
-      const [address] = node.addresses.filter(({ family }) => family === 4).map(formatIp);
-      lines.push(
-        ...this.#namespaceLines(namespace),
-        `ip netns exec ${namespace} sysctl -qw ${router}`,
-        `ip -n ${fabric} link add ${side} address ${theirs} type veth peer name eth0 address ${mine} netns ${namespace}`,
-        `ip -n ${fabric} link set ${side} up`,
-        `ip -n ${namespace} address add ${address}/32 dev eth0`,
-        `ip -n ${namespace} link set eth0 up`,
-        ...defaultRoute(namespace, theirs),
-        `ip -n ${fabric} route add ${address} dev ${side}`,
-        `ip -n ${fabric} neighbour add ${address} lladdr ${mine} dev ${side} nud permanent`,
-      );
-      for (const endpoint of this.#spec.endpoints.filter((one) => one.node === node.name)) {
-        const at = this.#spec.endpoints.indexOf(endpoint);
-        const pod = this.podNamespace(endpoint.id);
-        const device = node.interfaces.find(({ index }) => index === endpoint.interfaceIndex)?.name;
-        const ips = endpoint.ips.filter((ip: Ip) => ip.family === 4).map(formatIp);
-        lines.push(
-          ...this.#namespaceLines(pod),
-          `ip -n ${namespace} link add ${device} address ${mac(3, at)} type veth peer name eth0 address ${mac(4, at)} netns ${pod}`,
-          `ip -n ${namespace} link set ${device} up`,
-          `ip -n ${pod} link set eth0 up`,
-          ...ips.flatMap((ip) => [
-            `ip -n ${pod} address add ${ip}/32 dev eth0`,
-            `ip -n ${namespace} route add ${ip} dev ${device}`,
-            `ip -n ${namespace} neighbour add ${ip} lladdr ${mac(4, at)} dev ${device} nud permanent`,
-            `ip -n ${fabric} route add ${ip} via ${address} dev ${side} onlink`,
-          ]),
-          ...defaultRoute(pod, mac(3, at)),
-        );
-      }
+    const lines = this.#namespaceLines(fabric, true);
+    for (const address of outside) lines.push(`ip -n ${fabric} address add ${address} dev lo`);
+    for (const node of this.#spec.nodes) {
+      lines.push(...this.#nodeLines(node));
+      for (const endpoint of this.#spec.endpoints)
+        if (endpoint.node === node.name) lines.push(...this.#podLines(node, endpoint));
     }
     execFileSync("sh", ["-e", "-s"], { input: lines.join("\n"), stdio: ["pipe", "ignore", "inherit"] });
   }
 
-  #namespaceLines(name: string): readonly string[] {
+  #nodeLines({ name, addresses }: NodeSpec): readonly string[] {
+    const [namespace, side, { fabric }] = [this.nodeNamespace(name), this.fabricInterface(name), this];
+    const number = this.#spec.nodes.findIndex((one) => one.name === name);
+    const [near, far] = [
+      { namespace, device: "eth0", mac: mac(1, number) },
+      { namespace: fabric, device: side, mac: mac(2, number) },
+    ];
+    return [
+      ...this.#namespaceLines(namespace, true),
+      ...this.#linkLines(far, near),
+      ...this.#of(addresses).flatMap((ip) => [
+        `ip -n ${namespace} address add ${formatIp(ip)} dev eth0${ip.family === 6 ? " nodad" : ""}`,
+        ...hostRoute(far, near, ip),
+      ]),
+    ];
+  }
+
+  #podLines(node: NodeSpec, { id, interfaceIndex, ips }: EndpointSpec): readonly string[] {
+    const number = this.#spec.endpoints.findIndex((one) => one.id === id);
+    const device = node.interfaces.find(({ index }) => index === interfaceIndex)?.name ?? "";
+    const [near, far] = [
+      { namespace: this.podNamespace(id), device: "eth0", mac: mac(4, number) },
+      { namespace: this.nodeNamespace(node.name), device, mac: mac(3, number) },
+    ];
+    const side = this.fabricInterface(node.name);
+    return [
+      ...this.#namespaceLines(near.namespace, false),
+      ...this.#linkLines(far, near),
+      ...this.#of(ips).flatMap((ip) => {
+        const [via] = node.addresses.filter(({ family }) => family === ip.family).map(formatIp);
+        return [
+          `ip -n ${near.namespace} address add ${formatIp(ip)} dev eth0${ip.family === 6 ? " nodad" : ""}`,
+          ...hostRoute(far, near, ip),
+          `ip -n ${this.fabric} route add ${formatIp(ip)} via ${via} dev ${side} onlink`,
+        ];
+      }),
+    ];
+  }
+
+  /** A pair of interfaces that are up; whatever `near` does not know goes to `far`. */
+  #linkLines(far: LinkEnd, near: LinkEnd): readonly string[] {
+    const { namespace, device } = near;
+    const v6 = [
+      `ip -n ${far.namespace} address add ${gateway6}/64 dev ${far.device} nodad`,
+      `ip -n ${namespace} route add default via ${gateway6} dev ${device}`,
+    ];
+    return [
+      `ip -n ${far.namespace} link add ${far.device} address ${far.mac} type veth peer name ${device} address ${near.mac} netns ${namespace}`,
+      `ip -n ${far.namespace} link set ${far.device} up`,
+      `ip -n ${namespace} link set ${device} up`,
+      `ip -n ${namespace} route add ${gateway} dev ${device} scope link`,
+      `ip -n ${namespace} neighbour add ${gateway} lladdr ${far.mac} dev ${device} nud permanent`,
+      `ip -n ${namespace} route add default via ${gateway} dev ${device}`,
+      ...(this.#hasV6 ? v6 : []),
+    ];
+  }
+
+  #of(ips: readonly Ip[]): readonly Ip[] {
+    return ips.filter(({ family }) => family === 4 || this.#hasV6);
+  }
+
+  #namespaceLines(name: string, isRouter: boolean): string[] {
     this.#namespaces.push(name);
+    const v6 = isRouter ? `${gentle6} net.ipv6.conf.all.forwarding=1` : gentle6;
     return [
       `ip netns add ${name}`,
       `ip -n ${name} link set lo up`,
-      `ip netns exec ${name} sysctl -qw ${quiet}`,
+      `ip netns exec ${name} sysctl -qw ${this.#hasV6 ? v6 : quiet6}`,
+      ...(isRouter ? [`ip netns exec ${name} sysctl -qw ${router}`] : []),
     ];
   }
 
@@ -142,11 +181,12 @@ export class VethCluster {
     return child;
   }
 
-  load(node: string, { v4, v6, sets }: NodeTexts): void {
+  /** Loads what `compile` writes for a node. */
+  load(node: string, files: NodeFiles): void {
     const namespace = this.nodeNamespace(node);
-    this.run(namespace, ["ipset", "restore"], sets);
-    this.run(namespace, [`iptables-${this.backend}-restore`], v4);
-    this.run(namespace, [`ip6tables-${this.backend}-restore`], v6);
+    this.run(namespace, ["ipset", "restore"], files.get("ipset.save"));
+    this.run(namespace, [`iptables-${this.backend}-restore`], files.get("iptables.save"));
+    this.run(namespace, [`ip6tables-${this.backend}-restore`], files.get("ip6tables.save"));
   }
 
   /** Echo servers at these addresses of the namespace, listening once this resolves. */
@@ -218,12 +258,19 @@ export class VethCluster {
   }
 }
 
-function defaultRoute(namespace: string, gatewayMac: string): readonly string[] {
-  return [
-    `ip -n ${namespace} route add ${gateway} dev eth0 scope link`,
-    `ip -n ${namespace} neighbour add ${gateway} lladdr ${gatewayMac} dev eth0 nud permanent`,
-    `ip -n ${namespace} route add default via ${gateway} dev eth0`,
-  ];
+/** One end of a veth pair. */
+interface LinkEnd {
+  readonly namespace: string;
+  readonly device: string;
+  readonly mac: string;
+}
+
+/** The way from `far` to an address of `near`. */
+function hostRoute(far: LinkEnd, near: LinkEnd, ip: Ip): readonly string[] {
+  const route = `ip -n ${far.namespace} route add ${formatIp(ip)} dev ${far.device}`;
+  if (ip.family === 6) return [route];
+  const neighbour = `${formatIp(ip)} lladdr ${near.mac} dev ${far.device} nud permanent`;
+  return [route, `ip -n ${far.namespace} neighbour add ${neighbour}`];
 }
 
 function mac(kind: number, number: number): string {
