@@ -20,5 +20,6 @@ divergencesFire("azure-npm", [
   "npm-bare-negation",
   "npm-ipv6-policy-skipped",
   "npm-namespace-not-in",
+  "npm-sidecar-port-names",
   "service-ingress-snat",
 ]);

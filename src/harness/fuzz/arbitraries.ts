@@ -46,6 +46,16 @@ export const cidrs = [
   "192.0.2.0/25",
 ] as const;
 
+/** One far more often than the others, so that what a policy names is what a pod has. */
+const protocol = fc.oneof(
+  { weight: 3, arbitrary: fc.constant("TCP") },
+  { weight: 2, arbitrary: fc.constantFrom(...protocols) },
+);
+const portName = fc.oneof(
+  { weight: 3, arbitrary: fc.constant("http") },
+  { weight: 2, arbitrary: fc.constantFrom(...portNames) },
+);
+
 const labels = fc.dictionary(fc.constantFrom(...keys), fc.constantFrom(...values), {
   maxKeys: 2,
   noNullPrototype: true,
@@ -85,6 +95,23 @@ export function selector(operators: readonly string[]): fc.Arbitrary<RawObject> 
 
 export const everyOperator: readonly string[] = ["In", "NotIn", "Exists", "DoesNotExist"];
 
+/** The label that every namespace has, whether or not anybody wrote it down. */
+const nameLabel = "kubernetes.io/metadata.name";
+
+function byName(operators: readonly string[]): fc.Arbitrary<RawObject> {
+  const negation = operators.includes("NotIn") ? ["In", "NotIn"] : ["In"];
+  return fc.oneof(
+    fc.constantFrom(...namespaceNames).map((name) => ({ matchLabels: { [nameLabel]: name } })),
+    fc
+      .record({
+        key: fc.constant(nameLabel),
+        operator: fc.constantFrom(...negation),
+        values: fc.subarray([...namespaceNames], { minLength: 1 }),
+      })
+      .map((one) => ({ matchExpressions: [one] })),
+  );
+}
+
 /** Strictly inside: network in the outer block, prefix longer. */
 function isInside(inner: string, outer: string): boolean {
   const read = (text: string): readonly [number, number] => {
@@ -108,8 +135,16 @@ export const ipBlock: fc.Arbitrary<{ readonly ipBlock: RawObject }> = fc
 
 function peer(options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
   const pods = selector(everyOperator);
-  const namespaces = selector(options.namespaceNegations === false ? ["In", "Exists"] : everyOperator);
-  const v6 = fc.constant({ ipBlock: { cidr: "2001:db8::/32" } });
+  const operators = options.namespaceNegations === false ? ["In", "Exists"] : everyOperator;
+  const namespaces = fc.oneof(
+    { weight: 5, arbitrary: selector(operators) },
+    { weight: 1, arbitrary: byName(operators) },
+  );
+  const v6 = fc.constantFrom(
+    { ipBlock: { cidr: "2001:db8::/32" } },
+    { ipBlock: { cidr: "2001:db8::/32", except: ["2001:db8:1::/48"] } },
+    { ipBlock: { cidr: "fd00::/8" } },
+  );
   return fc.oneof(
     { weight: 3, arbitrary: pods.map((podSelector) => ({ podSelector })) },
     { weight: 3, arbitrary: namespaces.map((namespaceSelector) => ({ namespaceSelector })) },
@@ -122,25 +157,43 @@ function peer(options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
 const port: fc.Arbitrary<RawObject> = fc.oneof(
   {
     weight: 3,
-    arbitrary: fc.record({ protocol: fc.constantFrom(...protocols), port: fc.constantFrom(...portNumbers) }),
+    arbitrary: fc.record({ protocol, port: fc.constantFrom(...portNumbers) }),
   },
   {
     weight: 2,
-    arbitrary: fc.record({ protocol: fc.constantFrom(...protocols), port: fc.constantFrom(...portNames) }),
+    arbitrary: fc.record({ protocol, port: portName }),
   },
-  { weight: 1, arbitrary: fc.record({ protocol: fc.constantFrom(...protocols) }) },
+  { weight: 1, arbitrary: fc.record({ protocol }) },
   {
     weight: 1,
-    arbitrary: fc.record({ port: fc.constant(79), endPort: fc.constantFrom(79, 80, 443, 65535) }),
+    arbitrary: fc.record(
+      {
+        protocol,
+        port: fc.constant(79),
+        endPort: fc.constantFrom(79, 80, 443, 65535),
+      },
+      { requiredKeys: ["port", "endPort"], noNullPrototype: true },
+    ),
   },
+  // what is missing is defaulted: TCP, and of no number every number
+  { weight: 1, arbitrary: fc.constantFrom({}, { port: 80 }, { port: "http" }) },
 );
+
+/** As people write a list: with items, empty, or not at all. */
+function listed(field: string, items: readonly unknown[], isWritten: boolean): RawObject {
+  return items.length > 0 || isWritten ? { [field]: items } : {};
+}
 
 function rule(field: "from" | "to", options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
   return fc
-    .record({ peers: fc.array(peer(options), { maxLength: 2 }), ports: fc.array(port, { maxLength: 2 }) })
-    .map(({ peers, ports }) => ({
-      ...(peers.length > 0 ? { [field]: peers } : {}),
-      ...(ports.length > 0 ? { ports } : {}),
+    .record({
+      peers: fc.array(peer(options), { maxLength: 2 }),
+      ports: fc.array(port, { maxLength: 2 }),
+      isWritten: fc.boolean(),
+    })
+    .map(({ peers, ports, isWritten }) => ({
+      ...listed(field, peers, isWritten),
+      ...listed("ports", ports, isWritten),
     }));
 }
 
@@ -149,39 +202,87 @@ function policy(options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
     .record({
       namespace: fc.constantFrom(...namespaceNames),
       podSelector: selector(everyOperator),
-      policyTypes: fc.option(fc.subarray(["Ingress", "Egress"], { minLength: 1 }), { nil: undefined }),
+      // an empty list is defaulted as a missing one is
+      policyTypes: fc.option(fc.subarray(["Ingress", "Egress"]), { nil: undefined }),
       ingress: fc.array(rule("from", options), { maxLength: 2 }),
       egress: fc.array(rule("to", options), { maxLength: 2 }),
+      isWritten: fc.boolean(),
     })
-    .map(({ namespace, ...spec }) => ({ namespace, spec }));
+    .map(({ namespace, ingress, egress, isWritten, policyTypes, podSelector }) => ({
+      namespace,
+      spec: {
+        podSelector,
+        ...(policyTypes === undefined ? {} : { policyTypes }),
+        ...listed("ingress", ingress, isWritten),
+        ...listed("egress", egress, isWritten),
+      },
+    }));
 }
 
 const containerPort = fc.oneof(
-  fc.record({ protocol: fc.constantFrom(...protocols), containerPort: fc.constantFrom(...portNumbers) }),
+  fc.record({ protocol, containerPort: fc.constantFrom(...portNumbers) }),
   fc.record({
-    name: fc.constantFrom(...portNames),
-    protocol: fc.constantFrom(...protocols),
+    name: portName,
+    protocol,
     containerPort: fc.constantFrom(...portNumbers),
   }),
 );
+
+/** Names are of one container: another may have the same with another number. */
+const containerPorts = fc.uniqueArray(containerPort, {
+  maxLength: 3,
+  selector: (one) => ("name" in one ? one.name : `${one.protocol}${one.containerPort}`),
+});
+
+const rarely = (weight: number): fc.Arbitrary<boolean> =>
+  fc.oneof(
+    { weight: weight - 1, arbitrary: fc.constant(false) },
+    { weight: 1, arbitrary: fc.constant(true) },
+  );
 
 const pod = fc.record({
   namespace: fc.constantFrom(...namespaceNames),
   labels,
   nodeName: fc.constantFrom(...nodeNames),
-  hostNetwork: fc.oneof(
-    { weight: 7, arbitrary: fc.constant(false) },
-    { weight: 1, arbitrary: fc.constant(true) },
-  ),
-  ports: fc.uniqueArray(containerPort, {
-    maxLength: 3,
-    selector: (one) => ("name" in one ? one.name : `${one.protocol}${one.containerPort}`),
-  }),
+  hostNetwork: rarely(8),
+  ports: containerPorts,
+  // of a second container, or of an init container that goes on running
+  morePorts: fc.oneof({ weight: 5, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: containerPorts }),
+  isSidecar: fc.boolean(),
+  isUnready: rarely(8),
+  isTerminating: rarely(12),
 });
+
+type PodDraw = typeof pod extends fc.Arbitrary<infer T> ? T : never;
+
+function podObject(drawn: PodDraw, name: string): RawObject {
+  const { namespace, labels: own, nodeName, hostNetwork, ports, morePorts, isSidecar } = drawn;
+  const first = { name: "main", ports };
+  const second = { name: "second", ports: morePorts };
+  const containers = morePorts.length > 0 && !isSidecar ? [first, second] : [first];
+  const sidecars = morePorts.length > 0 && isSidecar ? [{ ...second, restartPolicy: "Always" }] : [];
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: {
+      name,
+      namespace,
+      labels: own,
+      ...(drawn.isTerminating ? { deletionTimestamp: "2026-01-01T00:00:00Z" } : {}),
+    },
+    spec: {
+      nodeName,
+      hostNetwork,
+      ...(sidecars.length > 0 ? { initContainers: sidecars } : {}),
+      containers,
+    },
+    ...(drawn.isUnready ? { status: { conditions: [{ type: "Ready", status: "False" }] } } : {}),
+  };
+}
 
 const trafficPolicy = fc.constantFrom("Cluster", "Local");
 
-/** Service ports differ from target ports, which are numbers or names (another number on another pod, or none). */
+/** Service ports differ from target ports, but for one; target ports are numbers or names (another number on another pod, or none). */
 const service = fc
   .record({
     namespace: fc.constantFrom(...namespaceNames),
@@ -191,14 +292,18 @@ const service = fc
       noNullPrototype: true,
     }),
     type: fc.constantFrom("ClusterIP", "NodePort", "LoadBalancer"),
-    isHeadless: fc.oneof(
-      { weight: 5, arbitrary: fc.constant(false) },
-      { weight: 1, arbitrary: fc.constant(true) },
-    ),
+    isHeadless: rarely(6),
     internal: trafficPolicy,
     external: trafficPolicy,
-    protocol: fc.constantFrom(...protocols),
-    targetPort: fc.oneof(fc.constantFrom(...portNumbers), fc.constantFrom(...portNames)),
+    ports: fc.uniqueArray(
+      fc.record({
+        port: fc.constantFrom(1000, 1001, 80),
+        protocol,
+        targetPort: fc.oneof(fc.constantFrom(...portNumbers), portName),
+      }),
+      { minLength: 1, maxLength: 2, selector: ({ port, protocol }) => `${port}/${protocol}` },
+    ),
+    publishNotReadyAddresses: rarely(6),
     isSticky: fc.boolean(),
     ranges: fc.option(fc.subarray([...cidrs], { minLength: 1, maxLength: 2 }), { nil: undefined }),
   })
@@ -206,7 +311,8 @@ const service = fc
     namespace,
     spec: {
       selector: rest.selector,
-      ports: [{ port: 1000, protocol: rest.protocol, targetPort: rest.targetPort }],
+      ports: rest.ports.map((one, i) => ({ name: `port-${i}`, ...one })),
+      ...(rest.publishNotReadyAddresses ? { publishNotReadyAddresses: true } : {}),
       ...(isHeadless ? { clusterIP: "None" } : { type, internalTrafficPolicy: internal }),
       ...(!isHeadless && type !== "ClusterIP" ? { externalTrafficPolicy: external } : {}),
       ...(!isHeadless && type === "LoadBalancer" && ranges ? { loadBalancerSourceRanges: ranges } : {}),
@@ -218,28 +324,24 @@ const service = fc
 export function clusterObjects(options: ClusterArbitraryOptions = {}): fc.Arbitrary<readonly RawObject[]> {
   return fc
     .record({
-      namespaces: fc.tuple(...namespaceNames.map(() => labels)),
+      // one that nobody wrote down exists all the same, by being referred to
+      namespaces: fc.tuple(...namespaceNames.map(() => fc.option(labels, { nil: undefined, freq: 6 }))),
       pods: fc.array(pod, { minLength: 2, maxLength: options.podsMax ?? 6 }),
       policies: fc.array(policy(options), { maxLength: options.policiesMax ?? 4 }),
       services: fc.array(service, { maxLength: options.servicesMax ?? 0 }),
     })
     .map(({ namespaces, pods, policies, services }) => [
-      ...namespaceNames.map((name, i) => ({
-        apiVersion: "v1",
-        kind: "Namespace",
-        metadata: { name, labels: namespaces[i] },
-      })),
+      ...namespaceNames.flatMap((name, i) =>
+        namespaces[i] === undefined
+          ? []
+          : [{ apiVersion: "v1", kind: "Namespace", metadata: { name, labels: namespaces[i] } }],
+      ),
       ...nodeNames.map((name) => ({
         apiVersion: "v1",
         kind: "Node",
         metadata: { name, labels: { "kubernetes.io/os": "linux" } },
       })),
-      ...pods.map(({ namespace, labels: own, nodeName, hostNetwork, ports }, i) => ({
-        apiVersion: "v1",
-        kind: "Pod",
-        metadata: { name: `p${i}`, namespace, labels: own },
-        spec: { nodeName, hostNetwork, containers: [{ name: "main", ports }] },
-      })),
+      ...pods.map((drawn, i) => podObject(drawn, `p${i}`)),
       ...services.map(({ namespace, spec }, i) => ({
         apiVersion: "v1",
         kind: "Service",
