@@ -175,6 +175,7 @@ const mistakes: readonly Mistake[] = [
   { args: ["run", "nothing"], says: /no scenario files/ },
   { args: ["run", "scenario.yaml"], says: /^podwire: scenario\.yaml:6:5: .*prob.*probe/ },
   { args: ["capture", "scenario.yaml", "--out", "c.pcapng"], says: /scenario\.yaml:6:5/ },
+  { args: ["capture", "fine.yaml", "--out", "c.pcapng", "-o", "nonsense"], says: /nonsense/ },
   { args: ["capture", "fine.yaml"], says: /needs --out FILE\.pcapng or --live NETNS:INTERFACE/ },
   {
     args: ["capture", "fine.yaml", "--live", "lab"],

@@ -281,6 +281,25 @@ describe("outputs", () => {
     expect(readFileSync(join(cwd, "beside.json"), "utf8")).toBe(printed?.stdout);
   });
 
+  it("of a capture are the run's, by default only of one that fails", () => {
+    const [captured, run, quiet, loud] = podwires(
+      [
+        ["capture", "bad.yaml", "--out", "c.pcapng", "-q", "-o", "json"],
+        ["run", "bad.yaml", "-o", "json"],
+        ["capture", "good.yaml", "-e", "azure-npm", "--out", "c.pcapng", "-q"],
+        ["capture", "bad.yaml", "--out", "c.pcapng", "-q"],
+      ],
+      cwd,
+    );
+    expect(captured).toMatchObject({ code: 1, stderr: "", stdout: run?.stdout });
+    expect(quiet).toMatchObject({ code: 0, stderr: "", stdout: "" });
+    expect(loud).toMatchObject({
+      code: 1,
+      stderr: "",
+      stdout: expect.stringMatching(/^FAILED bad .*expected timeout, was connected/s),
+    });
+  });
+
   it("are not touched when the work fails, and leave nothing half done behind", () => {
     podwires([["matrix", "missing.yaml", "-e", "oracle", "-o", "json=never.json"]], cwd);
     expect(existsSync(join(cwd, "never.json"))).toBe(false);

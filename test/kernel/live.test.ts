@@ -224,6 +224,30 @@ describeNeeding("a scenario on a real node", needs, () => {
       expect(() => wrong("=x/a", "=x/a")).toThrow(/two places for what passes azv/);
     });
 
+    it("says where raw-socket is to be had when it is not there", () => {
+      const folder = mkdtempSync(join(tmpdir(), "podwire-live-"));
+      const hides = join(folder, "hides-raw-socket.cjs");
+      const file = join(folder, "live.yaml");
+      writeFileSync(file, text);
+      writeFileSync(
+        hides,
+        `const { _resolveFilename: resolve } = module.constructor;
+module.constructor._resolveFilename = (name, ...rest) => {
+  if (name === "raw-socket") throw new Error("Cannot find module 'raw-socket'");
+  return resolve(name, ...rest);
+};
+`,
+      );
+      const result = podwire(["capture", file, "--live", `${cluster.fabric}:n1`], {
+        env: { NODE_OPTIONS: `--require ${hides}` },
+      });
+      rmSync(folder, { recursive: true });
+      expect(result).toMatchObject({ code: 2, stdout: "" });
+      expect(result.stderr).toMatch(
+        /needs the package raw-socket.*: npm install raw-socket .*Cannot find module/,
+      );
+    });
+
     const isClean = (): boolean =>
       places.every(
         ({ namespace }) =>

@@ -9,17 +9,17 @@ import {
   type ProductSelection,
 } from "../../harness/index.ts";
 import { checkPlaces, parseLivePlace, planLive, runLive } from "../../harness/netns/index.ts";
-import { liveReport, runResultText } from "../../report/index.ts";
+import { liveReport, runReport } from "../../report/index.ts";
 import type { Scenario } from "../../scenario/index.ts";
-import { emit, noter, outputsOf, wantsColor } from "../emit.ts";
+import { emit, noter, outputsOf } from "../emit.ts";
 import { loadEngines } from "../engines.ts";
 import { ExitCode } from "../failure.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
-import { writeFileAtomically, writeOutput } from "../output.ts";
+import { writeFileAtomically } from "../output.ts";
 import { createProgress } from "../progress.ts";
 import { readScenario } from "../scenarios.ts";
 import { version } from "../version.ts";
-import { runPlaced } from "./run.ts";
+import { runDocument, runPlaced } from "./run.ts";
 
 interface CaptureOptions extends CommonOptions {
   readonly engine?: string;
@@ -32,7 +32,7 @@ export function addCaptureCommand(program: Command, finish: (code: ExitCode) => 
     .command("capture")
     .summary("the packets that a scenario generates, as pcapng or on a real node")
     .description(
-      "Runs a scenario on one engine (the first with tables that it names) and writes every packet at every interface that it crosses; with --live, sends what enters one of its nodes to a real one and compares what comes out.",
+      "Runs a scenario on one engine (the first with tables that it names) and writes every packet at every interface that it crosses; with --live, sends what enters one of its nodes to a real one and compares what comes out. -o writes that comparison, or without --live the results of the run (by default only if an expectation fails).",
     )
     .argument("<scenario>", "scenario file")
     .option("--out <file.pcapng>", "file to write")
@@ -66,13 +66,15 @@ function writeCapture(
   out: string,
   options: CaptureOptions,
 ): ExitCode {
+  // with --live the outputs are for what came out of the real node
+  const outputs = outputsOf(options.live.length > 0 ? { ...options, output: [] } : options, runReport);
   const { result, packets, pieces } = runPlaced(scenario, () =>
     captureScenario(scenario, selection, options.seed),
   );
   writeFileAtomically(out, pieces);
   noter(options)(`${packets} packets of ${scenario.name} on ${selection.label} written to ${out}`);
-  if (!result.ok)
-    writeOutput({ format: "text", file: undefined }, runResultText(result, { color: wantsColor(options) }));
+  const isAsked = options.output.length > 0 && options.live.length === 0;
+  if (isAsked || !result.ok) emit(runDocument([result], options), outputs, runReport, options);
   return result.ok ? ExitCode.ok : ExitCode.failed;
 }
 

@@ -52,20 +52,26 @@ export function addRunCommand(program: Command, finish: (code: ExitCode) => void
       if (isLive) writeOutput(only, runResultText(result, { color: wantsColor(options) }));
     }
     progress.stop();
-    const failed = results.filter((result) => !result.ok).length;
-    const document: RunDocument = {
-      schema: "podwire/run/v1",
-      version,
-      seed: options.seed,
-      results,
-      passed: results.length - failed,
-      failed,
-    };
+    const document = runDocument(results, options);
     if (isLive) emit({ ...document, results: [] }, outputs, runReport, options);
     else emit(document, outputs, runReport, options);
     if (progress.isInterrupted()) noter(options)(`stopped after ${results.length} of ${jobs.length} runs`);
-    finish(progress.isInterrupted() ? ExitCode.interrupted : failed > 0 ? ExitCode.failed : ExitCode.ok);
+    finish(
+      progress.isInterrupted() ? ExitCode.interrupted : document.failed > 0 ? ExitCode.failed : ExitCode.ok,
+    );
   });
+}
+
+export function runDocument(results: readonly RunResultDocument[], options: CommonOptions): RunDocument {
+  const failed = results.filter((result) => !result.ok).length;
+  return {
+    schema: "podwire/run/v1",
+    version,
+    seed: options.seed,
+    results,
+    passed: results.length - failed,
+    failed,
+  };
 }
 
 /** Errors without a place (a combination that AKS refuses) get the scenario's. */
