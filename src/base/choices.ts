@@ -46,9 +46,9 @@ interface Draw {
 export function createExplorer(seed: number, options: ExplorerOptions = {}): Explorer {
   const { branchesMax = 64, runsMax = 4096 } = options;
   assert(branchesMax >= 2 && runsMax >= 1, "an explorer has at least two branches and one run");
-  const script = new Script(createPrng(seed), branchesMax);
+  const script = new Script(branchesMax);
   return {
-    random: script,
+    random: new ScriptedPrng(script, createPrng(seed)),
     explore(run, isEnough) {
       const outcomes: Outcome<ReturnType<typeof run>>[] = [];
       script.open();
@@ -67,27 +67,25 @@ export function createExplorer(seed: number, options: ExplorerOptions = {}): Exp
   };
 }
 
-/** A generator that replays the draws of a path and takes the first branch wherever the path ends. */
-class Script implements Prng {
-  readonly #wide: Prng;
-  readonly #branchesMax: number;
+/** The draws of a path, replayed; wherever the path ends, the first branch is taken. */
+class Script {
+  readonly branchesMax: number;
+  isOpen = false;
   #path: Draw[] = [];
   #position = 0;
-  #isOpen = false;
 
-  constructor(wide: Prng, branchesMax: number) {
-    this.#wide = wide;
-    this.#branchesMax = branchesMax;
+  constructor(branchesMax: number) {
+    this.branchesMax = branchesMax;
   }
 
   open(): void {
-    assert(!this.#isOpen, "one exploration at a time");
-    this.#isOpen = true;
+    assert(!this.isOpen, "one exploration at a time");
+    this.isOpen = true;
     this.#path = [];
   }
 
   close(): void {
-    this.#isOpen = false;
+    this.isOpen = false;
   }
 
   rewind(): void {
@@ -112,7 +110,7 @@ class Script implements Prng {
     return this.#path.reduce((product, { taken, weights }) => product * (weights[taken] ?? 0), 1);
   }
 
-  #draw(weights: readonly number[]): number {
+  draw(weights: readonly number[]): number {
     const known = this.#path[this.#position++];
     if (known !== undefined) {
       assert(known.weights.length === weights.length, "a run replayed must draw what it drew before");
@@ -121,16 +119,28 @@ class Script implements Prng {
     this.#path.push({ weights, taken: 0 });
     return 0;
   }
+}
+
+/** During an exploration the script draws, in one order for all forks; outside, each has a stream of its own. */
+class ScriptedPrng implements Prng {
+  readonly #script: Script;
+  readonly #wide: Prng;
+
+  constructor(script: Script, wide: Prng) {
+    this.#script = script;
+    this.#wide = wide;
+  }
 
   chance(wins: number, of: number): boolean {
-    if (!this.#isOpen) return this.#wide.chance(wins, of);
+    if (!this.#script.isOpen) return this.#wide.chance(wins, of);
     if (wins <= 0) return false;
-    return wins >= of || this.#draw([wins / of, 1 - wins / of]) === 0;
+    return wins >= of || this.#script.draw([wins / of, 1 - wins / of]) === 0;
   }
 
   below(below: number): number {
-    if (!this.#isOpen || below > this.#branchesMax) return this.#wide.below(below);
-    return below === 1 ? 0 : this.#draw(new Array<number>(below).fill(1 / below));
+    const { isOpen, branchesMax } = this.#script;
+    if (!isOpen || below > branchesMax) return this.#wide.below(below);
+    return below === 1 ? 0 : this.#script.draw(new Array<number>(below).fill(1 / below));
   }
 
   nextU32(): number {
@@ -146,8 +156,7 @@ class Script implements Prng {
     return items[this.below(items.length)] as T;
   }
 
-  /** The same tree of draws: independence of streams has no meaning where every outcome is tried. */
-  fork(_label: string): Prng {
-    return this;
+  fork(label: string): Prng {
+    return new ScriptedPrng(this.#script, this.#wide.fork(label));
   }
 }

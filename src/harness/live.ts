@@ -2,7 +2,7 @@
  * A cluster that lives: agents on every node, a network with hosts, and edits that happen at virtual instants. Agents
  * are told of changes at once; what they do to their tables takes effect at once (latencies are not modelled yet).
  */
-import { assert, createPrng, InputError } from "../base/index.ts";
+import { assert, createPrng, InputError, type Prng } from "../base/index.ts";
 import type { Agent, Diagnostic } from "../engine/index.ts";
 import { platformTables, platformUpdate } from "../engine/platform/index.ts";
 import type { Datapath } from "../filter/index.ts";
@@ -24,6 +24,8 @@ import { createTopology, podKey, type Topology } from "./topology.ts";
 
 export interface LiveOptions {
   readonly seed: number;
+  /** What nodes and load balancers draw from; default: seeded. */
+  readonly random?: Prng;
   readonly network?: NetworkOptions;
 }
 
@@ -46,7 +48,7 @@ export class LiveCluster {
     this.selection = selection;
     this.#seed = options.seed;
     this.#topology = createTopology(state);
-    const random = createPrng(options.seed);
+    const random = options.random ?? createPrng(options.seed);
     this.network = new Network(this.#topology.spec, {
       random: random.fork("load balancers"),
       ...options.network,

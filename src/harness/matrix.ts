@@ -3,11 +3,11 @@
  * reply through every hook of the emulated cluster, or by asking the oracle.
  */
 import type { Family } from "../addr/index.ts";
-import { createExplorer, type Explorer, type ExplorerOptions, InputError } from "../base/index.ts";
+import { createExplorer, type Explorer, type ExplorerOptions, InputError, type Prng } from "../base/index.ts";
 import type { Diagnostic } from "../engine/index.ts";
 import type { ClusterState, Connection } from "../k8s/index.ts";
 import { createOracle, type Oracle } from "../oracle/index.ts";
-import { judgeConnection } from "../sim/index.ts";
+import { judgeConnection, type Network } from "../sim/index.ts";
 import { connectionAttempt } from "./attempt.ts";
 import { type CellTable, type TableCell, tableCells } from "./cell-table.ts";
 import { type EmulatedCluster, emulate } from "./compose.ts";
@@ -173,43 +173,52 @@ export function oracleJudge(oracle: Oracle): CellJudge {
 }
 
 /** Any node of the largest cluster, times any endpoint of a large Service. */
-const explorerLimits: ExplorerOptions = { branchesMax: 5000, runsMax: 20_000 };
+export const explorerLimits: ExplorerOptions = { branchesMax: 5000, runsMax: 20_000 };
 
 /** Forget connections before the kernel's default table (262,144 entries) fills up. */
 const judgementsPerFlush = 100_000;
+
+export function walkJudge(cluster: EmulatedCluster, explorer: Explorer): CellJudge {
+  let count = 0;
+  return ({ cell }) =>
+    judgeWays(cluster, explorer, cell, () => {
+      if (count > 0 && count % judgementsPerFlush === 0)
+        for (const datapath of cluster.datapaths.values()) datapath.forgetFlows();
+      return 1024 + (count++ % 64_000);
+    });
+}
 
 /**
  * Every way that chance may take the connection is tried (which node a load balancer picks, which endpoint a Service's
  * rules draw), until two of them differ. Each time the client comes for the first time: no affinity binds it.
  */
-export function walkJudge(cluster: EmulatedCluster, explorer: Explorer): CellJudge {
-  const isSticky = [...cluster.state.services.values()].some(
-    (one) => one.sessionAffinitySeconds !== undefined,
+export function judgeWays(
+  { state, network, datapaths }: Pick<EmulatedCluster, "state" | "network" | "datapaths">,
+  explorer: Explorer,
+  cell: Connection,
+  nextSourcePort: () => number,
+): CellAnswer {
+  const isToService = cell.to.kind === "service" || cell.to.kind === "node-port";
+  const isSticky =
+    isToService && [...state.services.values()].some((one) => one.sessionAffinitySeconds !== undefined);
+  const { outcomes } = explorer.explore(
+    () => {
+      if (isToService) network.forgetBalancing();
+      if (isSticky) for (const datapath of datapaths.values()) datapath.forgetClients();
+      return judgeWay(network, cell, nextSourcePort(), explorer.random);
+    },
+    (seen) => new Set(seen.map(({ value }) => value.verdict)).size > 1,
   );
-  let count = 0;
-  const judgeOnce = (cell: Connection): CellAnswer => {
-    if (count > 0 && count % judgementsPerFlush === 0)
-      for (const datapath of cluster.datapaths.values()) datapath.forgetFlows();
-    const attempt = connectionAttempt(cluster.network, cell, 1024 + (count++ % 64_000), explorer.random);
-    if (attempt === undefined) return { verdict: "deny", by: undefined };
-    const { isAllowed, request, reply } = judgeConnection(cluster.network, attempt);
-    if (isAllowed) return { verdict: "allow", by: undefined };
-    const stopped = request.disposition === "delivered" ? reply : request;
-    return { verdict: "deny", by: directionOf(stopped?.disposition) };
-  };
-  return ({ cell }) => {
-    const isToService = cell.to.kind === "service" || cell.to.kind === "node-port";
-    const { outcomes } = explorer.explore(
-      () => {
-        if (isToService) cluster.network.forgetBalancing();
-        if (isToService && isSticky)
-          for (const datapath of cluster.datapaths.values()) datapath.forgetClients();
-        return judgeOnce(cell);
-      },
-      (seen) => new Set(seen.map(({ value }) => value.verdict)).size > 1,
-    );
-    return combineAnswers(outcomes.map(({ value }) => value));
-  };
+  return combineAnswers(outcomes.map(({ value }) => value));
+}
+
+function judgeWay(network: Network, cell: Connection, sourcePort: number, random: Prng): CellAnswer {
+  const attempt = connectionAttempt(network, cell, sourcePort, random);
+  if (attempt === undefined) return { verdict: "deny", by: undefined };
+  const { isAllowed, request, reply } = judgeConnection(network, attempt);
+  if (isAllowed) return { verdict: "allow", by: undefined };
+  const stopped = request.disposition === "delivered" ? reply : request;
+  return { verdict: "deny", by: directionOf(stopped?.disposition) };
 }
 
 function combineAnswers(answers: readonly CellAnswer[]): CellAnswer {

@@ -1,5 +1,13 @@
 /** Runs a scenario on an engine (or asks the oracle), step by step, and holds what happened against what is expected. */
-import { assert, createPrng, InputError, type Prng, unreachable } from "../base/index.ts";
+import {
+  assert,
+  createExplorer,
+  createPrng,
+  type Explorer,
+  InputError,
+  type Prng,
+  unreachable,
+} from "../base/index.ts";
 import { vendorKinds } from "../engine/registry.ts";
 import {
   applyObjects,
@@ -15,6 +23,8 @@ import {
 import { createOracle } from "../oracle/index.ts";
 import {
   type Attempt,
+  type Expectation,
+  type ExpectedVerdict,
   expandExpectedMatrix,
   expectationKeys,
   expectedValue,
@@ -23,11 +33,11 @@ import {
   type Scenario,
   type Step,
 } from "../scenario/index.ts";
-import { type Flow, judgeConnection, type NetworkOptions } from "../sim/index.ts";
-import { commonFamily, connectionAttempt, connectionBetween } from "./attempt.ts";
+import type { Flow, NetworkOptions } from "../sim/index.ts";
+import { commonFamily, connectionBetween } from "./attempt.ts";
 import type { CellVerdict, DiagnosticDocument, RunResultDocument, StepResult } from "./documents.ts";
 import { LiveCluster } from "./live.ts";
-import { diagnosticDocument } from "./matrix.ts";
+import { diagnosticDocument, explorerLimits, judgeWays } from "./matrix.ts";
 import { flowRequest } from "./probe.ts";
 import { resolveEnd, resolveSource } from "./resolve-end.ts";
 import type { Selection } from "./selection.ts";
@@ -84,6 +94,8 @@ export function scenarioState(scenario: Scenario, selection: Selection): Cluster
   const objects = loadManifests(scenario.manifests, { vendorKinds });
   return buildCluster(objects, { ...settings, ...words }, { force }).state;
 }
+
+type MatrixStep = Extract<Step, { action: "expectMatrix" }>;
 
 interface StepOutcome {
   readonly problems: readonly string[];
@@ -213,37 +225,64 @@ function compare(
   return { problems: [`${what}: expected ${expected}, was ${answer.said}`], open: 0 };
 }
 
-function compareMatrix(runner: Runner, step: Extract<Step, { action: "expectMatrix" }>): StepOutcome {
-  const { state, selection } = runner;
-  const pods = [...state.pods].filter(([, pod]) => !pod.hostNetwork && pod.ips.length > 0);
-  const byName = new Map(pods);
+function compareMatrix(runner: Runner, step: MatrixStep): StepOutcome {
+  const cells = step.matrix.ends === undefined ? podCells(runner, step) : endCells(runner, step);
+  const { label, ...selection } = runner.selection;
+  const product = selection.kind === "product" ? selection.product : undefined;
   const problems: string[] = [];
   let open = 0;
-  const names = [...byName.keys()].sort();
-  for (const { from, to, port, verdict } of expandExpectedMatrix(step.matrix, names)) {
-    const [source, destination] = [byName.get(from), byName.get(to)];
-    assert(source !== undefined && destination !== undefined, "expanded from these names");
-    const family = step.matrix.family ?? destination.ips[0]?.family ?? 4;
-    const cell: Cell = {
-      from: { kind: "pod", pod: source },
-      to: { kind: "pod", pod: destination },
-      ...port,
-      family,
-    };
-    const expected = expectedValue(
-      verdict,
-      selection.label,
-      selection.kind === "product" ? selection.product : undefined,
-    );
+  for (const { from, to, connection, verdict } of cells) {
+    const expected = expectedValue(verdict, label, product);
     if (expected === "undefined" && selection.kind === "product") {
       open++;
       continue;
     }
-    const actual = runner.verdict(cell);
+    const actual = runner.verdict(connection);
     if (actual !== expected)
-      problems.push(`${from} -> ${to} ${formatPort(port)}: expected ${expected}, was ${actual}`);
+      problems.push(`${from} -> ${to} ${formatPort(connection)}: expected ${expected}, was ${actual}`);
   }
   return { problems, open };
+}
+
+interface ComparedCell {
+  readonly from: string;
+  readonly to: string;
+  readonly connection: Connection;
+  readonly verdict: Expectation<ExpectedVerdict>;
+}
+
+/** Every end of `from` with every end of `to`; an end with itself is not compared. */
+function endCells({ state }: Runner, { matrix }: MatrixStep): readonly ComparedCell[] {
+  const { ends, ports, family } = matrix;
+  assert(ends !== undefined, "asked where there are ends");
+  return ends.from.flatMap((from) =>
+    ends.to
+      .filter((to) => formatEnd(to) !== formatEnd(from))
+      .flatMap((to) =>
+        ports.map((port) => ({
+          from: formatEnd(from),
+          to: formatEnd(to),
+          connection: attemptedConnection(state, { from, to, port, family }),
+          verdict: matrix.default,
+        })),
+      ),
+  );
+}
+
+function podCells({ state }: Runner, { matrix }: MatrixStep): readonly ComparedCell[] {
+  const pods = [...state.pods].filter(([, pod]) => !pod.hostNetwork && pod.ips.length > 0);
+  const byName = new Map(pods);
+  return expandExpectedMatrix(matrix, [...byName.keys()].sort()).map(({ from, to, port, verdict }) => {
+    const [source, destination] = [byName.get(from), byName.get(to)];
+    assert(source !== undefined && destination !== undefined, "expanded from these names");
+    const connection: Cell = {
+      from: { kind: "pod", pod: source },
+      to: { kind: "pod", pod: destination },
+      ...port,
+      family: matrix.family ?? destination.ips[0]?.family ?? 4,
+    };
+    return { from, to, connection, verdict };
+  });
 }
 
 function compareDiagnostic(runner: Runner, step: Extract<Step, { action: "expectDiagnostic" }>): StepOutcome {
@@ -323,14 +362,17 @@ class EngineRunner implements Runner {
   readonly #flows = new Map<string, Flow>();
   #judged = 0;
   readonly #random: Prng;
+  readonly #explorer: Explorer;
   readonly #onChange: RunOptions["onChange"];
 
   constructor(state: ClusterState, selection: Extract<Selection, { kind: "product" }>, options: RunOptions) {
     this.selection = selection;
     this.#onChange = options.onChange;
     this.#random = createPrng(options.seed).fork("clients");
+    this.#explorer = createExplorer(options.seed, explorerLimits);
     this.#cluster = new LiveCluster(state, selection, {
       seed: options.seed,
+      random: this.#explorer.random,
       ...(options.network ? { network: options.network } : {}),
     });
   }
@@ -345,10 +387,8 @@ class EngineRunner implements Runner {
     change(this.#cluster);
   }
   verdict(connection: Connection): CellVerdict {
-    const { network } = this.#cluster;
-    const sourcePort = firstJudgePort + (this.#judged++ % judgePorts);
-    const attempt = connectionAttempt(network, connection, sourcePort, this.#random);
-    return attempt !== undefined && judgeConnection(network, attempt).isAllowed ? "allow" : "deny";
+    const nextSourcePort = (): number => firstJudgePort + (this.#judged++ % judgePorts);
+    return judgeWays(this.#cluster, this.#explorer, connection, nextSourcePort).verdict;
   }
   probe(connection: Connection, timeoutNs: number): Answer {
     const flow = this.#open(connection, timeoutNs);

@@ -44,7 +44,8 @@ export interface ManifestText {
 
 export type ProbeOutcome = "connected" | "refused" | "timeout" | "undefined";
 export type SendOutcome = "delivered" | "lost" | "reset" | "undefined";
-export type ExpectedVerdict = "allow" | "deny" | "undefined";
+/** `some`: the backends of a Service differ. */
+export type ExpectedVerdict = "allow" | "deny" | "undefined" | "some";
 
 interface StepBase {
   /** Where the step stands in the scenario file. */
@@ -131,9 +132,11 @@ export interface MatrixOverride {
   readonly place: Place;
 }
 
-/** A truth table of pods: a default and overrides, of which the last that matches a cell wins. */
+/** A truth table of pods: a default and overrides, of which the last that matches a cell wins; or one of any ends. */
 export interface MatrixExpectation {
   readonly ports: readonly ScenarioPort[];
+  /** Given, `default` holds from each of `from` to each of `to`, and there are no overrides. */
+  readonly ends: { readonly from: readonly End[]; readonly to: readonly End[] } | undefined;
   /** Empty = every pod that is not on the host's network. */
   readonly pods: readonly string[];
   readonly family: Family | undefined;

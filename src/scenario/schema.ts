@@ -37,6 +37,8 @@ export interface RawOverride {
 export interface RawMatrix {
   readonly ports: readonly RawPort[];
   readonly pods?: readonly string[] | undefined;
+  readonly from?: readonly string[] | undefined;
+  readonly to?: readonly string[] | undefined;
   readonly family?: 4 | 6 | undefined;
   readonly default?: RawExpectation | undefined;
   readonly overrides?: readonly RawOverride[] | undefined;
@@ -173,7 +175,7 @@ function expectation(values: readonly [string, ...string[]]): z.ZodType<RawExpec
 }
 
 const probeOutcome = expectation(["connected", "refused", "timeout", "undefined"]);
-const verdict = expectation(["allow", "deny", "undefined"]);
+const verdict = expectation(["allow", "deny", "undefined", "some"]);
 const manifest = z.union([z.string(), z.record(z.string(), z.unknown())]);
 const manifests = z
   .union([manifest, z.array(manifest)])
@@ -223,6 +225,8 @@ const matrix = z
   .strictObject({
     ports: z.array(port).min(1),
     pods: z.array(namespacedName).optional().describe("every pod not on the host's network, if absent"),
+    from: z.array(end).min(1).optional().describe("ends of any kind that open connections, instead of pods"),
+    to: z.array(end).min(1).optional().describe("ends of any kind that they go to"),
     family: family.optional(),
     default: verdict.optional().describe("allow if absent"),
     overrides: z
@@ -237,14 +241,19 @@ const matrix = z
       .describe("rows = from, columns = to; a cell has one letter per port: . allow, X deny, ? undefined"),
   })
   .superRefine((value, context) => {
-    if (
-      value.table !== undefined &&
-      (value.default !== undefined || value.overrides !== undefined || value.pods !== undefined)
-    )
+    const hasEnds = value.from !== undefined || value.to !== undefined;
+    const hasPods = value.overrides !== undefined || value.pods !== undefined;
+    if (value.table !== undefined && (value.default !== undefined || hasPods || hasEnds))
       context.addIssue({
         code: "custom",
         path: ["table"],
-        message: "`table` says all; leave out pods, default and overrides",
+        message: "`table` says all; leave out pods, from, to, default and overrides",
+      });
+    if (hasEnds && (value.from === undefined || value.to === undefined || hasPods))
+      context.addIssue({
+        code: "custom",
+        path: [value.from === undefined ? "to" : "from"],
+        message: "`from` and `to` go together, without pods and overrides",
       });
   });
 

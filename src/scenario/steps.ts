@@ -120,7 +120,11 @@ export function readStep(raw: RawStep, path: FieldPath, context: StepContext): S
 function readMatrix(raw: RawMatrix, path: FieldPath, context: StepContext): MatrixExpectation | undefined {
   const ports = raw.ports.map(portOf);
   const place = context.document.place(path);
-  const base = { ports, family: raw.family, place };
+  const ends =
+    raw.from === undefined || raw.to === undefined
+      ? undefined
+      : { from: raw.from.map(endOf), to: raw.to.map(endOf) };
+  const base = { ports, ends, family: raw.family, place };
   if (raw.table !== undefined) {
     const table = readTable(raw.table, ports, place);
     if (typeof table !== "string")

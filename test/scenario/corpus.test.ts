@@ -48,7 +48,18 @@ function walk(scenario: Scenario): Walked {
       if (isForOracle && verdict !== expected)
         disagreements.push(`line ${step.place.line}: ${what}: expected ${expected}, ${verdict}`);
     };
-    if (step.action === "expectMatrix")
+    if (step.action === "expectMatrix" && step.matrix.ends !== undefined) {
+      const { ends, ports, family = 4 } = step.matrix;
+      for (const from of ends.from)
+        for (const to of ends.to)
+          for (const port of ports) {
+            const cell = connectionBetween(resolveSource(state, from), resolveEnd(state, to), {
+              ...port,
+              family,
+            });
+            compare(formatPort(port), cell, expectedValue(step.matrix.default, "oracle"));
+          }
+    } else if (step.action === "expectMatrix")
       for (const { from, to, port, verdict } of expandExpectedMatrix(step.matrix, podNames(state))) {
         const cell = {
           from: podEnd(state, from),

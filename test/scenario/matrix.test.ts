@@ -133,6 +133,27 @@ overrides:
   });
 });
 
+describe("a truth table of ends", () => {
+  it("has those that it names, with one verdict", () => {
+    const matrix = matrixOf(
+      "ports: [80]\nfrom: [x/a, 'ip:192.0.2.7']\nto: ['svc:x/web', 'node:n1']\ndefault: some",
+    );
+    expect(matrix.ends?.from.map(({ kind }) => kind)).toEqual(["pod", "ip"]);
+    expect(matrix.ends?.to.map(({ kind }) => kind)).toEqual(["service", "node"]);
+    expect(expectedValue(matrix.default, "oracle")).toBe("some");
+  });
+
+  it("refuses one side alone, pods and overrides beside it, and ends that are none", () => {
+    expect(() => matrixOf("ports: [80]\nfrom: [x/a]")).toThrow(/m\.yaml:5:13:.*`from` and `to` go together/);
+    expect(() => matrixOf("ports: [80]\nto: [x/a]")).toThrow(/`from` and `to` go together/);
+    expect(() => matrixOf("ports: [80]\nfrom: [x/a]\nto: [x/b]\npods: [x/a]")).toThrow(/without pods/);
+    expect(() => matrixOf("ports: [80]\nfrom: [x/a]\nto: ['svc:web']")).toThrow(/m\.yaml:6:/);
+    expect(() => matrixOf("ports: [80]\nfrom: [x/a]\nto: [x/b]\ntable: x")).toThrow(
+      /leave out pods, from, to/,
+    );
+  });
+});
+
 describe("a fixture", () => {
   const load = (fixture: Parameters<typeof expandFixture>[0]): ReturnType<typeof loadManifests> =>
     loadManifests([

@@ -1,5 +1,5 @@
 /**
- * A disagreement as a scenario that anybody can run: the cluster's objects, the connection as a probe, and what the side
+ * A disagreement as a scenario that anybody can run: the cluster's objects, the connection, and what the side
  * that is taken for right answers. Whether a listener answers is nobody's policy: without any engine the same connection
  * tells it.
  */
@@ -9,7 +9,6 @@ import { type TableCell, tableCells } from "../cell-table.ts";
 import type { CellVerdict } from "../documents.ts";
 import { isSource } from "../ends.ts";
 import { probeConnection } from "../probe.ts";
-import { resolveEnd } from "../resolve-end.ts";
 import { parseSelection, type Selection } from "../selection.ts";
 import { clusterOf, type RawObject } from "./arbitraries.ts";
 
@@ -33,11 +32,24 @@ export interface WitnessWords {
 
 const timeout = "3s";
 
-/** The disagreement as a scenario with one probe. */
+/** The disagreement as a scenario with one step. */
 export function witnessScenario(words: WitnessWords): WitnessScenario {
-  const { objects, cell, expected, selections, comments } = words;
+  const { objects, cell, selections, comments } = words;
+  // one probe draws one of a Service's backends; a truth table tries them all
+  const isDrawn = cell.to.end.kind === "service" || cell.to.end.kind === "node-port";
+  return {
+    comments,
+    document: {
+      manifests: objects,
+      engines: selections.map(({ label }) => label).filter(hasName),
+      steps: [isDrawn ? { expectMatrix: tableOf(words) } : { probe: probeOf(words) }],
+    },
+  };
+}
+
+function probeOf({ objects, cell, expected }: WitnessWords): object {
   const { protocol, port, family } = cell.cell;
-  const probe = {
+  return {
     from: endText(cell.from),
     to: endText(cell.to),
     ...(protocol === "ICMP" ? { type: port } : { port }),
@@ -46,13 +58,16 @@ export function witnessScenario(words: WitnessWords): WitnessScenario {
     timeout,
     expect: expected === "deny" ? "timeout" : openOutcome(objects, cell),
   };
+}
+
+function tableOf({ cell, expected }: WitnessWords): object {
+  const { protocol, port, family } = cell.cell;
   return {
-    comments,
-    document: {
-      manifests: objects,
-      engines: selections.map(({ label }) => label).filter(hasName),
-      steps: [{ probe }],
-    },
+    from: [endText(cell.from)],
+    to: [endText(cell.to)],
+    ports: [`${port}/${protocol}`],
+    ...(family === 4 ? {} : { family }),
+    default: expected,
   };
 }
 
@@ -79,10 +94,7 @@ function openOutcome(objects: readonly RawObject[], { from, to, cell }: TableCel
   const { state } = clusterOf(objects, none.aks);
   const { ends } = tableCells(state, [none], {});
   const source = ends.filter(isSource).find(({ id }) => id === from.id);
-  const target =
-    to.end.kind === "node-port"
-      ? resolveEnd(state, { kind: "node-port", node: to.end.node.name, port: to.end.port })
-      : ends.find(({ id }) => id === to.id);
+  const target = ends.find(({ id }) => id === to.id);
   if (source === undefined || target === undefined) return "connected";
   const { protocol, port, family } = cell;
   const words = { from: source, to: target, protocol, port, family, timeoutNs: 3e9 };
