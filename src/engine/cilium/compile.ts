@@ -10,24 +10,18 @@ import type { BpfTables, MapEntry, MapRepr } from "../../filter/bpf/index.ts";
 import { type ClusterState, hasInterface, type Node, type Pod, podInterfaceName } from "../../k8s/index.ts";
 import type { CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
 import { type Endpoint, endpointsOf, hostEndpointId } from "./endpoints.ts";
-import { configEntry, ipcacheEntry, lxcEntry, policyMapEntry } from "./entries.ts";
+import { ipcacheEntry, lxcEntry } from "./entries.ts";
 import { withCiliumChains } from "./iptables.ts";
-import { datapathMaps, firstPolicyPlace, MapPlace, policyMapShape } from "./maps.ts";
+import { policyMapShape } from "./maps.ts";
+import { nodeTables } from "./node-tables.ts";
 import type { EndpointPolicy, IdentityLabels, PolicyRepository } from "./policy/entry.ts";
 import { resolvePolicies } from "./policy/resolve.ts";
 import { policyMapContent } from "./policy-map.ts";
-import { datapathPrograms } from "./programs/index.ts";
-import { type ServiceEntries, serviceEntries } from "./services.ts";
 import type { CiliumVariant } from "./variant.ts";
 
 /** Reserved identities that a node writes itself (pkg/identity/numericidentity.go). */
 const hostIdentity = 1;
-const worldIdentity = 2;
 const remoteNodeIdentity = 6;
-const worldIdentities = { 4: 9, 6: 10 } as const;
-
-/** The interface that leads off a node. */
-const uplink = "eth0";
 
 /** A cluster's tables; those of one state are made once, whoever asks. */
 export type TablesOfCluster = (state: ClusterState) => ClusterTables;
@@ -70,7 +64,6 @@ export class ClusterTables {
   readonly #variant: CiliumVariant;
   readonly #policies: PolicyRepository;
   readonly #ipcache: readonly MapEntry[];
-  readonly #services: ServiceEntries;
   readonly #policyMaps = new Map<EndpointPolicy, MapRepr>();
 
   constructor(state: ClusterState, variant: CiliumVariant) {
@@ -78,7 +71,6 @@ export class ClusterTables {
     this.#variant = variant;
     this.#policies = resolvePolicies(state, variant);
     this.#ipcache = ipcacheBase(state, this.#policies);
-    this.#services = serviceEntries(state);
     const overflows: Diagnostic[] = [];
     for (const pod of state.pods.values()) {
       if (!hasInterface(pod)) continue;
@@ -101,22 +93,23 @@ export class ClusterTables {
   }
 
   bpfOf(node: Node): BpfTables {
-    const own = new Map<number, readonly MapEntry[]>([
-      ...this.#services.own(node),
-      [MapPlace.config, [this.#config(node)]],
-      [MapPlace.ipcache, node.addresses.map((ip) => ipcacheEntry(hostCidr(ip), hostIdentity))],
-    ]);
-    const bases = new Map<number, readonly MapEntry[]>([
-      ...this.#services.shared,
-      [MapPlace.ipcache, this.#ipcache],
-    ]);
-    const { lxc, policies, maps } = this.#endpoints(node);
-    own.set(MapPlace.lxc, lxc).set(MapPlace.policies, policies);
-    const fixed = datapathMaps(this.#variant).map((shape, place): MapRepr => {
-      const base = bases.get(place);
-      return { ...shape, ...(base === undefined ? {} : { base }), entries: own.get(place) ?? [] };
+    const lxc: MapEntry[] = [];
+    const policyMaps = new Map<number, MapRepr>();
+    for (const { id, pod, identity, interface: name, policy } of this.endpointsOf(node)) {
+      for (const ip of pod.ips) lxc.push(lxcEntry({ ip, id, identity, interface: name }));
+      const map = this.#policyMaps.get(policy);
+      if (map !== undefined) policyMaps.set(id, map);
+    }
+    const host = this.#policies.hostPolicyOf(node);
+    if (host !== undefined)
+      policyMaps.set(hostEndpointId, this.#policyMap(policyMapName(this.#variant, hostIdentity), host));
+    const ipcache = node.addresses.map((ip) => ipcacheEntry(hostCidr(ip), hostIdentity));
+    return nodeTables(this.#state, this.#variant, node, {
+      ipcacheBase: this.#ipcache,
+      ipcache,
+      lxc,
+      policyMaps,
     });
-    return Object.freeze({ ...datapathPrograms(this.#variant), maps: Object.freeze([...fixed, ...maps]) });
   }
 
   /** The node's endpoints in the order of their ids, with what the agent tells of them. */
@@ -137,38 +130,6 @@ export class ClusterTables {
   /** `undefined` for a number that nobody has. */
   labelsOf(identity: number): IdentityLabels | undefined {
     return this.#policies.labelsOf(identity);
-  }
-
-  #config({ addresses }: Node): MapEntry {
-    const isDual = this.#state.options.ipFamilies.length > 1;
-    return configEntry({
-      uplink,
-      addresses,
-      world4: isDual ? worldIdentities[4] : worldIdentity,
-      world6: isDual ? worldIdentities[6] : worldIdentity,
-    });
-  }
-
-  /** The node's pods, and the policy maps that they have, each once, in the order of their names. */
-  #endpoints(node: Node): {
-    readonly lxc: readonly MapEntry[];
-    readonly policies: readonly MapEntry[];
-    readonly maps: readonly MapRepr[];
-  } {
-    const lxc: MapEntry[] = [];
-    const mapOf = new Map<number, MapRepr>();
-    for (const { id, pod, identity, interface: name, policy } of this.endpointsOf(node)) {
-      for (const ip of pod.ips) lxc.push(lxcEntry({ ip, id, identity, interface: name }));
-      const map = this.#policyMaps.get(policy);
-      if (map !== undefined) mapOf.set(id, map);
-    }
-    const host = this.#policies.hostPolicyOf(node);
-    if (host !== undefined)
-      mapOf.set(hostEndpointId, this.#policyMap(`${policyMapName(this.#variant, hostIdentity)}`, host));
-    const maps = [...new Set(mapOf.values())].sort((a, b) => (a.name < b.name ? -1 : 1));
-    const places = new Map(maps.map((map, i) => [map, firstPolicyPlace + i]));
-    const policies = [...mapOf].map(([id, map]) => policyMapEntry(id, places.get(map) ?? 0));
-    return { lxc, policies, maps };
   }
 }
 
