@@ -1,7 +1,10 @@
 /** `podwire fuzz` against the running kernel, as people call it. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { setTimeout as pause } from "node:timers/promises";
 import { expect, it } from "vitest";
 import type { FuzzDocument } from "../../src/harness/index.ts";
-import { folderWith, podwire } from "../cli/installed.ts";
+import { commandFile, folderWith, podwire } from "../cli/installed.ts";
 import { describeNeeding } from "../needs.ts";
 
 const needs = ["root", "tun", "iptables", "iptables-nft", "ipset", "conntrack", "ip"] as const;
@@ -21,5 +24,28 @@ describeNeeding("podwire fuzz against the kernel", needs, () => {
       ["nft", 5],
     ]);
     for (const { compared } of results) expect(compared).toBeGreaterThan(400);
+  });
+
+  it.each([
+    ["an engine's tables", ["-e", "azure-npm", "--against", "kernel"]],
+    ["raw rule sets", ["--level", "tables"]],
+  ])("comparing %s ends in order when a terminal's Ctrl-C reaches all its processes", async (_, args) => {
+    const all = ["fuzz", ...args, "--runs", "100000", "--seed", "1", "-o", "json"];
+    const child = spawn(process.execPath, [commandFile(), ...all], { cwd, detached: true });
+    let [stdout, stderr] = ["", ""];
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+    });
+    const ended = once(child, "close");
+    await pause(4000);
+    process.kill(-(child.pid ?? 0), "SIGINT");
+    const [code] = await ended;
+    expect({ code, stderr }).toEqual({ code: 130, stderr: "" });
+    const { interrupted, results } = JSON.parse(stdout) as FuzzDocument;
+    expect(interrupted).toBe(true);
+    expect(results[0]?.compared).toBeGreaterThan(0);
   });
 });

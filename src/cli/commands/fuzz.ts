@@ -227,6 +227,7 @@ async function searchAgainstOracle(
   const result = await searchClusters<CellDisagreement>({
     ...plan,
     onProgress,
+    kindOf: cellKind,
     compare: async (objects) => {
       const { state } = clusterOf(objects, selection.aks);
       return cellsCompared(compareWithOracle({ state, selection }));
@@ -248,6 +249,7 @@ async function searchBetween(
   const result = await searchClusters<CellDisagreement>({
     ...plan,
     onProgress,
+    kindOf: cellKind,
     compare: async (objects) => cellsCompared(compareSides(clusterFor(objects, a), clusterFor(objects, b))),
   });
   const product = [b, a].find((one): one is ProductSelection => one.kind === "product");
@@ -257,8 +259,14 @@ async function searchBetween(
 function cellsCompared(comparison: ReturnType<typeof compareWithOracle>): ComparedCluster<CellDisagreement> {
   // a cell with a single answer makes the better witness
   const { cells, fired, disagreements } = comparison;
-  const plain = disagreements.find(({ verdicts }) => !verdicts.includes("some"));
-  return { compared: cells, fired, disagreement: plain ?? disagreements[0] };
+  const isPlain = ({ verdicts }: CellDisagreement): boolean => !verdicts.includes("some");
+  const ordered = [...disagreements.filter(isPlain), ...disagreements.filter((one) => !isPlain(one))];
+  return { compared: cells, fired, disagreements: ordered };
+}
+
+/** Two engines or readings may differ here for one reason and there for another: both ways it is not the same one. */
+function cellKind({ verdicts, cell }: CellDisagreement): string {
+  return `${verdicts.join(" ")} ${cell.from.end.kind} ${cell.to.end.kind}`;
 }
 
 type SearchedCells = Awaited<ReturnType<typeof searchClusters<CellDisagreement>>>;
@@ -315,36 +323,40 @@ async function searchAgainstKernel(
     compare: async (objects) => {
       const { state } = clusterOf(objects, selection.aks);
       const { hops, differences } = await compareClusterWithKernel(state, selection, backend);
-      return { compared: hops, fired: [], disagreement: differences[0] };
+      return { compared: hops, fired: [], disagreements: differences };
     },
+    kindOf: ({ kind }) => kind,
   });
   const { clusters, compared, finding } = result;
   const document = { ...named(selection), backend, runs: clusters, compared };
   if (finding === undefined) return document;
   const { run, objects, disagreement } = finding;
-  const { cell, node, text, packets, files: tables } = disagreement;
+  const { cell, node, text, kernelAllows, packets, files: tables } = disagreement;
   const about = [`podwire fuzz, seed ${plan.seed}, cluster ${run}, made small.`, `${node}: ${text}`] as const;
   const written = writeFiles(join(plan.out, `${fileName(selection.label)}-${backend}-${run}`), {
     ...Object.fromEntries([...tables].map(([name, content]) => [join(node, name), content])),
     "manifests.yaml": objects.map((object) => stringify(object)).join("---\n"),
     "difference.txt": `${about.join("\n")}\n`,
     "packets.pcapng": capturePieces(captureOf(packets)),
-    ...(cell === undefined ? {} : kernelScenario(objects, cell, selection, about)),
+    ...(cell === undefined || kernelAllows === undefined
+      ? {}
+      : kernelScenario(objects, cell, kernelAllows, selection, about)),
   });
   return { ...document, finding: { run, lines: [`${node}: ${text}`], files: written } };
 }
 
-/** The connection whose packet it was, as the emulator answers it now. */
+/** The connection whose packet it was, and that it is as open as the kernel leaves it: the emulator fails it. */
 function kernelScenario(
   objects: ClusterFinding<unknown>["objects"],
   cell: CellDisagreement["cell"],
+  kernelAllows: boolean,
   selection: ProductSelection,
   comments: readonly [string, string],
 ): Files {
   const { document } = witnessScenario({
     objects,
     cell,
-    expected: "allow",
+    expected: kernelAllows ? "allow" : "deny",
     selections: [selection],
     comments,
   });

@@ -13,7 +13,8 @@ export interface ComparedCluster<D> {
   readonly compared: number;
   /** Divergences that explained a difference. */
   readonly fired: Iterable<string>;
-  readonly disagreement: D | undefined;
+  /** The first is made small. */
+  readonly disagreements: readonly D[];
 }
 
 /** How many clusters, from which seed, and how one is compared. */
@@ -21,6 +22,8 @@ export interface ClusterSearchOptions<D> {
   readonly runs: number;
   readonly seed: number;
   compare(objects: readonly RawObject[]): Promise<ComparedCluster<D>>;
+  /** What stays the same of a disagreement while its cluster gets smaller, so that it does not become another. */
+  kindOf(disagreement: D): string;
   /** Called after each cluster; answering `false` ends the search. */
   readonly onProgress?: (done: number, total: number) => Promise<boolean>;
 }
@@ -47,7 +50,7 @@ const shapes: readonly ClusterArbitraryOptions[] = [{}, { servicesMax: 3 }, {}, 
 
 /** Random clusters until two sides disagree or there are enough. */
 export async function searchClusters<D>(options: ClusterSearchOptions<D>): Promise<ClusterSearchResult<D>> {
-  const { runs, seed, compare, onProgress } = options;
+  const { runs, seed, compare, kindOf, onProgress } = options;
   const fired = new Set<string>();
   let [clusters, compared, isGoing] = [0, 0, true];
   for (let run = 0; run < runs && isGoing; run++) {
@@ -68,8 +71,10 @@ export async function searchClusters<D>(options: ClusterSearchOptions<D>): Promi
         for (const id of outcome.fired) fired.add(id);
       } else isGoing = (await onProgress?.(run, runs)) !== false;
       isShrinking = true;
-      if (outcome.disagreement === undefined) return true;
-      last = outcome.disagreement;
+      const known = last === undefined ? undefined : kindOf(last);
+      const found = outcome.disagreements.find((one) => known === undefined || kindOf(one) === known);
+      if (found === undefined) return true;
+      last = found;
       return false;
     });
     const details = await fc.check(property, {

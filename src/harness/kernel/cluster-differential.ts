@@ -23,6 +23,10 @@ export interface NodeDifference {
   readonly node: string;
   /** What differs, in one line. */
   readonly text: string;
+  /** What of the two differs: the way of a packet (`kernel dropped, ours out`), its bytes or mark, a counter. */
+  readonly kind: string;
+  /** Whether the packet's connection can be, by what the kernel did; `undefined` where both let the packet go on. */
+  readonly kernelAllows: boolean | undefined;
   /** The connection whose packet it is; `undefined` for a counter. */
   readonly cell: TableCell | undefined;
   /** What the node was given up to there, in order; of a counter, everything. */
@@ -73,19 +77,44 @@ export async function compareClusterWithKernel(
         const fate = fates[i];
         const theirs = fate === undefined ? "nothing" : fateText(fate);
         if (theirs === hop.fate || differences.length - before >= differencesMax) continue;
-        const text = `${hop.from} ${printPacket(hop.bytes)}: ours ${hop.fate}, kernel ${theirs}`;
-        differences.push({ node: spec.name, text, cell, packets: packets.slice(0, i + 1), files });
+        const [kernel, ours] = [theirs, hop.fate].map(wayOf) as [string, string];
+        differences.push({
+          node: spec.name,
+          text: `${hop.from} ${printPacket(hop.bytes)}: ours ${hop.fate}, kernel ${theirs}`,
+          kind: kernel === ours ? `${kernel}, not as it was` : `kernel ${kernel}, ours ${ours}`,
+          kernelAllows: goesOn(kernel) && goesOn(ours) ? undefined : goesOn(kernel),
+          cell,
+          packets: packets.slice(0, i + 1),
+          files,
+        });
       }
       if (drawn > 0) continue; // what was drawn was counted here, and was not sent there
       const counted = counterDifferences(cluster, recorder, spec.name, await judge.save(4));
       counters += counted.compared;
       for (const text of counted.texts.slice(0, differencesMax))
-        differences.push({ node: spec.name, text, cell: undefined, packets, files });
+        differences.push({
+          node: spec.name,
+          text,
+          kind: "counter",
+          kernelAllows: undefined,
+          cell: undefined,
+          packets,
+          files,
+        });
     } finally {
       await judge.close();
     }
   }
   return { hops: compared, counters, drawn, differences };
+}
+
+/** The first word of a fate: `out`, `local`, `rejected`, `dropped`, or another that ends the way. */
+function wayOf(fate: string): string {
+  return fate.split(" ", 1)[0] ?? fate;
+}
+
+function goesOn(way: string): boolean {
+  return way === "out" || way === "local";
 }
 
 interface WalkedHop {

@@ -190,7 +190,10 @@ export async function startInjector(
   assert(devices.length <= 64, `at most 64 devices, not ${devices.length}`);
   assert(endianness() === "LE", "the injector's protocol is in host order, read as little-endian");
   const command = injectorCommand(way);
-  const child = spawn("unshare", ["--net", "--", "sh", "-c", prelude, "sh", ...command, ...devices]);
+  // a terminal's Ctrl-C is for podwire, which lets what runs here end in order
+  const child = spawn("unshare", ["--net", "--", "sh", "-c", prelude, "sh", ...command, ...devices], {
+    detached: true,
+  });
   let errors = "";
   child.stderr.on("data", (chunk: Buffer) => {
     errors += chunk.toString();

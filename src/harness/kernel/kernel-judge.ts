@@ -174,7 +174,9 @@ export class KernelJudge {
 
   /** Starts a tool inside the namespace; the caller ends it. */
   spawn(command: string, args: readonly string[]): ChildProcessWithoutNullStreams {
-    return spawn("nsenter", [`--net=/proc/${this.#injector.pid}/ns/net`, "--", command, ...args]);
+    return spawn("nsenter", [`--net=/proc/${this.#injector.pid}/ns/net`, "--", command, ...args], {
+      detached: true,
+    });
   }
 
   /** Ends the namespace with everything in it. */
