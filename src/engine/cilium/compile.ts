@@ -15,6 +15,7 @@ import { withCiliumChains } from "./iptables.ts";
 import { policyMapShape } from "./maps.ts";
 import { nodeTables } from "./node-tables.ts";
 import type { EndpointPolicy, IdentityLabels, PolicyRepository } from "./policy/entry.ts";
+import { namedPortsText } from "./policy/named-ports.ts";
 import { resolvePolicies } from "./policy/resolve.ts";
 import { policyMapContent } from "./policy-map.ts";
 import type { CiliumVariant } from "./variant.ts";
@@ -64,7 +65,10 @@ export class ClusterTables {
   readonly #variant: CiliumVariant;
   readonly #policies: PolicyRepository;
   readonly #ipcache: readonly MapEntry[];
-  readonly #policyMaps = new Map<EndpointPolicy, MapRepr>();
+  /** By name; those of equal policies have one content. */
+  readonly #policyMaps = new Map<string, MapRepr>();
+  readonly #contents = new Map<EndpointPolicy, readonly MapEntry[]>();
+  readonly #mapOfPod = new Map<Pod, MapRepr>();
 
   constructor(state: ClusterState, variant: CiliumVariant) {
     this.#state = state;
@@ -74,30 +78,35 @@ export class ClusterTables {
     const overflows: Diagnostic[] = [];
     for (const pod of state.pods.values()) {
       if (!hasInterface(pod)) continue;
-      const policy = this.#policies.policyOf(pod);
-      if (this.#policyMaps.has(policy)) continue;
-      const map = this.#policyMap(policyMapName(variant, this.#policies.identityOf(pod), pod), policy);
-      this.#policyMaps.set(policy, map);
-      if (policy.entries.length > variant.policyMapMax)
-        overflows.push(overflowDiagnostic(pod, policy, variant));
+      const name = policyMapName(variant, this.#policies.identityOf(pod), pod);
+      let map = this.#policyMaps.get(name);
+      if (map === undefined) {
+        const policy = this.#policies.policyOf(pod);
+        map = this.#policyMap(name, policy);
+        this.#policyMaps.set(name, map);
+        if (policy.entries.length > variant.policyMapMax)
+          overflows.push(overflowDiagnostic(pod, policy, variant));
+      }
+      this.#mapOfPod.set(pod, map);
     }
     this.diagnostics = Object.freeze([...this.#policies.diagnostics, ...overflows]);
   }
 
   #policyMap(name: string, policy: EndpointPolicy): MapRepr {
-    return Object.freeze({
-      ...policyMapShape(this.#variant, name),
-      base: policyMapContent(policy, this.#variant),
-      entries: [],
-    });
+    let content = this.#contents.get(policy);
+    if (content === undefined) {
+      content = policyMapContent(policy, this.#variant);
+      this.#contents.set(policy, content);
+    }
+    return Object.freeze({ ...policyMapShape(this.#variant, name), base: content, entries: [] });
   }
 
   bpfOf(node: Node): BpfTables {
     const lxc: MapEntry[] = [];
     const policyMaps = new Map<number, MapRepr>();
-    for (const { id, pod, identity, interface: name, policy } of this.endpointsOf(node)) {
+    for (const { id, pod, identity, interface: name } of this.endpointsOf(node)) {
       for (const ip of pod.ips) lxc.push(lxcEntry({ ip, id, identity, interface: name }));
-      const map = this.#policyMaps.get(policy);
+      const map = this.#mapOfPod.get(pod);
       if (map !== undefined) policyMaps.set(id, map);
     }
     const host = this.#policies.hostPolicyOf(node);
@@ -135,11 +144,8 @@ export class ClusterTables {
 
 /** Named by whom the policy is for: what makes it is the identity, and for named ports the pod's port list. */
 function policyMapName({ generation }: CiliumVariant, identity: number, pod?: Pod): string {
-  const named = (pod?.ports ?? []).filter(({ name }) => name !== undefined);
-  const ports = named
-    .map(({ name, protocol, containerPort }) => `${name}:${containerPort}/${protocol}`)
-    .sort();
-  const suffix = ports.length === 0 ? "" : `_${hashText(ports.join()).toString(16).padStart(8, "0")}`;
+  const ports = pod === undefined ? "" : namedPortsText(pod);
+  const suffix = ports === "" ? "" : `_${hashText(ports).toString(16).padStart(8, "0")}`;
   return `cilium_policy_${generation === "G1" ? "" : "v2_"}id${identity}${suffix}`;
 }
 

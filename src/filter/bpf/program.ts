@@ -49,6 +49,9 @@ const linkedForms = new WeakMap<
   { readonly words: readonly number[]; readonly program: LinkedProgram }
 >();
 
+/** Of frozen lists: every node asks for them again. */
+const namedLoadsOf = new WeakMap<readonly Instruction[], readonly NamedLoad[]>();
+
 /** `instructions` have been checked. `resolve` answers the word that a load which names something puts into its register. */
 export function linkProgram(
   name: string,
@@ -68,6 +71,8 @@ export function linkProgram(
 }
 
 function namedLoads(instructions: readonly Instruction[]): readonly NamedLoad[] {
+  const known = namedLoadsOf.get(instructions);
+  if (known !== undefined) return known;
   const loads: NamedLoad[] = [];
   for (let pc = 0; pc < instructions.length; pc++) {
     const { opcode, src, imm } = instructions[pc] as Instruction;
@@ -76,6 +81,7 @@ function namedLoads(instructions: readonly Instruction[]): readonly NamedLoad[] 
     if (src !== Imm64Kind.value) loads.push({ pc, kind: src, low: imm, high });
     pc++;
   }
+  if (Object.isFrozen(instructions)) namedLoadsOf.set(instructions, loads);
   return loads;
 }
 

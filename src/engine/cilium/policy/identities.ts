@@ -36,8 +36,11 @@ interface Identity {
   readonly labels: IdentityLabels;
   /** `labels`, and each of them with the source `any` too. */
   readonly seen: Labels;
-  /** Of a CIDR. */
-  readonly net: Cidr | undefined;
+}
+
+/** Of a CIDR. */
+interface NetIdentity extends Identity {
+  readonly net: Cidr;
 }
 
 /** Who has which identity, and which identities a peer is. */
@@ -50,7 +53,8 @@ export class Identities {
   readonly #all: readonly Identity[];
   readonly #byNumber: ReadonlyMap<number, Identity>;
   readonly #byLabel = new Map<string, Identity[]>();
-  readonly #cidrs: readonly Identity[];
+  /** In the order of `compareNets`. */
+  readonly #cidrs: readonly NetIdentity[];
   readonly #isDual: boolean;
   readonly #selected = new Map<string, readonly number[]>();
 
@@ -62,7 +66,7 @@ export class Identities {
     this.unnumbered = pods.unnumbered;
     const local = this.#numberPrefixes(nets);
     this.prefixes = local.prefixes;
-    this.#cidrs = local.identities;
+    this.#cidrs = [...local.identities].sort((a, b) => compareNets(a.net, b.net));
     this.#all = [...reservedIdentities(this.#isDual), ...pods.identities, ...local.identities];
     this.#byNumber = new Map(this.#all.map((one) => [one.number, one]));
     for (const identity of this.#all)
@@ -116,11 +120,26 @@ export class Identities {
   #inCidr({ cidr, except }: Extract<RulePeer, { kind: "cidr" }>): readonly number[] {
     const world = this.#worldOf(cidr);
     const isHole = (net: Cidr): boolean => except.some((hole) => cidrCovers(hole, net));
-    const isIn = (net: Cidr): boolean =>
-      cidr.prefix === 0 ? this.#worldOf(net) === world : cidrCovers(cidr, net);
-    const nets = this.#cidrs.filter(({ net }) => net !== undefined && isIn(net) && !isHole(net));
-    const numbers = nets.map(({ number }) => number);
+    const nets =
+      cidr.prefix === 0
+        ? this.#cidrs.filter(({ net }) => this.#worldOf(net) === world)
+        : this.#coveredBy(cidr);
+    const numbers = nets.filter(({ net }) => !isHole(net)).map(({ number }) => number);
+    numbers.sort((a, b) => a - b);
     return cidr.prefix === 0 ? [world, ...numbers] : numbers;
+  }
+
+  /** They stand together, beginning with the block itself. */
+  #coveredBy(cidr: Cidr): readonly NetIdentity[] {
+    let [first, end] = [0, this.#cidrs.length];
+    while (first < end) {
+      const middle = (first + end) >> 1;
+      if (compareNets((this.#cidrs[middle] as NetIdentity).net, cidr) < 0) first = middle + 1;
+      else end = middle;
+    }
+    let last = first;
+    while (last < this.#cidrs.length && cidrCovers(cidr, (this.#cidrs[last] as NetIdentity).net)) last++;
+    return this.#cidrs.slice(first, last);
   }
 
   #worldOf({ family }: Cidr): number {
@@ -129,7 +148,7 @@ export class Identities {
 
   #numberPrefixes(nets: Iterable<Cidr>): {
     readonly prefixes: readonly PrefixIdentity[];
-    readonly identities: readonly Identity[];
+    readonly identities: readonly NetIdentity[];
   } {
     const byText = new Map([...nets].map((net) => [formatCidr(net), net]));
     const texts = [...byText.keys()].sort();
@@ -138,13 +157,14 @@ export class Identities {
       localRange,
     );
     const prefixes: PrefixIdentity[] = [];
-    const identities: Identity[] = [];
+    const identities: NetIdentity[] = [];
     for (const text of texts) {
       const net = byText.get(text) as Cidr;
       const number = numbers.get(text) ?? this.#worldOf(net);
       prefixes.push({ net, identity: number });
       const world = this.#isDual ? `reserved:world-ipv${net.family}` : "reserved:world";
-      if (net.prefix > 0) identities.push(identity(number, { [`cidr:${text}`]: "", [world]: "" }, net));
+      if (net.prefix > 0)
+        identities.push({ ...identity(number, { [`cidr:${text}`]: "", [world]: "" }), net });
     }
     identities.sort((a, b) => a.number - b.number);
     return { prefixes, identities };
@@ -164,12 +184,22 @@ function spread(texts: readonly string[], range: typeof podRange): ReadonlyMap<s
   return numbers;
 }
 
-function identity(number: number, labels: IdentityLabels, net?: Cidr): Identity {
+/** By address, of one address the wider block first. */
+function compareNets(a: Cidr, b: Cidr): number {
+  if (a.family !== b.family) return a.family - b.family;
+  for (let i = 0; i < a.words.length; i++) {
+    const difference = (a.words[i] ?? 0) - (b.words[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return a.prefix - b.prefix;
+}
+
+function identity(number: number, labels: IdentityLabels): Identity {
   const anySource = Object.entries(labels).map(([key, value]) => [
     `any:${key.slice(key.indexOf(":") + 1)}`,
     value,
   ]);
-  return { number, labels, seen: { ...Object.fromEntries(anySource), ...labels }, net };
+  return { number, labels, seen: { ...Object.fromEntries(anySource), ...labels } };
 }
 
 /** Numbers of pkg/identity/numericidentity.go with their labels. */

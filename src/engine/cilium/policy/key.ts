@@ -19,21 +19,44 @@ const allowPrecedence = 0xffff_ff00;
 export function policyKeyEntry(entry: PolicyEntry, generation: MapGeneration): MapEntry {
   const { identity, direction, protocol, port, portPrefix, origin } = entry;
   const key = new Uint8Array(policyKeyBytes);
-  const view = new DataView(key.buffer);
   const prefix = protocol === 0 ? 0 : protocolBits + portPrefix;
-  view.setUint32(0, staticBits + prefix, true);
-  view.setUint32(4, identity, true);
-  view.setUint8(8, direction === "egress" ? 1 : 0);
-  view.setUint8(9, protocol);
-  view.setUint16(10, port);
-  return { key, value: policyValue(entry, prefix, generation), origin };
+  const prefixLength = staticBits + prefix;
+  // a DataView for each key costs more than the rest of it
+  key[0] = prefixLength;
+  key[4] = identity;
+  key[5] = identity >>> 8;
+  key[6] = identity >>> 16;
+  key[7] = identity >>> 24;
+  key[8] = direction === "egress" ? 1 : 0;
+  key[9] = protocol;
+  key[10] = port >>> 8;
+  key[11] = port;
+  return { key, value: sharedValue(entry, prefix, generation), origin };
 }
 
-function policyValue(entry: PolicyEntry, prefix: number, generation: MapGeneration): Uint8Array {
-  const { deny, protocol, portPrefix, redirect } = entry;
+/** There are few values and many keys: equal values are one array, which nobody changes. */
+const known: Readonly<Record<MapGeneration, Map<number, Uint8Array>>> = {
+  G1: new Map(),
+  G2: new Map(),
+  G3: new Map(),
+};
+
+function sharedValue({ deny, redirect }: PolicyEntry, prefix: number, generation: MapGeneration): Uint8Array {
+  const key = (prefix << 8) | (redirect << 1) | Number(deny);
+  let value = known[generation].get(key);
+  if (value === undefined) {
+    value = policyValue(prefix, deny, redirect, generation);
+    known[generation].set(key, value);
+  }
+  return value;
+}
+
+function policyValue(prefix: number, deny: boolean, redirect: number, generation: MapGeneration): Uint8Array {
   const value = new Uint8Array(policyValueBytes[generation]);
   if (generation === "G1") {
-    value[2] = (deny ? 1 : 0) | (protocol === 0 ? 2 : 0) | (portPrefix === 0 ? 4 : 0);
+    const isAnyProtocol = prefix < protocolBits;
+    const isAnyPort = prefix <= protocolBits;
+    value[2] = (deny ? 1 : 0) | (isAnyProtocol ? 2 : 0) | (isAnyPort ? 4 : 0);
     return value;
   }
   value[2] = (deny ? 1 : 0) | (prefix << 3);

@@ -22,9 +22,15 @@ export function portsOfPod({ ports }: Pod, name: string, protocol: number): read
   return [...new Set(named.map(({ containerPort }) => containerPort))];
 }
 
-/** Names of the cluster's pods, with their numbers by identity. */
+/** Numbers of one name, in the whole cluster and by the identity of the pods that give it them. */
+interface NumbersOfName {
+  readonly all: Set<number>;
+  readonly byIdentity: Map<number, Set<number>>;
+}
+
+/** Names of the cluster's pods. */
 export class NamedPorts {
-  readonly #numbers = new Map<string, Map<number, Set<number>>>();
+  readonly #names = new Map<string, NumbersOfName>();
 
   constructor(state: ClusterState, identityOf: (pod: Pod) => number) {
     for (const pod of state.pods.values()) {
@@ -36,23 +42,25 @@ export class NamedPorts {
   }
 
   #add(key: string, identity: number, port: number): void {
-    let byIdentity = this.#numbers.get(key);
-    if (byIdentity === undefined) {
-      byIdentity = new Map();
-      this.#numbers.set(key, byIdentity);
+    let name = this.#names.get(key);
+    if (name === undefined) {
+      name = { all: new Set(), byIdentity: new Map() };
+      this.#names.set(key, name);
     }
-    const ports = byIdentity.get(identity);
-    if (ports === undefined) byIdentity.set(identity, new Set([port]));
+    name.all.add(port);
+    const ports = name.byIdentity.get(identity);
+    if (ports === undefined) name.byIdentity.set(identity, new Set([port]));
     else ports.add(port);
   }
 
   /** Every number of a name; of the pods of `identities` alone where they are given. */
   numbersOf(name: string, protocol: number, identities?: Iterable<number>): readonly number[] {
-    const byIdentity = this.#numbers.get(`${name}/${protocol}`);
+    const known = this.#names.get(`${name}/${protocol}`);
+    if (known === undefined) return [];
+    if (identities === undefined) return [...known.all];
     const numbers = new Set<number>();
-    if (byIdentity !== undefined)
-      for (const identity of identities ?? byIdentity.keys())
-        for (const port of byIdentity.get(identity) ?? []) numbers.add(port);
+    for (const identity of identities)
+      for (const port of known.byIdentity.get(identity) ?? []) numbers.add(port);
     return [...numbers];
   }
 }

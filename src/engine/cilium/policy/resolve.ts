@@ -1,7 +1,7 @@
 /**
  * Policies to entries of policy maps: which identities a rule's peers are, which keys its ports. Rules are matched
  * against identities, of which there are few, never against pods; what a rule's statement makes is made once and shared by
- * all whom it is about.
+ * all whom it is about, and what a list of rules makes by all who have that list.
  * Governing source: cilium/cilium pkg/policy/{repository,rule,l4,mapstate,resolve}.go.
  */
 import type { Cidr } from "../../../addr/index.ts";
@@ -30,15 +30,23 @@ interface Contribution {
   readonly entries: readonly PolicyEntry[];
 }
 
+/** The rules about somebody. One object for all about whom the same rules are. */
+interface RuleList {
+  readonly rules: readonly CiliumRule[];
+  /** The subject's own port names decide what its entries are. */
+  readonly readsPortNames: boolean;
+  readonly policies: Map<string, EndpointPolicy>;
+}
+
 class Repository implements PolicyRepository {
   readonly prefixes: PolicyRepository["prefixes"];
   readonly diagnostics: readonly Diagnostic[];
   readonly #variant: CiliumVariant;
   readonly #identities: Identities;
   readonly #namedPorts: NamedPorts;
-  readonly #nodeRules: readonly CiliumRule[];
-  readonly #rulesOfIdentity = new Map<number, CiliumRule[]>();
-  readonly #policies = new Map<string, EndpointPolicy>();
+  readonly #rules: readonly CiliumRule[];
+  readonly #lists = new Map<string, RuleList>();
+  readonly #listOfIdentity: ReadonlyMap<number, RuleList>;
   readonly #contributions = new Map<RuleStatement, readonly Contribution[]>();
 
   constructor(state: ClusterState, variant: CiliumVariant) {
@@ -47,15 +55,17 @@ class Repository implements PolicyRepository {
     this.#identities = new Identities(state, netsOf(rules));
     this.prefixes = this.#identities.prefixes;
     this.#namedPorts = new NamedPorts(state, (pod) => this.#identities.numberOf(pod));
-    this.#nodeRules = rules.filter(({ isForNodes }) => isForNodes);
-    for (const rule of rules) {
+    this.#rules = rules;
+    const places = new Map<number, number[]>();
+    for (const [place, rule] of rules.entries()) {
       if (rule.isForNodes) continue;
       for (const number of this.#identities.select({ kind: "labels", path: "", selector: rule.subject })) {
-        const list = this.#rulesOfIdentity.get(number);
-        if (list === undefined) this.#rulesOfIdentity.set(number, [rule]);
-        else list.push(rule);
+        const ofIdentity = places.get(number);
+        if (ofIdentity === undefined) places.set(number, [place]);
+        else ofIdentity.push(place);
       }
     }
+    this.#listOfIdentity = new Map([...places].map(([number, list]) => [number, this.#listOf(list)]));
     const { unnumbered } = this.#identities;
     this.diagnostics = unnumbered === 0 ? diagnostics : [...diagnostics, exhausted(unnumbered)];
   }
@@ -70,24 +80,39 @@ class Repository implements PolicyRepository {
 
   policyOf(pod: Pod): EndpointPolicy {
     const identity = this.#identities.numberOf(pod);
-    return this.#known(`${identity} ${namedPortsText(pod)}`, () =>
-      this.#resolve(this.#rulesOfIdentity.get(identity) ?? [], identity === initIdentity, pod),
-    );
+    const list = this.#listOfIdentity.get(identity) ?? this.#listOf([]);
+    return this.#policyOf(list, identity === initIdentity, pod);
   }
 
   hostPolicyOf(node: Node): EndpointPolicy | undefined {
     if (!this.#variant.hostFirewall) return undefined;
     const labels = labelsOfNode(node);
-    const selecting = this.#nodeRules.filter(({ subject }) => matchesSelector(subject, labels));
-    const places = selecting.map((rule) => this.#nodeRules.indexOf(rule));
-    return this.#known(`host ${places.join()}`, () => this.#resolve(selecting, false, undefined));
+    const places = [...this.#rules.keys()].filter((place) => {
+      const rule = this.#rules[place];
+      return rule?.isForNodes === true && matchesSelector(rule.subject, labels);
+    });
+    return this.#policyOf(this.#listOf(places), false, undefined);
   }
 
-  #known(key: string, make: () => EndpointPolicy): EndpointPolicy {
-    let policy = this.#policies.get(key);
+  #listOf(places: readonly number[]): RuleList {
+    const key = places.join();
+    let list = this.#lists.get(key);
+    if (list === undefined) {
+      const rules = places.map((place) => this.#rules[place] as CiliumRule);
+      const readsPortNames = rules.some(({ statements }) => statements.some(namesPortOfSubject));
+      list = { rules, readsPortNames, policies: new Map() };
+      this.#lists.set(key, list);
+    }
+    return list;
+  }
+
+  #policyOf(list: RuleList, isClosed: boolean, subject: Pod | undefined): EndpointPolicy {
+    const ports = list.readsPortNames && subject !== undefined ? namedPortsText(subject) : "";
+    const key = `${isClosed} ${ports}`;
+    let policy = list.policies.get(key);
     if (policy === undefined) {
-      policy = make();
-      this.#policies.set(key, policy);
+      policy = this.#resolve(list.rules, isClosed, subject);
+      list.policies.set(key, policy);
     }
     return policy;
   }
@@ -142,9 +167,7 @@ class Repository implements PolicyRepository {
     statement: RuleStatement,
     subject: Pod | undefined,
   ): readonly Contribution[] {
-    const isOfSubject =
-      statement.direction === "ingress" && statement.ports?.some(({ port }) => typeof port === "string");
-    if (isOfSubject) return this.#contribute(rule, statement, subject);
+    if (namesPortOfSubject(statement)) return this.#contribute(rule, statement, subject);
     let contributions = this.#contributions.get(statement);
     if (contributions === undefined) {
       contributions = this.#contribute(rule, statement, undefined);
@@ -211,6 +234,11 @@ class Repository implements PolicyRepository {
     const numbers = this.#namedPorts.numbersOf(name, protocol, isOfSelected ? identities : undefined);
     return numbers.length > 1 ? [] : numbers;
   }
+}
+
+/** An ingress rule's port name is the subject's own. */
+function namesPortOfSubject({ direction, ports = [] }: RuleStatement): boolean {
+  return direction === "ingress" && ports.some(({ port }) => typeof port === "string");
 }
 
 function originOf(
