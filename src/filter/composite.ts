@@ -53,6 +53,7 @@ export class CompositeDatapath implements Datapath {
   /** The parts' lists that `#hooks` was made of: programs are attached and detached while a node runs. */
   #seen: readonly (readonly number[])[] = [];
   #hooks: readonly number[] = [];
+  #lastRun: Datapath | undefined;
 
   constructor(parts: readonly DatapathPart[]) {
     this.#parts = parts;
@@ -79,6 +80,7 @@ export class CompositeDatapath implements Datapath {
     if (part === undefined) return;
     const offset = place * partStride;
     const watcher = observer === undefined || offset === 0 ? observer : new PartObserver(offset, observer);
+    this.#lastRun = part.datapath;
     part.datapath.run(hook, batch, first, last, out, watcher);
     if (offset === 0) return;
     for (let row = first; row < last; row++) if (out.rule[row]! >= 0) out.rule[row]! += offset;
@@ -111,6 +113,10 @@ export class CompositeDatapath implements Datapath {
     const described = this.#partOf(ref).describeLookup?.(ref % partStride);
     assert(described !== undefined, "a part describes what it reported");
     return described;
+  }
+
+  droppedDirection(): "ingress" | "egress" | undefined {
+    return this.#lastRun?.droppedDirection?.();
   }
 
   describePoint(point: number): string {

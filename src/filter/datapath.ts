@@ -170,6 +170,11 @@ export interface Datapath {
    * last run, and good until the next. Kinds without maps have none.
    */
   describeLookup?(ref: number): RuleDescription;
+  /**
+   * Whose policy dropped the last packet of the last run, where programs report it: what its rule's origin and its place
+   * say otherwise.
+   */
+  droppedDirection?(): "ingress" | "egress" | undefined;
   /** Name of a trace point (`filter/FORWARD`). */
   describePoint(point: number): string;
 }

@@ -389,11 +389,12 @@ export class Network {
       case "held":
         return { ...place, disposition: "lost", isHeld: true };
       case "denied": {
-        const origin = end.rule < 0 ? undefined : node.datapath?.describeRule(end.rule).origin;
+        const { datapath } = node;
+        const said = end.rule < 0 ? undefined : datapath?.describeRule(end.rule).origin?.direction;
         // what is stopped on its way into a pod is stopped for the pod's sake
         const link = node.interfaceOf(end.hook === Hook.tcEgress ? end.oif : transit.iif)?.link;
         const isIngress = end.hook === Hook.tcEgress ? link === "pod" : link === "fabric";
-        const direction = origin?.direction ?? (isIngress ? "ingress" : "egress");
+        const direction = datapath?.droppedDirection?.() ?? said ?? (isIngress ? "ingress" : "egress");
         return { ...place, disposition: direction === "egress" ? "denied-egress" : "denied-ingress" };
       }
     }

@@ -14,13 +14,15 @@ export interface NodeConfig {
   /** Identity of what no other is known of: 2 on a cluster of one family, else 9 and 10. */
   readonly world4: number;
   readonly world6: number;
+  /** The node's own endpoint, with host firewall. */
+  readonly hostEndpoint?: number;
 }
 
 /** `service-no-backend-response` and the like apart: addresses that a pod sees itself under through its own Service. */
 export const serviceLoopback4: Ip = { family: 4, words: [0xa9fe_2a01] }; // 169.254.42.1
 export const serviceLoopback6: Ip = { family: 6, words: [0xfe80_0000, 0, 0, 1] };
 
-export function configEntry({ uplink, addresses, world4, world6 }: NodeConfig): MapEntry {
+export function configEntry({ uplink, addresses, world4, world6, hostEndpoint = 0 }: NodeConfig): MapEntry {
   const value = new Uint8Array(configBytes);
   const view = new DataView(value.buffer);
   view.setUint32(4, world4, true);
@@ -30,6 +32,7 @@ export function configEntry({ uplink, addresses, world4, world6 }: NodeConfig): 
   writeAddress(view, 16, serviceLoopback4);
   writeAddress(view, 20, of(6));
   writeAddress(view, 36, serviceLoopback6);
+  view.setUint16(52, hostEndpoint, true);
   return { key: new Uint8Array(4), value, interfaceAt: { offset: 0, name: uplink } };
 }
 

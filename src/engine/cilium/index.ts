@@ -37,10 +37,9 @@ function featuresOf({ endPort, sctp, hostFirewall, l7 }: CiliumVariant): EngineF
       IPv6: { support: "yes" },
       "hostNetwork pods": { support: "no", note: "have their node's identity: never policed" },
       "CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy": { support: "yes", note: "layers 3 and 4" },
-      "host firewall": {
-        support: "no",
-        note: hostFirewall ? "policies for nodes are resolved, and enforced by no program yet" : "off on AKS",
-      },
+      "host firewall": hostFirewall
+        ? { support: "yes", note: "policies with a nodeSelector; the node's SCTP is dropped unless +sctp" }
+        : { support: "no", note: "off on AKS: a policy with a nodeSelector has no effect" },
       "layer 7 and FQDN rules": l7
         ? { support: "partial", note: "redirected to a proxy, whose rules are not emulated" }
         : { support: "no", note: "needs Advanced Container Networking Services" },

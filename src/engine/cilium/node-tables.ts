@@ -4,6 +4,7 @@
  */
 import type { BpfTables, MapEntry, MapRepr } from "../../filter/bpf/index.ts";
 import type { ClusterState, Node } from "../../k8s/index.ts";
+import { hostEndpointId } from "./endpoints.ts";
 import { configEntry, policyMapEntry } from "./entries.ts";
 import { datapathMaps, firstPolicyPlace, MapPlace } from "./maps.ts";
 import { datapathPrograms } from "./programs/index.ts";
@@ -39,7 +40,7 @@ export function nodeTables(
   const bases = new Map([...services.shared, [MapPlace.ipcache, ipcacheBase] as const]);
   const own = new Map<number, readonly MapEntry[]>([
     ...services.own(node),
-    [MapPlace.config, [configOf(state, node)]],
+    [MapPlace.config, [configOf(state, variant, node)]],
     [MapPlace.ipcache, ipcache],
     [MapPlace.lxc, lxc],
     [MapPlace.policies, policies],
@@ -51,12 +52,13 @@ export function nodeTables(
   return Object.freeze({ ...datapathPrograms(variant), maps: Object.freeze([...fixed, ...maps]) });
 }
 
-function configOf({ options }: ClusterState, { addresses }: Node): MapEntry {
+function configOf({ options }: ClusterState, { hostFirewall }: CiliumVariant, { addresses }: Node): MapEntry {
   const isDual = options.ipFamilies.length > 1;
   return configEntry({
     uplink,
     addresses,
     world4: isDual ? worldIdentities[4] : worldIdentity,
     world6: isDual ? worldIdentities[6] : worldIdentity,
+    ...(hostFirewall ? { hostEndpoint: hostEndpointId } : {}),
   });
 }

@@ -79,7 +79,7 @@ export const ciliumSwitches: readonly SwitchSpec[] = [
   toggle("fix-30003", "named ports of egress rules are looked up among the selected pods only (#44429)"),
   toggle(
     "host-firewall",
-    "policies with a nodeSelector are resolved for nodes (enable-host-firewall; AKS: off); no program enforces them yet",
+    "policies with a nodeSelector are enforced for nodes (enable-host-firewall; AKS: off)",
   ),
   toggle("delays", "endpoints, identities and policies reach nodes as late as in a real cluster"),
   toggle("acns", "Advanced Container Networking Services: layer 7 and FQDN rules are taken"),

@@ -18,6 +18,7 @@ import {
 } from "../datapath.ts";
 import { RedirectWay, Verdict } from "../verdict.ts";
 import { ProgramType } from "./context.ts";
+import { fieldText } from "./field-text.ts";
 import type { HelperEnvironment, OutputEvent } from "./helpers/index.ts";
 import { type AttachedProgram, type BpfOp, LoadedTables } from "./loaded-tables.ts";
 import { LookupLog } from "./lookup-log.ts";
@@ -115,6 +116,18 @@ export class BpfDatapath implements Datapath {
 
   describeLookup(ref: number): RuleDescription {
     return this.#log.describe(ref, this.#loaded);
+  }
+
+  /** As the last record says that has a direction. */
+  droppedDirection(): "ingress" | "egress" | undefined {
+    for (const event of [...this.#sent].reverse()) {
+      if (event.kind !== "perf") continue;
+      const layout = this.#loaded.shapeOf(event.map)?.records?.[event.bytes[0] ?? -1];
+      const field = layout?.fields.find(({ name }) => name === "direction");
+      const text = field === undefined ? undefined : fieldText(field, event.bytes);
+      if (text === "ingress" || text === "egress") return text;
+    }
+    return undefined;
   }
 
   describePoint(point: number): string {

@@ -1,4 +1,5 @@
 /** One node with two pods and hand-made maps, to run packets through the datapath's programs alone. */
+import { hostEndpointId } from "../../../src/engine/cilium/endpoints.ts";
 import { configEntry, ipcacheEntry, lxcEntry, policyMapEntry } from "../../../src/engine/cilium/entries.ts";
 import { datapathMaps, firstPolicyPlace, MapPlace, policyMapShape } from "../../../src/engine/cilium/maps.ts";
 import { datapathPrograms, type ProgramVariant } from "../../../src/engine/cilium/programs/index.ts";
@@ -13,10 +14,18 @@ export const identityA = 1000;
 export const identityB = 2000;
 
 export const variants: Readonly<Record<"G1" | "G2" | "G3", ProgramVariant>> = {
-  G1: { version: "1.16", generation: "G1", sctp: false },
-  G2: { version: "1.18", generation: "G2", sctp: false },
-  G3: { version: "1.19", generation: "G3", sctp: false },
+  G1: { version: "1.16", generation: "G1", sctp: false, hostFirewall: false },
+  G2: { version: "1.18", generation: "G2", sctp: false, hostFirewall: false },
+  G3: { version: "1.19", generation: "G3", sctp: false, hostFirewall: false },
 };
+
+/** Each generation without and with the host firewall, by name. */
+export const everyVariant: ReadonlyMap<string, ProgramVariant> = new Map(
+  Object.entries(variants).flatMap(([name, variant]) => [
+    [name, variant],
+    [`${name} with host firewall`, { ...variant, hostFirewall: true }],
+  ]),
+);
 
 export interface RawPolicy {
   readonly identity: number;
@@ -55,6 +64,8 @@ export interface LoneNodeOptions {
   readonly variant?: ProgramVariant;
   readonly policyA?: readonly RawPolicy[];
   readonly policyB?: readonly RawPolicy[];
+  /** Of the node itself, in variants with host firewall. */
+  readonly policyOfHost?: readonly RawPolicy[];
   /** More entries of fixed maps. */
   readonly entries?: Readonly<Partial<Record<number, readonly MapEntry[]>>>;
   readonly prefixes?: readonly (readonly [string, number, number])[];
@@ -70,7 +81,13 @@ export function loneTables(options: LoneNodeOptions = {}): BpfTables {
   const entries: Record<number, readonly MapEntry[]> = {
     ...options.entries,
     [MapPlace.config]: [
-      configEntry({ uplink: "eth0", addresses: [ip(nodeAddress), ip("2001:db8::1")], world4: 9, world6: 10 }),
+      configEntry({
+        uplink: "eth0",
+        addresses: [ip(nodeAddress), ip("2001:db8::1")],
+        world4: 9,
+        world6: 10,
+        ...(variant.hostFirewall ? { hostEndpoint: hostEndpointId } : {}),
+      }),
     ],
     [MapPlace.lxc]: [
       lxcEntry({ ip: ip(podA), id: 5, identity: identityA, interface: "azv1" }),
@@ -84,17 +101,24 @@ export function loneTables(options: LoneNodeOptions = {}): BpfTables {
       ipcacheEntry({ ...ip(podB), prefix: 32 }, identityB),
       ipcacheEntry({ ...ip("fd00::6"), prefix: 128 }, identityB),
       ipcacheEntry({ ...ip(nodeAddress), prefix: 32 }, 1),
+      ipcacheEntry({ ...ip("2001:db8::1"), prefix: 128 }, 1),
       ...(options.prefixes ?? []).map(([net, prefix, identity]) =>
         ipcacheEntry({ ...ip(net), prefix }, identity),
       ),
     ],
-    [MapPlace.policies]: [policyMapEntry(5, firstPolicyPlace), policyMapEntry(6, firstPolicyPlace + 1)],
+    [MapPlace.policies]: [
+      policyMapEntry(5, firstPolicyPlace),
+      policyMapEntry(6, firstPolicyPlace + 1),
+      ...(variant.hostFirewall ? [policyMapEntry(hostEndpointId, firstPolicyPlace + 2)] : []),
+    ],
   };
   const { programs, attachments } = datapathPrograms(variant);
-  const policies = [options.policyA ?? open, options.policyB ?? open].map((list, i) => ({
-    ...policyMapShape(sized, `cilium_policy_${i}`),
-    entries: list.map((one) => rawPolicy(variant.generation, one)),
-  }));
+  const policies = [options.policyA ?? open, options.policyB ?? open, options.policyOfHost ?? open].map(
+    (list, i) => ({
+      ...policyMapShape(sized, `cilium_policy_${i}`),
+      entries: list.map((one) => rawPolicy(variant.generation, one)),
+    }),
+  );
   return {
     maps: [
       ...datapathMaps(sized).map((shape, place) => ({ ...shape, entries: entries[place] ?? [] })),
@@ -113,7 +137,7 @@ export interface Passage {
   readonly oif: number;
   /** Reason of the drop event, if there is one. */
   readonly reason: number | undefined;
-  /** Of the policy verdict event. */
+  /** Of the last policy verdict event. */
   readonly matchType: number | undefined;
   readonly proxyPort: number | undefined;
 }
@@ -145,7 +169,7 @@ export class LoneNode {
     this.datapath.run(hook, batch, 0, 1, out);
     const events = this.datapath.sent.map(({ bytes: event }) => event);
     const drop = events.find(([type]) => type === 1);
-    const judged = events.find(([type]) => type === 5);
+    const judged = events.filter(([type]) => type === 5).at(-1);
     const view = judged === undefined ? undefined : new DataView(judged.buffer);
     const verdict = out.verdict[0];
     return {

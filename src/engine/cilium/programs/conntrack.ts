@@ -51,7 +51,7 @@ export interface ConntrackTargets {
 export function emitConntrack(e: FamilyEmission, direction: Direction, targets: ConntrackTargets): void {
   const { b } = e;
   const flags = e.tupleAt("flags");
-  const forward = e.at("ct forward");
+  const forward = e.fresh("ct forward");
   const reverse = direction === "ingress" ? TupleFlag.out : TupleFlag.in;
   if (reverse !== 0) b.load("b", r1, r10, flags).alu("or", r1, reverse).store("b", r10, flags, r1);
   emitAsk(e);

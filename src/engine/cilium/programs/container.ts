@@ -3,61 +3,36 @@
  * egress policy, `cil_to_container` what it is sent by its ingress policy. With endpoint routes and legacy host routing, as
  * on AKS, packets cross the node's stack between the two, and the mark carries the sender's identity there.
  */
-import type { Instruction } from "../../../filter/bpf/index.ts";
-import { r0, r1, r2, r3, r6, r8, r10 } from "../../../filter/bpf/index.ts";
+import { type Instruction, r0, r1, r2, r6, r8, r10 } from "../../../filter/bpf/index.ts";
 import { ConnectionFlag, connectionFields, TupleFlag } from "../layouts.ts";
 import { MapPlace } from "../maps.ts";
-import { emitAsk, emitClock, emitConnectionMap, emitConntrack, emitCreate } from "./conntrack.ts";
-import {
-  type Direction,
-  Emission,
-  emitRedirect,
-  emitStart,
-  emitToNode,
-  type FamilyEmission,
-  Frame,
-  type ProgramVariant,
-  Skb,
-  TcCode,
-} from "./emission.ts";
+import { emitAsk, emitClock, emitConnectionMap, emitConntrack } from "./conntrack.ts";
+import { type FamilyEmission, Frame, type ProgramVariant, Skb } from "./emission.ts";
+import { emitHostEgressToPod, emitHostIngress } from "./host.ts";
 import {
   Config,
   emitEndpointLookup,
   emitIdentityMark,
   emitIdentityOf,
+  emitMarkIsHost,
   emitOwnInterface,
   emitSourceIdentity,
   emitTakeEndpoint,
 } from "./identity.ts";
-import { emitDeny, emitDrops, emitVerdictEvent } from "./notify.ts";
+import { emitJudged, type Judged } from "./judgement.ts";
+import { emitRedirect, emitToNode, emitToUplink, emitUnlessNode } from "./node.ts";
 import { emitParse } from "./parse.ts";
-import { emitPolicy } from "./policy.ts";
+import { emitProgram } from "./program.ts";
 import { Reason } from "./reasons.ts";
 import { emitRewrite } from "./rewrite.ts";
 import { emitBackend, emitReverseNat, emitServiceLookup } from "./service.ts";
 
 export function fromContainer(variant: ProgramVariant): readonly Instruction[] {
-  return program(variant, emitFromContainer);
+  return emitProgram(variant, "pod", emitFromContainer);
 }
 
 export function toContainer(variant: ProgramVariant): readonly Instruction[] {
-  return program(variant, emitToContainer);
-}
-
-function program(variant: ProgramVariant, emit: (e: FamilyEmission) => void): readonly Instruction[] {
-  const emission = new Emission(variant);
-  const { b } = emission;
-  emitStart(emission);
-  emit(emission.of(4));
-  b.label("v6 start");
-  emit(emission.of(6));
-  b.label("other protocol")
-    .jump("jne", r1, 0x0608, emission.drop(Reason.unknownNetwork)) // ARP passes
-    .label("pass")
-    .mov(r0, TcCode.ok)
-    .exit();
-  emitDrops(emission);
-  return b.build();
+  return emitProgram(variant, "pod", emitToContainer);
 }
 
 function emitFromContainer(e: FamilyEmission): void {
@@ -70,21 +45,47 @@ function emitFromContainer(e: FamilyEmission): void {
   b.store("w", r10, Frame.revNat, 0).store("w", r10, Frame.newFlags, 0);
   emitClock(e);
   emitPodService(e);
+  if (e.variant.hostFirewall) e.saveKey();
   emitConnectionMap(e);
-  const places = { isNew: e.at("new"), established: e.at("established"), forward: e.at("forward") };
-  const reply = e.at("reply");
-  emitConntrack(e, "egress", { ...places, reply, related: places.forward });
+  const [isNew, established, forward, reply] = ["new", "established", "forward", "reply"].map((name) =>
+    e.at(name),
+  ) as [string, string, string, string];
+  emitConntrack(e, "egress", { isNew, established, reply, related: forward });
   b.label(reply);
-  emitReply(e, places.forward);
-  // the key is turned now: the packet's destination stands as its source
-  emitJudged(e, "egress", places, () => emitIdentityOf(e, e.tupleAt("saddr"), Frame.destinationIdentity));
-  b.label(places.forward);
+  emitReply(e, forward);
+  emitJudged(e, {
+    direction: "egress",
+    isNew,
+    established,
+    forward,
+    // the key is turned: the packet's destination stands as its source
+    identify: () => emitIdentityOf(e, e.tupleAt("saddr"), Frame.destinationIdentity),
+    exempt: loopbackExempt(e),
+  });
+  b.label(forward);
+  if (e.variant.hostFirewall) emitToOwnNode(e);
   emitIdentityMark(e);
   b.load("w", r1, r10, Frame.newFlags)
     .alu("and", r1, ConnectionFlag.loopback)
     .jump("jeq", r1, 0, "pass")
     .load("w", r1, r6, Skb.ifindex); // back to the pod that it came from
   emitRedirect(e);
+}
+
+/** The node itself judges too what its pod may send to it. */
+function emitToOwnNode(e: FamilyEmission): void {
+  const elsewhere = e.at("not to the node");
+  e.restoreKey();
+  emitHostIngress(e, { elsewhere, passed: "pass" });
+  e.b.label(elsewhere);
+}
+
+/** The node itself judges first what it sends to its pod. */
+function emitFromOwnNode(e: FamilyEmission): void {
+  const other = e.at("not from the node");
+  emitMarkIsHost(e, other);
+  emitHostEgressToPod(e);
+  e.b.label(other);
 }
 
 /** The Service that the pod speaks to, if it does; a pod that is its own backend sees itself under another address. */
@@ -123,11 +124,10 @@ function emitReply(e: FamilyEmission, forward: string): void {
     .store("w", r10, Frame.revNat, r1);
   emitReverseNat(e);
   const away = e.at("off the node");
-  b.loadMapValue(r8, MapPlace.config, e.family === 4 ? Config.node4 : Config.node6);
-  e.unlessEqual([r10, e.tupleAt("daddr")], [r8, 0], [r1, r2], away);
+  emitUnlessNode(e, "daddr", away);
   emitToNode(e);
-  b.label(away).loadMapValue(r1, MapPlace.config, Config.uplink).load("w", r1, r1, 0);
-  emitRedirect(e);
+  b.label(away);
+  emitToUplink(e);
 }
 
 function emitToContainer(e: FamilyEmission): void {
@@ -135,20 +135,30 @@ function emitToContainer(e: FamilyEmission): void {
   emitParse(e);
   b.store("w", r10, Frame.revNat, 0).store("w", r10, Frame.newFlags, 0);
   emitClock(e);
+  if (e.variant.hostFirewall) emitFromOwnNode(e);
   emitConnectionMap(e);
-  const places = { isNew: e.at("unknown"), established: e.at("established"), forward: "pass" };
-  const reply = e.at("reply");
-  emitConntrack(e, "ingress", { ...places, reply, related: "pass" });
+  const [unknown, isNew, established, reply] = ["unknown", "new", "established", "reply"].map((name) =>
+    e.at(name),
+  ) as [string, string, string, string];
+  emitConntrack(e, "ingress", { isNew: unknown, established, reply, related: "pass" });
   b.label(reply);
   emitToClient(e);
-  b.label(places.isNew);
-  emitOutgoingEntry(e);
-  emitJudged(e, "ingress", { ...places, isNew: e.at("new") }, () => {
-    emitEndpointLookup(e, e.tupleAt("saddr"));
-    b.jump("jeq", r0, 0, e.drop(Reason.endpointNotReady));
-    emitTakeEndpoint(e, Frame.destinationIdentity);
-    emitSourceIdentity(e, e.tupleAt("daddr"));
+  b.label(unknown);
+  emitOutgoingEntry(e, isNew);
+  emitJudged(e, {
+    direction: "ingress",
+    isNew,
+    established,
+    forward: "pass",
+    identify: () => {
+      emitEndpointLookup(e, e.tupleAt("saddr"));
+      b.jump("jeq", r0, 0, e.drop(Reason.endpointNotReady));
+      emitTakeEndpoint(e, Frame.destinationIdentity);
+      emitSourceIdentity(e, e.tupleAt("daddr"));
+    },
+    exempt: loopbackExempt(e),
   });
+  b.goto("pass");
 }
 
 /** An answer on its way into the client's pod: from the frontend that the client asked, were it the pod itself. */
@@ -170,10 +180,9 @@ function emitToClient(e: FamilyEmission): void {
 }
 
 /** What the same connection was when it left a pod or entered the node: of a Service, or the pod's own. */
-function emitOutgoingEntry(e: FamilyEmission): void {
+function emitOutgoingEntry(e: FamilyEmission, done: string): void {
   const { b } = e;
   const flags = e.tupleAt("flags");
-  const done = e.at("new");
   b.load("b", r1, r10, flags).alu("xor", r1, TupleFlag.in).store("b", r10, flags, r1);
   emitAsk(e);
   b.load("b", r1, r10, flags)
@@ -188,41 +197,11 @@ function emitOutgoingEntry(e: FamilyEmission): void {
     .store("w", r10, Frame.revNat, r1);
 }
 
-interface Places {
-  readonly isNew: string;
-  readonly established: string;
-  readonly forward: string;
-}
-
-/** Policy on every packet of the connection's own direction; what it allows to begin gets an entry. */
-function emitJudged(e: FamilyEmission, direction: Direction, places: Places, identify: () => void): void {
-  const { b } = e;
-  const [judge, allowed, denied, missed] = [e.at("judge"), e.at("allowed"), e.at("denied"), e.at("missed")];
-  const create = e.at("create");
-  b.label(places.isNew)
-    .store("w", r10, Frame.isNew, 1)
-    .load("w", r1, r10, Frame.newFlags)
-    .jump("jset", r1, ConnectionFlag.loopback, create) // no policy between a pod and itself
-    .goto(judge)
-    .label(places.established)
-    .store("w", r10, Frame.isNew, 0)
-    .load("h", r1, r8, connectionFields.flags)
-    .jump("jset", r1, ConnectionFlag.loopback, places.forward)
-    .label(judge);
-  identify();
-  emitPolicy(e, direction, { allowed, denied, missed });
-  b.label(denied);
-  emitDeny(e, direction, Reason.deniedByRule);
-  b.label(missed);
-  emitDeny(e, direction, Reason.policyDenied);
-  b.label(allowed)
-    .load("w", r1, r10, Frame.isNew)
-    .jump("jeq", r1, 0, places.forward)
-    .load("w", r3, r10, Frame.proxyPort)
-    .bigEndian(r3, 16);
-  emitVerdictEvent(e, direction);
-  b.label(create);
-  emitConnectionMap(e);
-  emitCreate(e, direction);
-  if (places.forward === "pass") b.goto("pass");
+/** No policy stands between a pod and itself. */
+function loopbackExempt({ b }: FamilyEmission): NonNullable<Judged["exempt"]> {
+  return (state, label) => {
+    if (state === "new") b.load("w", r1, r10, Frame.newFlags);
+    else b.load("h", r1, r8, connectionFields.flags);
+    b.jump("jset", r1, ConnectionFlag.loopback, label);
+  };
 }

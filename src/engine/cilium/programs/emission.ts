@@ -8,6 +8,7 @@ import { ProgramBuilder, type Register, r1, r2, r6, r10 } from "../../../filter/
 import type { Family, TupleOffsets } from "../layouts.ts";
 import { tupleOffsets } from "../layouts.ts";
 import { MapPlace } from "../maps.ts";
+import { Reason } from "./reasons.ts";
 
 /** Offsets from the frame pointer. */
 export const Frame = {
@@ -46,6 +47,8 @@ export const Frame = {
   /** 1 for a fragment that has no transport header. */
   laterFragment: -216,
   event: -264,
+  /** The connection's key as the packet came: 40 bytes, where a second judgement begins anew. */
+  savedTuple: -304,
 } as const;
 
 /** In `Frame.tcpFlags`: the packet is TCP. */
@@ -78,25 +81,6 @@ export const Protocol = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as c
 /** Bytes of an Ethernet header. */
 export const linkBytes = 14;
 
-/** The loopback interface of every network namespace (include/net/flow.h, LOOPBACK_IFINDEX). */
-const loopbackIndex = 1;
-
-/** Sends the packet by the interface that r1 names, and ends. */
-export function emitRedirect({ b }: FamilyEmission): void {
-  b.mov(r2, 0).callHelper(Helper.redirect).exit();
-}
-
-/**
- * Hands the packet to the node's own stack, past its routing: an answer may come from an address of the node's own, which
- * no other interface may bring.
- */
-export function emitToNode({ b }: FamilyEmission): void {
-  b.mov(r1, loopbackIndex)
-    .mov(r2, 1) // BPF_F_INGRESS
-    .callHelper(Helper.redirect)
-    .exit();
-}
-
 /** Which way a packet crosses the program's endpoint. */
 export type Direction = "ingress" | "egress";
 
@@ -105,19 +89,22 @@ export interface ProgramVariant {
   readonly version: "1.14" | "1.16" | "1.17" | "1.18" | "1.19";
   readonly generation: "G1" | "G2" | "G3";
   readonly sctp: boolean;
+  readonly hostFirewall: boolean;
 }
+
+/** Whose packets a program judges: those of its pod, or whatever crosses an interface of the node. */
+export type ProgramSide = "pod" | "node";
 
 /** One program being emitted, of both families. */
 export class Emission {
   readonly b: ProgramBuilder = new ProgramBuilder();
   readonly variant: ProgramVariant;
-  /** What it cannot parse passes: the node speaks other protocols than pods may. */
-  readonly passesUnparsed: boolean;
+  readonly side: ProgramSide;
   readonly #reasons = new Set<number>();
 
-  constructor(variant: ProgramVariant, passesUnparsed = false) {
+  constructor(variant: ProgramVariant, side: ProgramSide) {
     this.variant = variant;
-    this.passesUnparsed = passesUnparsed;
+    this.side = side;
   }
 
   of(family: Family): FamilyEmission {
@@ -143,6 +130,8 @@ export class FamilyEmission {
   readonly variant: ProgramVariant;
   readonly tuple: TupleOffsets;
   readonly addressBytes: 4 | 16;
+  /** Why packets that may be the node's cannot be parsed: each goes to the label `unparsed REASON`. */
+  readonly unparsedReasons: Set<number> = new Set();
   #fresh = 0;
 
   constructor(whole: Emission, family: Family) {
@@ -158,9 +147,17 @@ export class FamilyEmission {
     return this.whole.drop(reason);
   }
 
-  /** Where to go with what cannot be parsed. */
+  /** Where to go with what cannot be parsed: the node speaks other protocols than pods may. */
   unparsed(reason: number): string {
-    return this.whole.passesUnparsed ? "pass" : this.drop(reason);
+    if (this.whole.side === "pod") return this.drop(reason);
+    if (!this.variant.hostFirewall) return "pass";
+    this.unparsedReasons.add(reason);
+    return this.at(`unparsed ${reason}`);
+  }
+
+  /** Where to go with what has no whole header. */
+  headless(): string {
+    return this.whole.side === "pod" || this.variant.hostFirewall ? this.drop(Reason.invalid) : "pass";
   }
 
   /** A label of this family's own. */
@@ -209,6 +206,25 @@ export class FamilyEmission {
   lookup(map: number, keyAt: number): this {
     this.b.loadMap(r1, map).mov(r2, r10).alu("add", r2, keyAt).callHelper(Helper.lookup);
     return this;
+  }
+
+  /** Keeps the connection's key, which judging turns and overwrites. */
+  saveKey(): void {
+    this.#copyFrame(Frame.savedTuple, Frame.tuple, this.tuple.bytes);
+  }
+
+  restoreKey(): void {
+    this.#copyFrame(Frame.tuple, Frame.savedTuple, this.tuple.bytes);
+  }
+
+  /** Copies frame bytes, in steps of eight, four and two. */
+  #copyFrame(to: number, from: number, bytes: number): void {
+    for (let at = 0; at < bytes; ) {
+      const size = bytes - at >= 8 ? 8 : bytes - at >= 4 ? 4 : 2;
+      const name = ({ 8: "dw", 4: "w", 2: "h" } as const)[size];
+      this.b.load(name, r1, r10, from + at).store(name, r10, to + at, r1);
+      at += size;
+    }
   }
 
   /** Fills frame bytes with zeroes, in steps of four. */

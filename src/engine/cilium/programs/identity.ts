@@ -20,6 +20,8 @@ export const Identity = {
 /** What the node's stack carries in a mark (bpf/lib/common.h, MARK_MAGIC_*). */
 export const MarkMagic = {
   mask: 0x0f00,
+  /** Its addresses are the last that it gets on this node (MARK_MAGIC_SNAT_DONE). */
+  translated: 0x0300,
   proxyIngress: 0x0a00,
   proxyEgress: 0x0b00,
   host: 0x0c00,
@@ -35,6 +37,7 @@ export const Config = {
   loopback4: 16,
   node6: 20,
   loopback6: 36,
+  hostEndpoint: 52,
 } as const;
 
 const info = { ifindex: 0, endpoint: 6, identity: 32 } as const;

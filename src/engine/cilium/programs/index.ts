@@ -18,8 +18,8 @@ const known = new Map<string, DatapathPrograms>();
 
 /** One object for all variants whose programs are alike. */
 export function datapathPrograms(variant: ProgramVariant): DatapathPrograms {
-  const { version, generation, sctp } = variant;
-  const key = `${version} ${generation} ${sctp}`;
+  const { version, generation, sctp, hostFirewall } = variant;
+  const key = `${version} ${generation} ${sctp} ${hostFirewall}`;
   let made = known.get(key);
   if (made === undefined) {
     made = emit(variant);

@@ -6,7 +6,7 @@
  * packet is translated on its way out, by the uplink or over loopback, and handed to the pod or the process of this node
  * that is the backend.
  */
-import { type Instruction, r0, r1, r2, r3, r6, r8, r10 } from "../../../filter/bpf/index.ts";
+import { type Instruction, r0, r1, r8, r10 } from "../../../filter/bpf/index.ts";
 import {
   ConnectionFlag,
   connectionFields,
@@ -14,94 +14,89 @@ import {
   serviceFields,
   sourceRangeKeyBytes,
 } from "../layouts.ts";
-import { MapPlace } from "../maps.ts";
 import { emitAsk, emitClock, emitConnectionMap, emitPlainEntry } from "./conntrack.ts";
-import {
-  Emission,
-  emitRedirect,
-  emitStart,
-  emitToNode,
-  type FamilyEmission,
-  Frame,
-  type ProgramVariant,
-  Skb,
-  TcCode,
-} from "./emission.ts";
-import { Config, emitEndpointLookup, emitMarkIsHost, Identity } from "./identity.ts";
-import { emitDrops } from "./notify.ts";
+import { type FamilyEmission, Frame, type ProgramVariant } from "./emission.ts";
+import { emitHostEgressToUplink, emitHostIcmp6, emitHostIngress, emitUnparsed } from "./host.ts";
+import { emitEndpointLookup, emitMarkIsHost, Identity } from "./identity.ts";
+import { emitIfUplink, emitRedirect, emitToNode, emitToUplink, emitUnlessNode } from "./node.ts";
 import { emitParse } from "./parse.ts";
+import { emitProgram } from "./program.ts";
 import { Reason } from "./reasons.ts";
 import { emitRewrite } from "./rewrite.ts";
 import { emitBackend, emitReverseNat, emitServiceLookup } from "./service.ts";
 import { emitReverseSnat, emitSnat } from "./snat.ts";
 
 export function fromNetdev(variant: ProgramVariant): readonly Instruction[] {
-  return program(variant, emitFromNetdev);
+  return emitProgram(variant, "node", emitFromNetdev);
 }
 
 export function toNetdev(variant: ProgramVariant): readonly Instruction[] {
-  return program(variant, emitToNetdev);
-}
-
-function program(variant: ProgramVariant, emit: (e: FamilyEmission) => void): readonly Instruction[] {
-  const emission = new Emission(variant, true);
-  const { b } = emission;
-  emitStart(emission);
-  emit(emission.of(4));
-  b.label("v6 start");
-  emit(emission.of(6));
-  b.label("other protocol").label("pass").mov(r0, TcCode.ok).exit();
-  emitDrops(emission);
-  return b.build();
+  return emitProgram(variant, "node", emitToNetdev);
 }
 
 function emitFromNetdev(e: FamilyEmission): void {
   const { b } = e;
+  const { hostFirewall } = e.variant;
   const noService = e.at("no service");
+  const toStack = hostFirewall ? e.at("to the stack") : "pass";
   emitParse(e);
+  if (hostFirewall) emitHostIcmp6(e);
   b.store("w", r10, Frame.sourceIdentity, e.family === 4 ? Identity.world4 : Identity.world6);
+  if (hostFirewall) emitClock(e);
   emitServiceLookup(e, false, noService);
   b.load("b", r1, r8, serviceFields.flags)
     .alu("and", r1, ServiceFlag.nodePort | ServiceFlag.externalIp | ServiceFlag.loadBalancer)
-    .jump("jeq", r1, 0, "pass"); // a cluster address is nothing that outsiders reach
-  emitClock(e);
+    .jump("jeq", r1, 0, toStack); // a cluster address is nothing that outsiders reach
+  if (!hostFirewall) emitClock(e);
   emitSourceRange(e);
   emitBackend(e);
   emitRewrite(e, "destination");
+  if (hostFirewall) emitBackendPort(e);
   emitNodePortEntry(e);
   const remote = e.at("remote backend");
   emitEndpointLookup(e, e.tupleAt("daddr"));
   b.jump("jne", r0, 0, "pass");
   emitUnlessNode(e, "daddr", remote);
-  b.goto("pass").label(remote);
+  b.goto(toStack).label(remote);
   emitSnat(e);
   emitToUplink(e);
   b.label(noService);
-  emitUnlessNode(e, "daddr", "pass");
-  emitClock(e);
+  emitUnlessNode(e, "daddr", toStack);
+  if (!hostFirewall) emitClock(e);
   const ownConnection = e.at("own connection");
   emitReverseSnat(e, ownConnection);
   // the frontend that the client asked stands in the connection's entry
-  emitOutgoingNodePort(e, "pass");
+  emitOutgoingNodePort(e, toStack);
   emitReverseNat(e);
   emitToUplink(e);
   b.label(ownConnection);
-  emitOutgoingNodePort(e, "pass");
+  emitOutgoingNodePort(e, toStack);
   emitReverseNat(e);
   emitToNode(e);
+  if (!hostFirewall) return;
+  b.label(toStack);
+  emitHostIngress(e, { elsewhere: "pass", passed: "pass" });
+  emitUnparsed(e, "daddr");
 }
 
 function emitToNetdev(e: FamilyEmission): void {
   const { b } = e;
+  const { hostFirewall } = e.variant;
   const noService = e.at("no service");
+  const onward = hostFirewall ? noService : "pass";
   emitParse(e);
-  emitUnlessNode(e, "saddr", "pass");
+  if (hostFirewall) {
+    emitHostIcmp6(e);
+    emitClock(e);
+  }
+  emitUnlessNode(e, "saddr", onward);
   b.store("w", r10, Frame.sourceIdentity, Identity.host);
-  emitClock(e);
+  if (!hostFirewall) emitClock(e);
   emitMarkIsHost(e, noService);
   emitServiceLookup(e, true, noService);
   emitBackend(e);
   emitRewrite(e, "destination");
+  if (hostFirewall) emitBackendPort(e);
   emitNodePortEntry(e);
   emitEndpointLookup(e, e.tupleAt("daddr"));
   const [notHere, elsewhere] = [e.at("no pod's"), e.at("elsewhere")];
@@ -110,22 +105,15 @@ function emitToNetdev(e: FamilyEmission): void {
   b.label(notHere);
   emitUnlessNode(e, "daddr", elsewhere);
   emitToNode(e);
-  b.label(elsewhere)
-    .loadMapValue(r1, MapPlace.config, Config.uplink)
-    .load("w", r1, r1, 0)
-    .load("w", r2, r6, Skb.ifindex)
-    .jump("jeq", r1, r2, "pass");
+  b.label(elsewhere);
+  emitIfUplink(e, onward);
   emitRedirect(e);
   b.label(noService);
+  if (hostFirewall) emitHostEgressToUplink(e, "pass");
   emitOutgoingNodePort(e, "pass");
   emitReverseNat(e);
   b.goto("pass");
-}
-
-/** Goes to the label unless one of the packet's addresses is the node's. */
-function emitUnlessNode(e: FamilyEmission, end: "saddr" | "daddr", label: string): void {
-  e.b.loadMapValue(r3, MapPlace.config, e.family === 4 ? Config.node4 : Config.node6);
-  e.unlessEqual([r10, e.tupleAt(end)], [r3, 0], [r1, r2], label);
+  if (hostFirewall) emitUnparsed(e, "saddr");
 }
 
 /** Load balancer addresses may admit some clients only; r8 names the Service. */
@@ -140,6 +128,11 @@ function emitSourceRange(e: FamilyEmission): void {
   e.copyAddress(r10, Frame.value + 8, r10, e.tupleAt("saddr"), r1);
   e.lookup(e.place("sourceRanges4", "sourceRanges6"), Frame.value);
   b.jump("jeq", r0, 0, e.drop(Reason.notInSourceRange)).label(done);
+}
+
+/** Policy for the node sees the backend. */
+function emitBackendPort({ b }: FamilyEmission): void {
+  b.load("h", r1, r10, Frame.port).store("w", r10, Frame.policyPort, r1);
 }
 
 /** The translated connection's entry, by which the programs after this one know its frontend. */
@@ -163,9 +156,4 @@ function emitOutgoingNodePort(e: FamilyEmission, otherwise: string): void {
     .load("w", r1, r10, Frame.now)
     .alu("add", r1, 60)
     .store("w", r0, connectionFields.lifetime, r1);
-}
-
-function emitToUplink(e: FamilyEmission): void {
-  e.b.loadMapValue(r1, MapPlace.config, Config.uplink).load("w", r1, r1, 0);
-  emitRedirect(e);
 }

@@ -21,7 +21,7 @@ function emitHeader4(e: FamilyEmission): void {
   const { b } = e;
   b.mov(r4, r2)
     .alu("add", r4, linkBytes + 20)
-    .jump("jgt", r4, r3, e.unparsed(Reason.invalid));
+    .jump("jgt", r4, r3, e.headless());
   e.copyAddress(r10, e.tupleAt("saddr"), r2, linkBytes + 12, r4);
   e.copyAddress(r10, e.tupleAt("daddr"), r2, linkBytes + 16, r4);
   b.load("b", r7, r2, linkBytes)
@@ -41,7 +41,7 @@ function emitHeader6(e: FamilyEmission): void {
   const { b } = e;
   b.mov(r4, r2)
     .alu("add", r4, linkBytes + 40)
-    .jump("jgt", r4, r3, e.unparsed(Reason.invalid));
+    .jump("jgt", r4, r3, e.headless());
   e.copyAddress(r10, e.tupleAt("saddr"), r2, linkBytes + 8, r4);
   e.copyAddress(r10, e.tupleAt("daddr"), r2, linkBytes + 24, r4);
   b.load("b", r5, r2, linkBytes + 6)

@@ -29,7 +29,7 @@ export interface PolicyTargets {
 /** Judges the packet by the endpoint's policy for one direction; never goes on behind itself. */
 export function emitPolicy(e: FamilyEmission, direction: Direction, targets: PolicyTargets): void {
   const { b } = e;
-  const [useWild, useExact, second] = [e.at("use W"), e.at("use L"), e.at("look for W")];
+  const [useWild, useExact, second] = [e.fresh("use W"), e.fresh("use L"), e.fresh("look for W")];
   b.store("w", r10, Frame.matchType, MatchType.none);
   emitAlwaysAllowed(e, targets.allowed);
   b.loadMap(r1, MapPlace.policies)
@@ -104,25 +104,7 @@ function emitChoice(e: FamilyEmission, useWild: string, useExact: string): void 
   const { b } = e;
   switch (e.variant.generation) {
     case "G1":
-      // the ladder: port, protocol, nothing; on each rung L before W
-      b.load("b", r1, r8, entryAt.flags)
-        .load("b", r2, r0, entryAt.flags)
-        .alu("and", r1, anyProtocol | anyPort)
-        .alu("and", r2, anyProtocol | anyPort)
-        .alu("rsh", r1, 1)
-        .alu("rsh", r2, 1)
-        .jump("jset", r1, anyProtocol >> 1, e.at("L any"))
-        .goto(e.at("L rung"))
-        .label(e.at("L any"))
-        .mov(r1, 3)
-        .label(e.at("L rung"))
-        .jump("jset", r2, anyProtocol >> 1, e.at("W any"))
-        .goto(e.at("W rung"))
-        .label(e.at("W any"))
-        .mov(r2, 3)
-        .label(e.at("W rung"))
-        .jump("jlt", r2, r1, useWild)
-        .goto(useExact);
+      emitLadder(e, useWild, useExact);
       return;
     case "G2":
       b.load("b", r1, r0, entryAt.flags)
@@ -141,6 +123,35 @@ function emitChoice(e: FamilyEmission, useWild: string, useExact: string): void 
     .alu("rsh", r1, 3)
     .alu("rsh", r4, 3)
     .jump("jgt", r1, r4, useWild)
+    .goto(useExact);
+}
+
+/** Port, protocol, nothing; on each rung L before W. */
+function emitLadder(e: FamilyEmission, useWild: string, useExact: string): void {
+  const { b } = e;
+  const [anyL, rungL, anyW, rungW] = ["L any", "L rung", "W any", "W rung"].map((name) => e.fresh(name)) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  b.load("b", r1, r8, entryAt.flags)
+    .load("b", r2, r0, entryAt.flags)
+    .alu("and", r1, anyProtocol | anyPort)
+    .alu("and", r2, anyProtocol | anyPort)
+    .alu("rsh", r1, 1)
+    .alu("rsh", r2, 1)
+    .jump("jset", r1, anyProtocol >> 1, anyL)
+    .goto(rungL)
+    .label(anyL)
+    .mov(r1, 3)
+    .label(rungL)
+    .jump("jset", r2, anyProtocol >> 1, anyW)
+    .goto(rungW)
+    .label(anyW)
+    .mov(r2, 3)
+    .label(rungW)
+    .jump("jlt", r2, r1, useWild)
     .goto(useExact);
 }
 
