@@ -44,12 +44,24 @@ export function formatEntry(entry: CtEntry, nowNs: number): string {
 
 const dccp = 33;
 
+/** The protocols that conntrack(8) has names for. */
 function nameOf(protocol: number): string {
-  if (protocol === IpProtocol.icmpv6) return "icmpv6";
-  if (protocol === udpLite) return "udplite";
-  if (protocol === dccp) return "dccp";
-  const name = protocolName(protocol);
-  return /^[0-9]+$/.test(name) ? "unknown" : name;
+  switch (protocol) {
+    case IpProtocol.icmpv6:
+      return "icmpv6";
+    case udpLite:
+      return "udplite";
+    case dccp:
+      return "dccp";
+    case IpProtocol.icmp:
+    case IpProtocol.tcp:
+    case IpProtocol.udp:
+    case IpProtocol.sctp:
+    case IpProtocol.gre:
+      return protocolName(protocol);
+    default:
+      return "unknown";
+  }
 }
 
 function formatTuple(tuple: Tuple, entry: CtEntry): readonly string[] {
