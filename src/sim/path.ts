@@ -232,6 +232,11 @@ function isMartian(node: NodeStack, { family, src }: PacketBatch): boolean {
   return first === 0 || first >>> 28 === 14 || first === 0xffffffff;
 }
 
+/** An IPv6 packet that no hook sees: nothing comes from ::1 or goes to it over a wire (ip6_rcv_core). */
+function isRefused6({ family, src, dst }: PacketBatch): boolean {
+  return family[0] === 6 && (isLoopback6(src, 0) || isLoopback6(dst, 0));
+}
+
 function isLoopback6(words: ArrayLike<number>, at: number): boolean {
   return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === 0 && words[at + 3] === 1;
 }
@@ -255,6 +260,7 @@ export function walkNode(
   if (batch.status[0] === DecodeStatus.malformedNetwork) return stopped("malformed", -1);
   const arrives = iif !== 0 && batch.family[0] === 4;
   if (arrives && !ipv4ChecksumHolds(batch.bytes, batch.offset[0]!)) return stopped("malformed", -1); // ip_rcv
+  if (iif !== 0 && iif !== node.loopbackIndex() && isRefused6(batch)) return stopped("martian", -1);
   batch.state.iif[0] = iif;
   node.redirects = 0;
   if (kept !== undefined) restore(batch, kept);
