@@ -1,14 +1,24 @@
-/** Which of its own addresses a node sends from (kernel net/ipv4/devinet.c, inet_select_addr, and fib_semantics.c). */
+/**
+ * Which of its own addresses a node sends from (kernel net/ipv4/devinet.c, inet_select_addr, and fib_semantics.c;
+ * net/ipv6/addrconf.c, ipv6_dev_get_saddr).
+ */
 import { cidrContains, cidrOf, formatIp, type Ip } from "../../addr/index.ts";
 import type { NodeFacts } from "../datapath.ts";
 
 /**
  * The address of interface `oif` whose subnet holds `towards`, else its first, else the first that any other interface
  * has; `undefined` on a node without addresses of the family. Loopback's own addresses have the scope of the host and are
- * passed over (inet_select_addr, ipv6_dev_get_saddr): what leaves by it is masqueraded as another interface.
+ * passed over (inet_select_addr, ipv6_dev_get_saddr): what leaves by it is masqueraded as another interface. To an IPv6
+ * address of its own, ::1 among them, a node sends from that address (RFC 6724 section 5, rule 1).
  */
 export function addressOf(facts: NodeFacts, oif: number, towards: Ip): Ip | undefined {
   const { family } = towards;
+  const text = formatIp(towards);
+  if (
+    family === 6 &&
+    facts.interfaces.some(({ addresses }) => addresses.some((own) => formatIp(own) === text))
+  )
+    return towards;
   const leaving = facts.interfaces.find(({ index }) => index === oif);
   const candidates = leaving === undefined || leaving.isLoopback ? [] : leaving.addresses;
   const own = candidates.filter((address) => address.family === family);
