@@ -1,6 +1,7 @@
 /** The judge's node with two devices, emulated: what the kernel did with a packet is what this must do. */
 import { type Ip, parseIp } from "../../addr/index.ts";
 import { assert, createPrng } from "../../base/index.ts";
+import { compileClassicProgram } from "../../filter/bpf/index.ts";
 import { createHookResults, type IptablesBackend } from "../../filter/index.ts";
 import { restoreIpsets } from "../../filter/ipset/index.ts";
 import {
@@ -92,6 +93,7 @@ export class EmulatedNode {
         nowNs: () => this.clock.ns,
         random: createPrng(1),
         iptablesBackend: backend,
+        compileClassic: compileClassicProgram,
       },
       options,
     );

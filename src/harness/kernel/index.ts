@@ -16,6 +16,7 @@ export {
   type KernelBackend,
   type KernelJudge,
   KernelRefusal,
+  type KernelState,
   startKernelJudge,
   type ToolResult,
 } from "./kernel-judge.ts";

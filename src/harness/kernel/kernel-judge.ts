@@ -55,6 +55,13 @@ export interface JudgedPacket {
   readonly bytes: Uint8Array;
 }
 
+/** After packets: iptables-save texts with counters, and the lines of `conntrack -L` of both families. */
+export interface KernelState {
+  readonly v4: string;
+  readonly v6: string;
+  readonly connections: readonly string[];
+}
+
 export interface ToolResult {
   readonly status: number;
   readonly stdout: string;
@@ -153,6 +160,25 @@ export class KernelJudge {
     return result.stdout.split("\n").filter((line) => line !== "");
   }
 
+  /** What the rules counted, and the connections known, by one run of the tools. */
+  async state(): Promise<KernelState> {
+    const connections = (family: string): string => `conntrack -L -o extended -f ${family} 2>/dev/null`;
+    const result = await this.run(
+      "sh",
+      ["-s"],
+      [
+        `${this.#tool("v4", "save")} -c`,
+        `echo ${divider}`,
+        `${this.#tool("v6", "save")} -c`,
+        `echo ${divider}`,
+        connections("ipv4"),
+        connections("ipv6"),
+      ].join("\n"),
+    );
+    const [v4 = "", v6 = "", flows = ""] = result.stdout.split(`${divider}\n`);
+    return { v4, v6, connections: flows.split("\n").filter((line) => line !== "") };
+  }
+
   async forgetFlows(): Promise<void> {
     await this.run("conntrack", ["-F"]);
   }
@@ -204,6 +230,8 @@ export class KernelJudge {
   }
 }
 
+const divider = "podwire-divider";
+
 function tableNames(text: string): readonly string[] {
   return [...text.matchAll(/^\*(\w+)/gm)].map(([, name]) => name ?? "");
 }
@@ -254,8 +282,11 @@ export async function startKernelJudge(options: JudgeOptions): Promise<KernelJud
   const judge = new KernelJudge(options, injector);
   const sysctls = Object.entries({ ...routerSysctls, ...options.sysctls });
   const perDevice = node.interfaces.map((name) => `echo 0 > /proc/sys/net/ipv4/conf/${name}/rp_filter`);
+  // a router joins the routers' groups on every device that can multicast, and reports it: packets that nobody sent
+  const groups = node.interfaces.map((name) => `ip link set dev ${name} multicast off`);
   const redirects = node.interfaces.map((name) => `echo 0 > /proc/sys/net/ipv4/conf/${name}/send_redirects`);
   const script = [
+    ...groups,
     ...perDevice,
     ...redirects,
     ...sysctls.map(([path, value]) => `echo ${value} > /proc/sys/${path}`),
