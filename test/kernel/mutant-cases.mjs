@@ -9,7 +9,7 @@ let found = "none";
 for (const [i, one] of deserialize(readFileSync(file)).entries()) {
   let difference;
   try {
-    difference = compareCase(one, backend);
+    difference = compareCase(one, backend).difference;
   } catch (error) {
     difference = error; // a mutant that cannot even run is found too
   }

@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { serialize } from "node:v8";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { startTableJudge } from "../../src/harness/fuzz/table-judge.ts";
 import { caseRandom, type JudgedCase, judgeRandomCase } from "../../src/harness/fuzz/tables.ts";
-import { startKernelJudge, twoDeviceNode } from "../../src/harness/kernel/index.ts";
 import { describeNeeding } from "../needs.ts";
 import { type Mutant, mutants } from "./mutants.ts";
 
@@ -27,7 +27,7 @@ describeNeeding("mutants", ["root", "tun", "iptables", "ipset", "conntrack", "ip
     symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
     const compiler = join(root, "node_modules/.bin/tsc");
     execFileSync(compiler, ["-p", ".tsconfig.build.json", "--outDir", built()], { cwd: root });
-    const judge = await startKernelJudge({ backend: "legacy", node: twoDeviceNode() });
+    const judge = await startTableJudge("legacy");
     const cases: JudgedCase[] = [];
     for (let run = 0; run < caseCount; run++)
       cases.push(await judgeRandomCase(judge, caseRandom(seed, run), 300, run * 97));

@@ -1,7 +1,7 @@
 /** What the random search found once: each case alone, rules and packets, emulator and kernel side by side on both backends. */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { compareCase } from "../../src/harness/fuzz/table-comparison.ts";
-import { startTableJudge } from "../../src/harness/fuzz/tables.ts";
+import { startTableJudge } from "../../src/harness/fuzz/table-judge.ts";
 import type { JudgedPacket, JudgedTables, KernelJudge } from "../../src/harness/kernel/index.ts";
 import { udp } from "../../src/packet/index.ts";
 import { describeNeeding } from "../needs.ts";

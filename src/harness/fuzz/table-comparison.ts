@@ -6,13 +6,8 @@ import { formatIp } from "../../addr/index.ts";
 import { createPrng } from "../../base/index.ts";
 import { drawPort, type PortQuestion } from "../../filter/netfilter/index.ts";
 import { IpProtocol, NextHeader, printPacket, readU16, readWords, TcpFlag } from "../../wire/index.ts";
-import {
-  type EmulatedFate,
-  EmulatedNode,
-  type JudgedTables,
-  type KernelBackend,
-  type KernelFate,
-} from "../kernel/index.ts";
+import { type EmulatedFate, EmulatedNode, type KernelBackend, type KernelFate } from "../kernel/index.ts";
+import { compareState } from "./table-state.ts";
 import { worlds } from "./table-world.ts";
 import type { JudgedCase } from "./tables.ts";
 
@@ -26,38 +21,42 @@ export interface CaseDifference {
   readonly text: string;
 }
 
-export type NodeMaker = (...args: ConstructorParameters<typeof EmulatedNode>) => Pick<EmulatedNode, "judge">;
+export interface CaseComparison {
+  /** Packets whose fates were compared: all, unless they differ or nobody knows what the kernel drew. */
+  readonly compared: number;
+  readonly difference: CaseDifference | undefined;
+}
+
+export type NodeMaker = (...args: ConstructorParameters<typeof EmulatedNode>) => EmulatedNode;
 
 const emulated: NodeMaker = (...args) => new EmulatedNode(...args);
 
-/** The first packet whose fate differs, if any. `makeNode`: another emulator in ours's place. */
+/** Up to the first packet whose fate differs, if any; then what all of them left behind. `makeNode`: another emulator. */
 export function compareCase(
-  { tables, packets, fates }: JudgedCase,
+  { tables, packets, fates, state }: JudgedCase,
   backend: KernelBackend,
   makeNode: NodeMaker = emulated,
-): CaseDifference | undefined {
+): CaseComparison {
   const chooser = new PortFollower();
-  const node = makeNode(tables as JudgedTables, backend, {
-    choosePort: (question) => chooser.choose(question),
-  });
+  const node = makeNode(tables, backend, { choosePort: (question) => chooser.choose(question) });
   for (const [index, packet] of packets.entries()) {
     const fate = fates[index];
     if (fate === undefined) break;
     chooser.follow(fate);
     const ours = emulatedText(node.judge(packet));
-    // what the kernel drew for a packet that never came out, nobody knows
-    if (chooser.hasGuessed) return undefined;
     const theirs = kernelText(fate);
     if (chooser.fault === undefined && ours === theirs) continue;
+    // rules that ask for a port that the kernel drew and did not show cannot be followed
+    if (chooser.hasGuessed) return { compared: index, difference: undefined };
     const why = chooser.fault === undefined ? "" : `\n  ${chooser.fault}`;
-    return {
-      index,
-      kernel: theirs,
-      ours: ours + why,
-      text: `${packet.from} ${printPacket(packet.bytes)}\n  kernel ${theirs}\n  ours   ${ours}${why}`,
-    };
+    const text = `${packet.from} ${printPacket(packet.bytes)}\n  kernel ${theirs}\n  ours   ${ours}${why}`;
+    return { compared: index + 1, difference: { index, kernel: theirs, ours: ours + why, text } };
   }
-  return undefined;
+  const compared = Math.min(packets.length, fates.length);
+  const left = state === undefined || chooser.hasGuessed ? undefined : compareState(state, node);
+  if (left === undefined) return { compared, difference: undefined };
+  const [, kernel = "", ours = ""] = left.split("\n").map((line) => line.trim());
+  return { compared, difference: { index: compared - 1, kernel, ours, text: left } };
 }
 
 /** Answers NAT's question for a port with the one that the kernel took. */
@@ -84,11 +83,12 @@ class PortFollower {
   }
 }
 
-/** The port (or identifier) of a side. */
+/** The port (or identifier) of a side; in a datagram in pieces it stands in the first. */
 function portIn(bytes: Uint8Array, manip: "src" | "dst"): number {
   const isV4 = (bytes[0] ?? 0) >>> 4 === 4;
-  const at = isV4 ? 20 : 40;
-  const protocol = bytes[isV4 ? 9 : 6];
+  const isV6Fragment = !isV4 && bytes[6] === NextHeader.fragment;
+  const at = isV4 ? 20 : isV6Fragment ? 48 : 40;
+  const protocol = bytes[isV4 ? 9 : isV6Fragment ? 40 : 6];
   if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) return readU16(bytes, at + 4);
   return readU16(bytes, at + (manip === "src" ? 0 : 2));
 }
@@ -97,16 +97,20 @@ function kernelText({ verdict, output, outputs }: KernelFate): string {
   const left = outputs.filter(({ kind }) => kind === "out").map(({ bytes }) => bytes);
   switch (verdict) {
     case "forwarded":
+      // left for the node itself, and never came: what became of it there is the last word
+      if (output?.interface === "lo") return answersText(left.slice(1));
       return `forwarded ${output?.interface} mark ${markText(output?.mark)} ${packetsText(left)}`;
     case "delivered":
       return `delivered mark ${markText(output?.mark)} ${packetsText(output === undefined ? [] : [output.bytes])}`;
     case "rejected":
     case "answered":
-      return `answered ${packetsText(left.map(withoutDrawn))}`;
     case "dropped":
-      return verdict;
+      return answersText(left);
   }
 }
+
+const answersText = (answers: readonly Uint8Array[]): string =>
+  answers.length === 0 ? "dropped" : `answered ${packetsText(answers.map(withoutDrawn))}`;
 
 function emulatedText({ verdict, interface: name, mark, packets }: EmulatedFate): string {
   switch (verdict) {
@@ -115,9 +119,8 @@ function emulatedText({ verdict, interface: name, mark, packets }: EmulatedFate)
     case "delivered":
       return `delivered mark ${markText(mark)} ${packetsText(packets)}`;
     case "answered":
-      return `answered ${packetsText(packets.map(withoutDrawn))}`;
     case "dropped":
-      return verdict;
+      return answersText(packets);
   }
 }
 

@@ -2,15 +2,9 @@
  * A case that differs made small: packets, rules and set members are left out, in ever smaller pieces, as long as the
  * kernel and the emulator still differ. Each attempt has a namespace of its own, so that no fragment waits in it.
  */
-import {
-  type JudgedPacket,
-  type JudgedTables,
-  type KernelBackend,
-  KernelRefusal,
-  startKernelJudge,
-  twoDeviceNode,
-} from "../kernel/index.ts";
+import { type JudgedPacket, type JudgedTables, type KernelBackend, KernelRefusal } from "../kernel/index.ts";
 import { type CaseDifference, compareCase } from "./table-comparison.ts";
+import { startTableJudge } from "./table-judge.ts";
 import type { JudgedCase } from "./tables.ts";
 
 export interface SmallCase {
@@ -107,10 +101,11 @@ async function differs(
   { tables, packets }: Omit<SmallCase, "difference">,
   backend: KernelBackend,
 ): Promise<CaseDifference | undefined> {
-  const judge = await startKernelJudge({ backend, node: twoDeviceNode() });
+  const judge = await startTableJudge(backend);
   try {
     await judge.load(tables);
-    return compareCase({ tables, packets, fates: await judge.judge(packets) }, backend);
+    const fates = await judge.judge(packets);
+    return compareCase({ tables, packets, fates, state: await judge.state() }, backend).difference;
   } catch (error) {
     if (error instanceof KernelRefusal) return undefined; // such as a rule that names a set which was left out
     throw error;

@@ -6,6 +6,16 @@ import type { Prng } from "../../base/index.ts";
 
 export type Family = 4 | 6;
 
+/** Where a rule stands; what it may say depends on it. */
+export interface Place {
+  readonly family: Family;
+  readonly table: string;
+  /** Built-in chains from which the rule can be reached. */
+  readonly hooks: readonly string[];
+  /** Chains that it may jump to. */
+  readonly below: readonly string[];
+}
+
 export interface World {
   /** Behind `in0` of the two-device node. */
   readonly inside: readonly string[];
@@ -15,6 +25,8 @@ export interface World {
   readonly node: string;
   /** Of nobody: what rules translate to. */
   readonly pool: readonly string[];
+  /** What a net is mapped to whole. */
+  readonly netmap: string;
   readonly prefixes: readonly number[];
   readonly icmp: "icmp" | "icmpv6";
 }
@@ -25,6 +37,7 @@ export const worlds: Readonly<Record<Family, World>> = {
     outside: ["203.0.113.1", "203.0.113.127", "203.0.113.128"],
     node: "192.0.2.1",
     pool: ["198.51.100.1", "198.51.100.2", "10.9.0.1"],
+    netmap: "10.0.0.0/30",
     prefixes: [1, 8, 24, 25, 30, 31, 32, 32],
     icmp: "icmp",
   },
@@ -33,6 +46,7 @@ export const worlds: Readonly<Record<Family, World>> = {
     outside: ["2001:db8:5::1", "2001:db8:5::7f", "2001:db8:5::80"],
     node: "2001:db8::1",
     pool: ["2001:db8:9::1", "2001:db8:9::2", "fd00:9::1"],
+    netmap: "fd00::/126",
     prefixes: [1, 8, 48, 64, 121, 126, 127, 128, 128],
     icmp: "icmpv6",
   },
@@ -60,3 +74,5 @@ export function drawSome<T>(random: Prng, items: readonly T[]): readonly T[] {
   const some = items.filter(() => random.below(2) === 0);
   return some.length > 0 ? some : [random.pick(items)];
 }
+
+export const not = (random: Prng): string => (random.below(3) === 0 ? "! " : "");

@@ -12,12 +12,12 @@ import {
   type KernelBackend,
   type KernelFate,
   type KernelJudge,
+  type KernelState,
   type KernelTrace,
-  startKernelJudge,
   traceLastPacket,
-  twoDeviceNode,
 } from "../kernel/index.ts";
 import { compareCase } from "./table-comparison.ts";
+import { startTableJudge } from "./table-judge.ts";
 import { PacketSource } from "./table-packets.ts";
 import { drawRuleset } from "./table-rules.ts";
 import { drawSets } from "./table-sets.ts";
@@ -40,6 +40,8 @@ export interface JudgedCase {
   readonly tables: JudgedTables;
   readonly packets: readonly JudgedPacket[];
   readonly fates: readonly KernelFate[];
+  /** After all packets. */
+  readonly state?: KernelState;
 }
 
 /** The smallest case found on which the two differ. */
@@ -64,6 +66,7 @@ type Explained = Omit<TableMismatch, "backend" | "seed" | "run">;
 
 export interface TableSearchResult {
   readonly ruleSets: number;
+  /** Packets whose fates were compared. */
   readonly verdicts: number;
   /** Fates of the kernel by kind. */
   readonly fates: Readonly<Record<string, number>>;
@@ -103,7 +106,7 @@ export async function judgeRandomCase(
     packets.push(...batch);
     fates.push(...judged);
   }
-  return { tables, packets, fates };
+  return { tables, packets, fates, state: await judge.state() };
 }
 
 /**
@@ -112,15 +115,15 @@ export async function judgeRandomCase(
  */
 export async function searchTables(options: TableSearchOptions): Promise<TableSearchResult> {
   const { backend, runs, packets, seed, onProgress, signal } = options;
-  const judge = await startKernelJudge({ backend, node: twoDeviceNode() });
+  const judge = await startTableJudge(backend);
   const fates: Record<string, number> = {};
   let [verdicts, ruleSets] = [0, 0];
   try {
     for (let run = 0; run < runs; run++) {
       const judged = await judgeRandomCase(judge, caseRandom(seed, run), packets, run * 97);
-      const difference = compareCase(judged, backend);
+      const { compared, difference } = compareCase(judged, backend);
       ruleSets++;
-      verdicts += judged.packets.length;
+      verdicts += compared;
       for (const { verdict } of judged.fates) fates[verdict] = (fates[verdict] ?? 0) + 1;
       if (difference !== undefined) {
         const small = await shrinkCase(judged, difference, backend, signal);
