@@ -59,6 +59,11 @@ export function sendingOf(
   return { from: station, src, dst };
 }
 
+/** The station that sends from an end: a pod, `node:NAME` or `ip:ADDRESS`, a host that comes to exist on the way. */
+export function senderOf(network: Network, { end }: SourceEnd): string {
+  return end.kind === "external" ? network.addExternal(end.ip) : stationOf(end);
+}
+
 export function connectionAttempt(
   network: Network,
   connection: Connection,

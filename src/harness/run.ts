@@ -33,9 +33,11 @@ import {
   type Scenario,
   type Step,
 } from "../scenario/index.ts";
-import type { Flow, NetworkOptions } from "../sim/index.ts";
-import { commonFamily, connectionBetween } from "./attempt.ts";
+import { type Flow, firstPacket, type NetworkOptions } from "../sim/index.ts";
+import { printPacket } from "../wire/index.ts";
+import { commonFamily, connectionAttempt, connectionBetween, senderOf } from "./attempt.ts";
 import type { CellVerdict, DiagnosticDocument, RunResultDocument, StepResult } from "./documents.ts";
+import type { SourceEnd } from "./ends.ts";
 import { LiveCluster } from "./live.ts";
 import { diagnosticDocument, explorerLimits, judgeWays } from "./matrix.ts";
 import { flowRequest } from "./probe.ts";
@@ -115,6 +117,7 @@ interface Runner {
   connect(name: string, connection: Connection): Answer;
   send(name: string, side: "client" | "server"): string | undefined;
   close(name: string): void;
+  inject(packet: Injection): string | undefined;
   advance(durationNs: number): void;
   /** Does something to the engine itself, on a node or on all. */
   tend(what: "restart" | "uninstall" | "install", node: string | undefined): void;
@@ -122,6 +125,11 @@ interface Runner {
   nowNs(): number;
   packets(): number;
 }
+
+/** Bytes of a sender, or a packet of a connection that was never opened. */
+type Injection =
+  | { readonly from: SourceEnd; readonly bytes: Uint8Array }
+  | { readonly connection: Connection; readonly sourcePort: number; readonly flags: number };
 
 /** What happened, and which expected outcomes it satisfies. */
 interface Answer {
@@ -177,6 +185,12 @@ function performStep(runner: Runner, step: Step): StepOutcome {
     case "close":
       runner.close(step.flow);
       return fine;
+    case "inject": {
+      const said = runner.inject(injectionOf(state, step));
+      return said === undefined
+        ? fine
+        : compare(runner, step, injectionText(step), { said, satisfies: [said] });
+    }
     case "expectMatrix":
       return compareMatrix(runner, step);
     case "expectDiagnostic":
@@ -198,6 +212,22 @@ function attemptText({ from, to, port }: Attempt): string {
   return `${formatEnd(from)} -> ${formatEnd(to)} ${formatPort(port)}`;
 }
 
+type InjectStep = Extract<Step, { action: "inject" }>;
+
+function injectionOf(state: ClusterState, { from, packet }: InjectStep): Injection {
+  if (packet.kind === "bytes") return { from: resolveSource(state, from), bytes: bytesOf(packet.hex) };
+  return { ...packet, connection: attemptedConnection(state, { ...packet, from }) };
+}
+
+function bytesOf(hex: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(hex, "hex"));
+}
+
+function injectionText({ from, packet }: InjectStep): string {
+  if (packet.kind === "fields") return attemptText({ ...packet, from });
+  return `${formatEnd(from)}: ${printPacket(bytesOf(packet.hex))}`;
+}
+
 function attemptedConnection(state: ClusterState, attempt: Attempt): Connection {
   const [from, to] = [resolveSource(state, attempt.from), resolveEnd(state, attempt.to)];
   const family = commonFamily(from, to, attempt.family === undefined ? undefined : [attempt.family]);
@@ -208,17 +238,14 @@ function attemptedConnection(state: ClusterState, attempt: Attempt): Connection 
   return connectionBetween(from, to, { ...attempt.port, family });
 }
 
-function expectedFor(runner: Runner, step: Extract<Step, { action: "probe" | "connect" | "send" }>): string {
+type AnsweredStep = Extract<Step, { action: "probe" | "connect" | "send" | "inject" }>;
+
+function expectedFor(runner: Runner, step: AnsweredStep): string {
   const { label, kind } = runner.selection;
   return expectedValue<string>(step.expect, label, kind === "product" ? runner.selection.product : undefined);
 }
 
-function compare(
-  runner: Runner,
-  step: Extract<Step, { action: "probe" | "connect" | "send" }>,
-  what: string,
-  answer: Answer,
-): StepOutcome {
+function compare(runner: Runner, step: AnsweredStep, what: string, answer: Answer): StepOutcome {
   const expected = expectedFor(runner, step);
   if (expected === "undefined" && runner.selection.kind === "product") return { problems: [], open: 1 };
   if (answer.satisfies.includes(expected)) return fine;
@@ -339,6 +366,9 @@ class OracleRunner implements Runner {
     return undefined;
   }
   close(): void {}
+  inject(): undefined {
+    return undefined;
+  }
   advance(): void {}
   tend(): void {}
   diagnostics(): readonly DiagnosticDocument[] {
@@ -412,6 +442,23 @@ class EngineRunner implements Runner {
   close(name: string): void {
     const flow = this.#flows.get(name);
     if (flow !== undefined) this.#cluster.hosts.close(flow);
+  }
+  inject(injection: Injection): string {
+    const { network } = this.#cluster;
+    const [from, bytes] =
+      "bytes" in injection ? [senderOf(network, injection.from), injection.bytes] : this.#packetOf(injection);
+    const { disposition, emitted } = network.sendToEnd(from, bytes);
+    if (disposition === "delivered") return "delivered";
+    return emitted.length > 0 ? "reset" : "lost";
+  }
+  #packetOf({
+    connection,
+    sourcePort,
+    flags,
+  }: Exclude<Injection, { bytes: unknown }>): readonly [string, Uint8Array] {
+    const attempt = connectionAttempt(this.#cluster.network, connection, sourcePort, this.#random);
+    assert(attempt !== undefined, "the ends have addresses of the family");
+    return [attempt.from, firstPacket(attempt, flags)];
   }
   advance(durationNs: number): void {
     this.#cluster.advance(durationNs);

@@ -14,6 +14,7 @@ export { formatPort, readPort, type ScenarioPort } from "./port.ts";
 export type {
   Attempt,
   ExpectedVerdict,
+  InjectedPacket,
   ManifestText,
   MatrixExpectation,
   MatrixOverride,

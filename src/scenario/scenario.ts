@@ -62,6 +62,17 @@ export interface Attempt {
   readonly family: Family | undefined;
 }
 
+/** Bytes as they are, from the IP header on, in hexadecimal digits; or what a packet to an end is made of. */
+export type InjectedPacket =
+  | { readonly kind: "bytes"; readonly hex: string }
+  | ({
+      readonly kind: "fields";
+      /** 40000 if not given. */
+      readonly sourcePort: number;
+      /** TCP's, as bits of its header. */
+      readonly flags: number;
+    } & Omit<Attempt, "from">);
+
 /** One step of a scenario. */
 export type Step = StepBase &
   (
@@ -104,6 +115,13 @@ export type Step = StepBase &
         readonly expect: Expectation<SendOutcome>;
       }
     | { readonly action: "close"; readonly flow: string }
+    /** One packet that belongs to no flow. */
+    | {
+        readonly action: "inject";
+        readonly from: End;
+        readonly packet: InjectedPacket;
+        readonly expect: Expectation<SendOutcome>;
+      }
     | { readonly action: "expectMatrix"; readonly matrix: MatrixExpectation }
     | {
         readonly action: "expectDiagnostic";

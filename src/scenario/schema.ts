@@ -27,6 +27,18 @@ export interface RawAttempt {
   readonly expect?: RawExpectation | undefined;
 }
 
+export interface RawInjection extends Omit<RawAttempt, "to" | "as" | "timeout" | "expect"> {
+  readonly to?: string | undefined;
+  readonly sourcePort?: number | undefined;
+  readonly flags?: readonly TcpFlagName[] | undefined;
+  readonly packet?: string | undefined;
+  readonly expect: RawExpectation;
+}
+
+/** In the order of their bits, the lowest first (RFC 9293, 3.1). */
+export const tcpFlagNames = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"] as const;
+export type TcpFlagName = (typeof tcpFlagNames)[number];
+
 export interface RawOverride {
   readonly from: string | readonly string[];
   readonly to: string | readonly string[];
@@ -90,6 +102,7 @@ export interface RawStep {
     | { readonly flow: string; readonly from: "client" | "server"; readonly expect: RawExpectation }
     | undefined;
   readonly close?: string | undefined;
+  readonly inject?: RawInjection | undefined;
   readonly expectMatrix?: RawMatrix | undefined;
   readonly expectDiagnostic?:
     | {
@@ -132,6 +145,7 @@ export const stepActions: readonly StepAction[] = [
   "connect",
   "send",
   "close",
+  "inject",
   "expectMatrix",
   "expectDiagnostic",
   "advance",
@@ -190,7 +204,10 @@ const attemptFields = {
   family: family.optional(),
 };
 
-const needsPort = (attempt: RawAttempt, context: z.RefinementCtx): void => {
+const needsPort = (
+  attempt: Pick<RawAttempt, "protocol" | "port" | "type">,
+  context: z.RefinementCtx,
+): void => {
   const icmp = attempt.protocol === "ICMP";
   if (icmp && attempt.port !== undefined)
     context.addIssue({ code: "custom", path: ["port"], message: "ICMP has no ports; give `type`" });
@@ -215,6 +232,35 @@ const connect = z
   })
   .superRefine(needsPort)
   .describe("opens a flow that later steps name");
+
+const sendOutcome = expectation(["delivered", "lost", "reset", "undefined"]);
+const { from: _, ...targetFields } = attemptFields;
+const injection = z
+  .strictObject({
+    from: end,
+    ...targetFields,
+    to: end.optional(),
+    sourcePort: z.int().min(1).max(65535).optional().describe("40000 if absent"),
+    flags: z.array(z.enum(tcpFlagNames)).optional().describe("of TCP; [ACK] if absent"),
+    packet: patternOf(/^([0-9a-fA-F]{2}){20,}$/, "must be an IP packet in hexadecimal digits").optional(),
+    expect: sendOutcome,
+  })
+  .superRefine(({ from, packet, expect, ...fields }, context) => {
+    const named = Object.entries(fields).filter(([, value]) => value !== undefined);
+    if (packet !== undefined && named.length > 0)
+      context.addIssue({
+        code: "custom",
+        path: ["packet"],
+        message: `\`packet\` says all; leave out ${named[0]?.[0]}`,
+      });
+    if (packet !== undefined) return;
+    if (fields.to === undefined)
+      context.addIssue({ code: "custom", message: "needs `to`, or a whole `packet`" });
+    if (fields.flags !== undefined && (fields.protocol ?? "TCP") !== "TCP")
+      context.addIssue({ code: "custom", path: ["flags"], message: "`flags` are TCP's" });
+    needsPort(fields, context);
+  })
+  .describe("one packet that belongs to no flow: `to` and what it is made of, or all of its bytes");
 
 const pattern = patternOf(
   /^(\*|[a-z0-9][-a-z0-9.]*\/(\*|[a-z0-9][-a-z0-9.]*))$/,
@@ -327,10 +373,11 @@ const step = z
       .strictObject({
         flow: flowName,
         from: z.enum(["client", "server"]),
-        expect: expectation(["delivered", "lost", "reset", "undefined"]),
+        expect: sendOutcome,
       })
       .optional(),
     close: flowName.optional(),
+    inject: injection.optional(),
     expectMatrix: matrix.optional(),
     expectDiagnostic: z
       .strictObject({

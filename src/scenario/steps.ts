@@ -10,6 +10,7 @@ import { formatPort, readPort, type ScenarioPort } from "./port.ts";
 import type {
   Attempt,
   ExpectedVerdict,
+  InjectedPacket,
   ManifestText,
   MatrixExpectation,
   MatrixOverride,
@@ -20,11 +21,13 @@ import type {
 import {
   type RawAttempt,
   type RawExpectation,
+  type RawInjection,
   type RawManifests,
   type RawMatrix,
   type RawPort,
   type RawStep,
   stepActions,
+  tcpFlagNames,
 } from "./schema.ts";
 
 export interface StepContext {
@@ -97,6 +100,11 @@ export function readStep(raw: RawStep, path: FieldPath, context: StepContext): S
       context.flows.set(flow, false);
       return { ...base, action, flow };
     }
+    case "inject": {
+      const { from, expect: expected, ...packet } = given(raw.inject);
+      const expect = perEngine<SendOutcome>(expected, [...at, "expect"], context);
+      return { ...base, action, from: endOf(from), packet: injectedPacket(packet), expect };
+    }
     case "expectMatrix": {
       const matrix = readMatrix(given(raw.expectMatrix), at, context);
       return matrix === undefined ? undefined : { ...base, action, matrix };
@@ -166,9 +174,20 @@ function labelTarget(raw: NonNullable<RawStep["label"]>): {
 }
 
 function attemptOf(raw: RawAttempt): Attempt {
+  return { from: endOf(raw.from), ...targetOf(raw) };
+}
+
+function targetOf(raw: Omit<RawAttempt, "from">): Omit<Attempt, "from"> {
   const protocol = (raw.protocol ?? "TCP") as ScenarioPort["protocol"];
   const port = protocol === "ICMP" ? (raw.type ?? echoType) : given(raw.port);
-  return { from: endOf(raw.from), to: endOf(raw.to), port: { protocol, port }, family: raw.family };
+  return { to: endOf(raw.to), port: { protocol, port }, family: raw.family };
+}
+
+function injectedPacket(raw: Omit<RawInjection, "from" | "expect">): InjectedPacket {
+  if (raw.packet !== undefined) return { kind: "bytes", hex: raw.packet };
+  const { sourcePort = 40_000, flags = ["ACK"] } = raw;
+  const bits = flags.reduce((sum, name) => sum | (1 << tcpFlagNames.indexOf(name)), 0);
+  return { kind: "fields", ...targetOf({ ...raw, to: given(raw.to) }), sourcePort, flags: bits };
 }
 
 function outcomeOf(raw: RawAttempt, path: FieldPath, context: StepContext): Expectation<ProbeOutcome> {

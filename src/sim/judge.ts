@@ -69,13 +69,15 @@ function answers({ src, dst, protocol, port, sourcePort }: ConnectionAttempt, by
   return readU16(ip.payload, 0) === port && readU16(ip.payload, 2) === sourcePort;
 }
 
-/** SYN, datagram, INIT or echo request. */
-export function firstPacket(attempt: ConnectionAttempt): Uint8Array {
+/** SYN (or a segment with other `flags`), datagram, INIT or echo request. */
+export function firstPacket(attempt: ConnectionAttempt, flags: number = TcpFlag.syn): Uint8Array {
   const { src, dst, port, sourcePort } = attempt;
   const ends = { src, dst, sport: sourcePort, dport: port };
   switch (attempt.protocol) {
     case "TCP":
-      return tcp({ ...ends, flags: TcpFlag.syn, seq: 1000, options: [{ kind: "mss", bytes: 1460 }] });
+      return flags === TcpFlag.syn
+        ? tcp({ ...ends, flags, seq: 1000, options: [{ kind: "mss", bytes: 1460 }] })
+        : tcp({ ...ends, flags, seq: 1000, ack: (flags & TcpFlag.ack) === 0 ? 0 : 1000 });
     case "UDP":
       return udp({ ...ends, payload: new TextEncoder().encode("probe") });
     case "SCTP":

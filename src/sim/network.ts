@@ -121,8 +121,8 @@ export class Network {
   readonly #watcher: HookWatcher | undefined;
   /** Called with every delivered packet of `send`: the receiving stack's way in. */
   onDeliver: ((receiver: string, bytes: Uint8Array) => void) | undefined;
-  /** Called with the end of every packet of `send`. */
-  onFate: ((fate: PacketFate) => void) | undefined;
+  /** The packet whose end `sendToEnd` waits for. */
+  #awaited: { readonly packet: number; fate: PacketFate | undefined } | undefined;
   readonly counts: { sent: number; delivered: number; dropped: number; inFlight: number } = {
     sent: 0,
     delivered: 0,
@@ -219,6 +219,16 @@ export class Network {
     this.#send(from, bytes);
   }
 
+  /** Sends, and lets the event loop run until the packet has come to its end; answers may still be on their way. */
+  sendToEnd(from: string, bytes: Uint8Array): PacketFate {
+    const awaited = { packet: this.counts.sent + 1, fate: undefined as PacketFate | undefined };
+    this.#awaited = awaited;
+    this.send(from, bytes);
+    this.loop.runWhile(() => awaited.fate === undefined, Number.MAX_SAFE_INTEGER);
+    assert(awaited.fate !== undefined, "every packet comes to an end");
+    return awaited.fate;
+  }
+
   /** `sentBack`: a packet about another one, and what the node knows of it. */
   #send(
     from: string,
@@ -282,7 +292,7 @@ export class Network {
   #arrive(fate: PacketFate): void {
     this.counts.inFlight--;
     this.#count(fate);
-    this.onFate?.(fate);
+    if (this.#awaited?.packet === fate.packet) this.#awaited.fate = fate;
     if (fate.disposition === "delivered" && fate.receiver !== undefined)
       this.onDeliver?.(fate.receiver, fate.bytes);
   }

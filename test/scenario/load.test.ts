@@ -47,6 +47,36 @@ describe("loading a scenario", () => {
     });
   });
 
+  it("reads packets of no flow, by their fields or as bytes", () => {
+    const { steps } =
+      load(`${minimal}  - inject: { from: x/a, to: x/b, port: 80, flags: [SYN, ACK], expect: lost }
+  - inject: { from: x/a, packet: 4500001400010000401100000a0000010a000002, expect: delivered }
+`);
+    expect(steps[1]).toMatchObject({
+      action: "inject",
+      packet: { kind: "fields", port: { protocol: "TCP", port: 80 }, sourcePort: 40_000, flags: 0x12 },
+    });
+    expect(steps[2]).toMatchObject({ packet: { kind: "bytes", hex: expect.stringMatching(/^45000014/) } });
+  });
+
+  it.each([
+    ["{ from: x/a, expect: lost }", /inject: needs `to`, or a whole `packet`/],
+    ["{ from: x/a, to: x/b, expect: lost }", /inject: `port` is missing/],
+    ["{ from: x/a, to: x/b, port: 80 }", /inject\.expect/],
+    [
+      "{ from: x/a, to: x/b, port: 80, protocol: UDP, flags: [SYN], expect: lost }",
+      /flags: `flags` are TCP's/,
+    ],
+    ["{ from: x/a, to: x/b, port: 80, flags: [SIN], expect: lost }", /flags\[0\].*SYN/],
+    ["{ from: x/a, packet: '4500', expect: lost }", /packet: must be an IP packet in hexadecimal digits/],
+    [
+      `{ from: x/a, to: x/b, packet: '${"45".repeat(20)}', expect: lost }`,
+      /packet: `packet` says all; leave out to/,
+    ],
+  ])("refuses to inject %s", (fields, says) => {
+    expect(() => load(`${minimal}  - inject: ${fields}\n`)).toThrow(says);
+  });
+
   it("reads ICMP probes as echo requests unless a type is given", () => {
     const { steps } = load(`engines: [oracle]
 steps:

@@ -8,6 +8,7 @@ import {
   type FlowProtocol,
   firstPacket,
   type HookWatcher,
+  type PacketFate,
   paths,
   type TapEvent,
 } from "../../src/sim/index.ts";
@@ -77,11 +78,11 @@ describe("the law of conservation", () => {
     fc.assert(
       fc.property(fc.array(deed, { maxLength: 12 }), fc.integer(), (deeds, seed) => {
         const fates = { delivered: 0, other: 0 };
-        const world = smallWorld({}, moody(seed));
-        world.network.onFate = ({ disposition }) => {
+        const fate = ({ disposition }: PacketFate): void => {
           fates[disposition === "delivered" ? "delivered" : "other"]++;
           expect(balance(world.network.counts)).toBe(0);
         };
+        const world = smallWorld({ fate }, moody(seed));
         play(world, deeds, () => expect(balance(world.network.counts)).toBe(0));
         world.network.loop.runUntilIdle();
         const { sent, delivered, dropped, inFlight } = world.network.counts;
