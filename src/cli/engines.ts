@@ -13,6 +13,8 @@ import {
   type ExternalEngine,
   engineOf,
   isEngine,
+  isListing,
+  type NodeFolder,
   type ProgramFiles,
   parseSelections,
   programSelection,
@@ -46,12 +48,12 @@ function programFiles(label: string): ProgramFiles {
   const match = existsSync(rest) ? null : /^(.+?)(?::([^:@]*))?(?:@([^@:]+))?$/.exec(rest);
   const [path = rest, section, hook] = match?.slice(1) ?? [rest];
   try {
-    if (statSync(path).isDirectory()) return { dumps: readDumpFolder(path) };
+    if (statSync(path).isDirectory()) return { nodes: readNodeFolders(path) };
   } catch (error) {
     throw new InputError([fileIssue(path, error)]);
   }
   const bytes = readFile(path);
-  if (isDumpText(bytes)) return { dumps: new Map([["", dumpOfFile(path, bytes)]]) };
+  if (isDumpText(bytes)) return { nodes: new Map([["", { dump: dumpOfFile(path, bytes) }]]) };
   const named = section === "" ? undefined : section;
   return { bpf: { ...bpfFiles(path, bytes, named), hook, isUnverified } };
 }
@@ -80,18 +82,37 @@ function dumpOfFile(path: string, bytes: Buffer): DumpTexts {
 }
 
 /** A folder as `podwire compile` writes it: one node's files, or a folder for each node. */
-function readDumpFolder(folder: string): ReadonlyMap<string, DumpTexts> {
-  const here = dumpTexts(folder);
+function readNodeFolders(folder: string): ReadonlyMap<string, NodeFolder> {
+  const here = nodeFolder(folder);
   if (here !== undefined) return new Map([["", here]]);
-  const nodes = readdirSync(folder, { withFileTypes: true }).flatMap((entry): [string, DumpTexts][] => {
-    const texts = entry.isDirectory() ? dumpTexts(join(folder, entry.name)) : undefined;
-    return texts === undefined ? [] : [[basename(entry.name), texts]];
+  const nodes = readdirSync(folder, { withFileTypes: true }).flatMap((entry): [string, NodeFolder][] => {
+    const node = entry.isDirectory() ? nodeFolder(join(folder, entry.name)) : undefined;
+    return node === undefined ? [] : [[basename(entry.name), node]];
   });
   if (nodes.length > 0) return new Map(nodes);
-  const wanted = `${dumpFiles.iptables}, ${dumpFiles.ip6tables} or ${dumpFiles.ipset}`;
+  const wanted = `${dumpFiles.iptables}, ${dumpFiles.ip6tables}, ${dumpFiles.ipset} or listings (bpf/policy.json)`;
   throw new InputError([
     { code: "missing-file", path: "", message: `no ${wanted} in it, nor in folders below it`, file: folder },
   ]);
+}
+
+/** `undefined` for a folder that has nothing of a node. */
+function nodeFolder(folder: string): NodeFolder | undefined {
+  const dump = dumpTexts(folder);
+  const listings = [join(folder, "bpf"), folder].map(listingTexts).find(({ size }) => size > 0);
+  if (dump === undefined && listings === undefined) return undefined;
+  return { ...(dump === undefined ? {} : { dump }), ...(listings === undefined ? {} : { listings }) };
+}
+
+function listingTexts(folder: string): ReadonlyMap<string, DumpText> {
+  if (!existsSync(folder)) return new Map();
+  const names = readdirSync(folder).filter(isListing).sort();
+  return new Map(
+    names.map((name) => {
+      const file = join(folder, name);
+      return [name, { name: file, text: readFile(file).toString() }];
+    }),
+  );
 }
 
 function dumpTexts(folder: string): DumpTexts | undefined {

@@ -11,6 +11,7 @@ import type {
   ClusterState,
   ClusterWords,
   Connection,
+  ManifestInput,
   Node,
   ServiceEnd,
   VendorKind,
@@ -142,6 +143,31 @@ export interface Engine {
   readonly listings?: (state: ClusterState, context: ListingContext) => ReadonlyMap<string, string>;
 }
 
+/** Tables that a person brings instead of an engine, as they stand on the nodes of a cluster. */
+export interface TableSource {
+  /** What its filter is, for the feature table (`iptables and ipset dump`, `BPF program at tc-ingress`). */
+  readonly filters: string;
+  /**
+   * Dumps take the place of the platform's tables of their kind, programs stand beside them. @throws InputError where
+   * they are not of this cluster.
+   */
+  on(state: ClusterState): (node: Node, base: NodeTables) => CompiledNode;
+}
+
+/** One live node, out of what its own tools list of it. */
+export interface ListedNode {
+  isOf(node: Node): boolean;
+  on: TableSource["on"];
+}
+
+/** How listings of live nodes are read. */
+export interface ListingReader {
+  readonly filters: string;
+  isListing(file: string): boolean;
+  /** Files of one node, by name. @throws InputError with file, line and column of whatever is not understood. */
+  read(files: ReadonlyMap<string, ManifestInput>): ListedNode;
+}
+
 export interface SwitchSpec {
   readonly name: string;
   readonly values: readonly string[];
@@ -161,6 +187,8 @@ export interface EngineDefinition {
   readonly aks: ClusterWords;
   /** API kinds of its own, which loaders then take. */
   readonly resources?: readonly VendorKind[];
+  /** Listings of its own tools, which then stand where an engine may. */
+  readonly listings?: ListingReader;
   /** `switches` holds only declared names with declared values. */
   create(version: string, switches: Readonly<Record<string, string>>): Engine;
 }

@@ -9,10 +9,13 @@ export type {
   EngineFeatures,
   FeatureSupport,
   Kind,
+  ListedNode,
   ListingContext,
+  ListingReader,
   NodeTables,
   ProductName,
   SwitchSpec,
+  TableSource,
   TablesByKind,
   WatchEvent,
 } from "./engine.ts";

@@ -71,6 +71,8 @@ export { probeConnection } from "./probe.ts";
 export {
   type AttachableProgram,
   attachableProgram,
+  isListing,
+  type NodeFolder,
   type ProgramFiles,
   programSelection,
 } from "./program-source.ts";

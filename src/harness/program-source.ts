@@ -3,7 +3,9 @@
  * program put on the interfaces of pods. Files are read by the caller; here they are understood.
  */
 import { InputError, usageError } from "../base/index.ts";
-import { type ProgramSource, programEngine } from "../engine/program/index.ts";
+import type { EngineDefinition, ListedNode, NodeTables, TableSource } from "../engine/index.ts";
+import { programEngine } from "../engine/program/index.ts";
+import { engineDefinitions } from "../engine/registry.ts";
 import {
   type Attachment,
   type BpfTables,
@@ -13,14 +15,22 @@ import {
   tablesOfObject,
   verifyProgram,
 } from "../filter/bpf/index.ts";
+import { type ClusterState, type ManifestInput, podInterfacePattern } from "../k8s/index.ts";
 import { type BpfFile, checkInstructions, mapShapes, pickProgram, readBpfFile } from "./bpf-file.ts";
 import { type DumpTexts, readDump } from "./dump.ts";
 import { type ProductSelection, selectEngine } from "./selection.ts";
 
+/** A folder of a node: its dump, its engine's listings, or both. */
+export interface NodeFolder {
+  readonly dump?: DumpTexts;
+  /** By file name; see `isListing`. */
+  readonly listings?: ReadonlyMap<string, ManifestInput>;
+}
+
 /** A user's files, read, that stand for an engine. */
 export interface ProgramFiles {
-  /** By node name; the empty name stands for every node. */
-  readonly dumps?: ReadonlyMap<string, DumpTexts>;
+  /** By node name; the empty name stands for every node, or for the one that its listings are of. */
+  readonly nodes?: ReadonlyMap<string, NodeFolder>;
   readonly bpf?: {
     readonly file: string;
     readonly bytes: Uint8Array;
@@ -34,18 +44,74 @@ export interface ProgramFiles {
   };
 }
 
-/** Files as an engine under the name that the user gave. @throws InputError with the place of whatever is not understood. */
-export function programSelection(label: string, files: ProgramFiles): ProductSelection {
-  return selectEngine(label, programEngine(programSource(files)));
+/** Is a file of this name one that an engine reads back? */
+export function isListing(file: string): boolean {
+  return readerOf([file]) !== undefined;
 }
 
-function programSource({ dumps, bpf }: ProgramFiles): ProgramSource {
-  if (bpf !== undefined) return bpfSource(bpf);
-  const read = new Map([...(dumps ?? [])].map(([node, texts]) => [node, readDump(texts)]));
+function readerOf(files: Iterable<string>): EngineDefinition | undefined {
+  const names = [...files];
+  return engineDefinitions.find(({ listings }) => names.some((name) => listings?.isListing(name)));
+}
+
+/** Files as an engine under the name that the user gave. @throws InputError with the place of whatever is not understood. */
+export function programSelection(label: string, { nodes, bpf }: ProgramFiles): ProductSelection {
+  if (bpf !== undefined) return selectEngine(label, programEngine(bpfSource(bpf)));
+  const folders = nodes ?? new Map<string, NodeFolder>();
+  const definition = readerOf([...folders.values()].flatMap(({ listings }) => [...(listings?.keys() ?? [])]));
+  const selection = selectEngine(label, programEngine(folderSource(folders, definition)));
+  return definition === undefined ? selection : { ...selection, aks: definition.aks };
+}
+
+interface ReadFolder {
+  readonly dump: NodeTables;
+  readonly listed: ListedNode | undefined;
+}
+
+/** What is dumped takes the place of what is listed, and that of what the platform has. */
+function folderSource(
+  folders: ReadonlyMap<string, NodeFolder>,
+  definition: EngineDefinition | undefined,
+): TableSource {
+  const reader = definition?.listings;
+  const read = new Map(
+    [...folders].map(([name, { dump, listings }]): [string, ReadFolder] => [
+      name,
+      {
+        dump: dump === undefined ? {} : readDump(dump),
+        listed: listings === undefined ? undefined : reader?.read(listings),
+      },
+    ]),
+  );
   return {
-    filters: "iptables and ipset dump",
-    tables: (node, base) => ({ ...base, ...(read.get(node.name) ?? read.get("") ?? {}) }),
+    filters: reader?.filters ?? "iptables and ipset dump",
+    on(state) {
+      const nameless = read.get("");
+      if (nameless?.listed !== undefined) checkIsOfCluster(nameless.listed, state, folders.get(""));
+      const onNode = new Map([...read].map(([name, { listed }]) => [name, listed?.on(state)]));
+      return (node, base) => {
+        const isNameless = !read.has(node.name);
+        const folder = read.get(node.name) ?? nameless;
+        if (folder === undefined || (isNameless && folder.listed?.isOf(node) === false))
+          return { tables: base, diagnostics: [] };
+        const made = onNode.get(isNameless ? "" : node.name)?.(node, base);
+        return {
+          tables: { ...(made?.tables ?? base), ...folder.dump },
+          diagnostics: made?.diagnostics ?? [],
+        };
+      };
+    },
   };
+}
+
+function checkIsOfCluster(listed: ListedNode, { nodes }: ClusterState, folder: NodeFolder | undefined): void {
+  if ([...nodes.values()].some((node) => listed.isOf(node))) return;
+  const [file] = folder?.listings?.values() ?? [];
+  const names = [...nodes.keys()].slice(0, 5).join(", ");
+  throw invalid(
+    file?.name ?? "",
+    `its node is none of the cluster's (${names}): none has an address that it calls its own`,
+  );
 }
 
 /** A program on the interfaces that a pattern (or its hook) names. */
@@ -54,9 +120,15 @@ export interface AttachableProgram {
   on(interfaces: string): BpfTables;
 }
 
-function bpfSource(options: NonNullable<ProgramFiles["bpf"]>): ProgramSource {
+function bpfSource(options: NonNullable<ProgramFiles["bpf"]>): TableSource {
   const { filters, on } = attachableProgram(options);
-  return { filters, tables: (_node, base, podInterfaces) => ({ ...base, bpf: on(podInterfaces) }) };
+  return {
+    filters,
+    on(state) {
+      const bpf = on(podInterfacePattern(state));
+      return (_node, base) => ({ tables: { ...base, bpf }, diagnostics: [] });
+    },
+  };
 }
 
 /** @throws InputError with the place of whatever is not understood, or not verified. */

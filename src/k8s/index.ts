@@ -33,7 +33,7 @@ export {
 export { locate } from "./locate.ts";
 export { labelKeyFaults, labelValueFaults, portNameFaults } from "./names.ts";
 export { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
-export type { ManifestInput } from "./parse.ts";
+export { type ManifestInput, parseValue } from "./parse.ts";
 export { isEnded } from "./phase.ts";
 export { formatSelector, matchesSelector } from "./selector.ts";
 export type {

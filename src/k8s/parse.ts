@@ -4,7 +4,7 @@
  * an error or a trace asks.
  */
 import { load, YAMLException } from "js-yaml";
-import type { Issue, SourceRef } from "../base/index.ts";
+import { InputError, type Issue, type SourceRef } from "../base/index.ts";
 import { type DocumentText, splitDocuments } from "./documents.ts";
 import type { Raw } from "./fields.ts";
 import { locate } from "./locate.ts";
@@ -42,6 +42,19 @@ export function parseManifest(input: ManifestInput): ParsedManifest {
       });
   });
   return { objects, issues };
+}
+
+/** The value of a text that holds one document, whatever it is. @throws InputError with the place of what breaks it. */
+export function parseValue(input: ManifestInput): unknown {
+  const [first, second] = splitDocuments(input.text);
+  const source: SourceRef = { file: input.name, documentIndex: second === undefined ? 0 : 1 };
+  const fail = (message: string): InputError =>
+    new InputError([{ code: "syntax", path: "", message, ...locate(input, source, "") }]);
+  if (first === undefined) throw fail("nothing in it");
+  if (second !== undefined) throw fail("one document was expected");
+  const parsed = parseDocument(input, first);
+  if ("issue" in parsed) throw new InputError([parsed.issue]);
+  return parsed.value;
 }
 
 function parseDocument(

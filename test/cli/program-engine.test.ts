@@ -108,6 +108,22 @@ describe("a node's dump", () => {
     expect(groups[0]?.witness.to).toBe("demo/server");
   });
 
+  it("of Cilium's maps says what its policies let through; a wrong one is refused with its place", () => {
+    expect(podwire(["compile", "pods.yaml", "-e", "cilium", "--out", "maps"], { cwd }).code).toBe(0);
+    const same = podwire(["diff", "pods.yaml", "-e", "cilium,program:maps", "-o", "json"], { cwd });
+    expect(same.code).toBe(0);
+    const { groups, compared } = JSON.parse(same.stdout) as DiffDocument;
+    expect([groups, compared > 0]).toEqual([[], true]);
+    const file = join(cwd, "maps", node(), "bpf/policy.json");
+    writeFileSync(file, readFileSync(file, "utf8").replace(/"Identity": \d+,/, '"Identity": -1,'));
+    const refused = podwire(["matrix", "pods.yaml", "-e", "program:maps"], { cwd });
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(
+      /bpf\/policy\.json:\d+:11: \[\d\]\.Content\[\d\]\.Key\.Identity: .*-1: must fit 32 bits/,
+    );
+    expect(refused.stderr).toMatch(/\d+ \| +"Identity": -1/);
+  });
+
   it("or program that is not understood is refused with its place", () => {
     const bad = folderWith("program-bad", {
       "pods.yaml": readFileSync(example("pods.yaml"), "utf8"),

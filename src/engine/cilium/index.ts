@@ -3,6 +3,8 @@ import type { EngineDefinition, EngineFeatures } from "../engine.ts";
 import { createCiliumAgent } from "./agent.ts";
 import { ciliumTables, compileCilium } from "./compile.ts";
 import { ciliumDivergences } from "./divergences.ts";
+import { isListing, readListings } from "./listings/read.ts";
+import { isListingOf, listedTables } from "./listings/tables.ts";
 import { writeListings } from "./listings/write.ts";
 import { ciliumKinds } from "./resources/kinds.ts";
 import {
@@ -55,6 +57,17 @@ export const ciliumLinux: EngineDefinition = {
   defaultVersion: ciliumDefaultVersion,
   switches: ciliumSwitches,
   resources: ciliumKinds,
+  listings: {
+    filters: "Cilium's programs, and policy maps, ipcache and endpoints as a node's listings say",
+    isListing,
+    read(files) {
+      const listing = readListings(files);
+      return {
+        isOf: (node) => isListingOf(listing, node),
+        on: (state) => listedTables(state, listing),
+      };
+    },
+  },
   aks: {
     networkPlugin: "azure",
     networkDataplane: "cilium",

@@ -2,19 +2,12 @@
  * Tables or programs that a person brings stand where an engine may stand: they are the same whatever the cluster's
  * policies say, and have no agent.
  */
-import { type ClusterState, type Node, podInterfacePattern } from "../../k8s/index.ts";
-import type { Agent, CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
-
-export interface ProgramSource {
-  /** What its filter is, for the feature table (`iptables and ipset dump`, `BPF program at tc-ingress`). */
-  readonly filters: string;
-  /** What is on a node, `podInterfaces` being the pattern of the interfaces that pods hang on: dumps take the place of the platform's tables of their kind, programs stand beside them. */
-  tables(node: Node, base: NodeTables, podInterfaces: string): NodeTables;
-}
+import type { ClusterState } from "../../k8s/index.ts";
+import type { Agent, CompiledNode, Diagnostic, Engine, TableSource } from "../engine.ts";
 
 const idle: Agent = { start() {}, event() {}, wake() {}, stop() {} };
 
-export function programEngine(source: ProgramSource): Engine {
+export function programEngine(source: TableSource): Engine {
   const diagnosticsOf = (state: ClusterState): readonly Diagnostic[] =>
     state.networkPolicies.size === 0
       ? []
@@ -42,8 +35,11 @@ export function programEngine(source: ProgramSource): Engine {
     isStatic: true,
     compile(state) {
       const diagnostics = diagnosticsOf(state);
-      const pattern = podInterfacePattern(state);
-      return (node, base): CompiledNode => ({ tables: source.tables(node, base, pattern), diagnostics });
+      const on = source.on(state);
+      return (node, base): CompiledNode => {
+        const made = on(node, base);
+        return { tables: made.tables, diagnostics: [...diagnostics, ...made.diagnostics] };
+      };
     },
     agent: () => idle,
   };

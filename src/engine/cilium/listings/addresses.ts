@@ -25,7 +25,7 @@ export function ipcacheListing(entries: readonly MapEntry[], forms: ListingForms
 export const ipcacheStaticBits = 32;
 
 /** Bits of the flags. */
-export const ipcacheFlags = ["skiptunnel", "hastunnel", "ipv6tunnel", "remotecluster"] as const;
+export const ipcacheFlags: readonly string[] = ["skiptunnel", "hastunnel", "ipv6tunnel", "remotecluster"];
 
 function ipcacheLine(value: Uint8Array, { hasIpcacheFlags }: ListingForms): string {
   const identity = viewOf(value).getUint32(0, true);
