@@ -125,15 +125,18 @@ export class ClusterTables {
   endpointsOf(node: Node): readonly (Endpoint & {
     readonly identity: number;
     readonly interface: string;
-    readonly policy: EndpointPolicy;
   })[] {
     return endpointsOf(this.#state, node.name).map(({ id, pod }) => ({
       id,
       pod,
       identity: this.#policies.identityOf(pod),
       interface: podInterfaceName(this.#state, pod),
-      policy: this.#policies.policyOf(pod),
     }));
+  }
+
+  /** The policy of an endpoint, or of the node itself where the host firewall is on. */
+  policyOf(end: Pod | Node): EndpointPolicy | undefined {
+    return "nodeName" in end ? this.#policies.policyOf(end) : this.#policies.hostPolicyOf(end);
   }
 
   /** `undefined` for a number that nobody has. */

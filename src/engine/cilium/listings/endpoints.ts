@@ -3,7 +3,7 @@
  * list` does. Of the agent's model of an endpoint (api/v1/models) those fields are there that follow from the cluster.
  * Governing source: cilium/cilium cilium-dbg/cmd/endpoint_list.go, identity_get.go, pkg/labels/labels.go.
  */
-import { formatIp } from "../../../addr/index.ts";
+import { formatIp, type Ip } from "../../../addr/index.ts";
 import type { Pod } from "../../../k8s/index.ts";
 import type { EndpointPolicy, IdentityLabels } from "../policy/entry.ts";
 import { type GoValue, goJson, goTable, type TableLine } from "./go-text.ts";
@@ -14,7 +14,8 @@ export interface EndpointListing {
   /** As they are printed, sorted. */
   readonly labels: readonly string[];
   readonly interface: string;
-  readonly pod: Pod;
+  /** `undefined`: the node itself. */
+  readonly pod: Pod | undefined;
   readonly policy: Pick<EndpointPolicy, "ingressEnforced" | "egressEnforced">;
 }
 
@@ -30,30 +31,35 @@ export function endpointsJson(endpoints: readonly EndpointListing[]): string {
 }
 
 function endpointJson({ id, identity, labels, interface: name, pod, policy }: EndpointListing): GoValue {
-  const address = (family: 4 | 6): string | undefined => {
-    const ip = pod.ips.find((one) => one.family === family);
-    return ip === undefined ? undefined : formatIp(ip);
-  };
-  const named = pod.ports.filter((port) => port.name !== undefined);
+  const named = (pod?.ports ?? []).filter((port) => port.name !== undefined);
+  const addressing = { ipv4: addressOf(pod?.ips, 4), ipv6: addressOf(pod?.ips, 6) };
   return {
     id,
     status: {
-      "external-identifiers": {
-        "k8s-namespace": pod.namespace,
-        "k8s-pod-name": pod.name,
-        "pod-name": `${pod.namespace}/${pod.name}`,
-      },
+      "external-identifiers":
+        pod === undefined
+          ? undefined
+          : {
+              "k8s-namespace": pod.namespace,
+              "k8s-pod-name": pod.name,
+              "pod-name": `${pod.namespace}/${pod.name}`,
+            },
       identity: { id: identity, labels },
       labels: { "security-relevant": labels },
       namedPorts:
         named.length === 0
           ? undefined
           : named.map((port) => ({ name: port.name, port: port.containerPort, protocol: port.protocol })),
-      networking: { addressing: [{ ipv4: address(4), ipv6: address(6) }], "interface-name": name },
+      networking: { addressing: pod === undefined ? [] : [addressing], "interface-name": name },
       policy: { realized: { id: identity, "policy-enabled": enforcement(policy) } },
       state: "ready",
     },
   };
+}
+
+function addressOf(ips: readonly Ip[] = [], family: 4 | 6): string | undefined {
+  const ip = ips.find((one) => one.family === family);
+  return ip === undefined ? undefined : formatIp(ip);
 }
 
 function enforcement({ ingressEnforced, egressEnforced }: EndpointListing["policy"]): string {
@@ -76,12 +82,9 @@ export function endpointsText(endpoints: readonly EndpointListing[]): string {
   const enabled = (isEnforced: boolean): string => (isEnforced ? "Enabled" : "Disabled");
   const rows = endpoints.flatMap(({ id, identity, labels, pod, policy }): readonly TableLine[] => {
     const [first = "no labels", ...others] = labels;
-    const address = (family: 4 | 6): string => {
-      const ip = pod.ips.find((one) => one.family === family);
-      return ip === undefined ? "" : formatIp(ip);
-    };
+    const [ipv6 = "", ipv4 = ""] = [addressOf(pod?.ips, 6), addressOf(pod?.ips, 4)];
     const modes = [enabled(policy.ingressEnforced), enabled(policy.egressEnforced)];
-    const cells = [String(id), ...modes, String(identity), first, address(6), address(4), "ready"];
+    const cells = [String(id), ...modes, String(identity), first, ipv6, ipv4, "ready"];
     return [{ cells }, ...others.map((label) => ({ cells: ["", "", "", "", label, "", "", ""] }))];
   });
   const second = ["", "ENFORCEMENT", "ENFORCEMENT", "", "", "", ""];

@@ -7,13 +7,15 @@ import { formatIp, type Ip, ipEquals } from "../../../addr/index.ts";
 import type { MapEntry, MapRepr } from "../../../filter/bpf/index.ts";
 import { type ClusterState, type Node, podInterfaceName } from "../../../k8s/index.ts";
 import type { CompiledNode, Diagnostic, NodeTables } from "../../engine.ts";
-import { endpointsOf } from "../endpoints.ts";
+import { endpointsOf, hostEndpointId } from "../endpoints.ts";
 import { lxcEntry } from "../entries.ts";
 import { withCiliumChains } from "../iptables.ts";
 import { policyMapName, policyMapShape } from "../maps.ts";
 import { nodeTables } from "../node-tables.ts";
+import { hostIdentity } from "../policy/identities.ts";
 import { type CiliumVariant, type CiliumVersion, ciliumDefaultVersion, ciliumVariant } from "../variant.ts";
-import type { NodeListing } from "./read.ts";
+import type { ListedEndpoint, NodeListing } from "./read.ts";
+import { keyFields, readRecord } from "./records.ts";
 
 /** Are these the listings of this node? It is known by the addresses that it calls its own. */
 export function isListingOf({ hostIps }: NodeListing, { addresses }: Node): boolean {
@@ -25,8 +27,12 @@ export function listedTables(
   listing: NodeListing,
 ): (node: Node, base: NodeTables) => CompiledNode {
   const variant = variantOf(listing);
+  const hostId = hostOf(listing)?.id;
   const policyMaps = new Map(
-    [...listing.policies].map(([id, entries]) => [id, policyMap(variant, id, entries)]),
+    [...listing.policies].flatMap(([id, entries]): [number, MapRepr][] => {
+      if (id !== hostId) return [[id, policyMap(variant, id, entries)]];
+      return variant.hostFirewall ? [[hostEndpointId, policyMap(variant, id, entries)]] : [];
+    }),
   );
   return (node, base) => {
     const { lxc, diagnostics } = endpointEntries(state, listing, node);
@@ -37,8 +43,17 @@ export function listedTables(
   };
 }
 
-/** The latest version that prints such listings; settings are AKS's. */
-function variantOf({ generation, policies, hasFlags }: NodeListing): CiliumVariant {
+/** The node itself, which is an endpoint without an address. */
+function hostOf({ endpoints }: NodeListing): ListedEndpoint | undefined {
+  return endpoints.find(({ identity }) => identity === hostIdentity);
+}
+
+/**
+ * The latest version that prints such listings. Settings are AKS's, but that the host firewall is on where the node's own
+ * policy map holds more than the two entries that let everything in and out.
+ */
+function variantOf(listing: NodeListing): CiliumVariant {
+  const { generation, policies, hasFlags } = listing;
   const versions: Readonly<Record<NonNullable<typeof generation>, CiliumVersion>> = {
     G1: hasFlags ? "1.16" : "1.14",
     G2: "1.18",
@@ -46,7 +61,17 @@ function variantOf({ generation, policies, hasFlags }: NodeListing): CiliumVaria
   };
   const variant = ciliumVariant(generation === undefined ? ciliumDefaultVersion : versions[generation]);
   const most = Math.max(0, ...[...policies.values()].map(({ length }) => length));
-  return { ...variant, policyMapMax: Math.max(variant.policyMapMax, most) };
+  const host = policies.get(hostOf(listing)?.id ?? 0) ?? [];
+  return {
+    ...variant,
+    hostFirewall: !host.every(letsAllThrough),
+    policyMapMax: Math.max(variant.policyMapMax, most),
+  };
+}
+
+function letsAllThrough({ key, origin }: MapEntry): boolean {
+  const { Prefixlen, Identity } = readRecord(key, keyFields);
+  return origin?.role === "allow" && Identity === 0 && Prefixlen === 40;
 }
 
 function policyMap(variant: CiliumVariant, id: number, entries: readonly MapEntry[]): MapRepr {

@@ -3,10 +3,13 @@ import type { BpfTables, MapEntry } from "../../../filter/bpf/index.ts";
 import { contentOf } from "../../../filter/bpf/index.ts";
 import type { ListingContext } from "../../engine.ts";
 import type { ClusterTables } from "../compile.ts";
+import { hostEndpointId } from "../endpoints.ts";
 import { MapPlace } from "../maps.ts";
+import { hostIdentity } from "../policy/identities.ts";
 import type { CiliumVariant } from "../variant.ts";
 import { addressJson, addressText, ipcacheListing, lxcListing } from "./addresses.ts";
 import {
+  type EndpointListing,
   endpointsJson,
   endpointsText,
   type IdentityListing,
@@ -37,7 +40,10 @@ export function writeListings(
   const policies = policyListings(bpf, variant);
   const ipcache = ipcacheListing(contentAt(bpf, MapPlace.ipcache), forms);
   const lxc = lxcListing(contentAt(bpf, MapPlace.lxc), forms, interfaceIndex);
-  const endpoints = cluster.endpointsOf(node).map((one) => ({ ...one, labels: labelsOf(one.identity) }));
+  const endpoints = endpointListings(cluster, node).map((one) => ({
+    ...one,
+    labels: labelsOf(one.identity),
+  }));
   const identities = identitiesOf(bpf, policies).map((id): IdentityListing => ({ id, labels: labelsOf(id) }));
   return new Map([
     ["policy.txt", policies.map((listing) => policyText(listing, forms, labelsOf)).join("")],
@@ -51,6 +57,27 @@ export function writeListings(
     ["identities.txt", identitiesText(identities)],
     ["identities.json", identitiesJson(identities)],
   ]);
+}
+
+/** With the host firewall the node itself is an endpoint too. */
+function endpointListings(
+  cluster: ClusterTables,
+  node: ListingContext["node"],
+): readonly Omit<EndpointListing, "labels">[] {
+  const open = { ingressEnforced: false, egressEnforced: false };
+  const pods = cluster
+    .endpointsOf(node)
+    .map((one) => ({ ...one, policy: cluster.policyOf(one.pod) ?? open }));
+  const policy = cluster.policyOf(node);
+  if (policy === undefined) return pods;
+  const host = {
+    id: hostEndpointId,
+    identity: hostIdentity,
+    interface: "cilium_host",
+    pod: undefined,
+    policy,
+  };
+  return [...pods, host];
 }
 
 function contentAt({ maps }: BpfTables, place: number): readonly MapEntry[] {
