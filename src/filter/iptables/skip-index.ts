@@ -19,11 +19,17 @@ const walksMin = 32;
 
 /** One rule set's index over given sets. Immutable. */
 interface BuiltIndex {
-  readonly sets: readonly (LiveSet | undefined)[];
-  readonly versions: readonly number[];
+  readonly sets: readonly SetContent[];
   readonly classes: AddressClasses;
   readonly runs: readonly RunBits[];
   readonly members: MemberBits;
+}
+
+/** What a set held when the index was built: its own version, and those of the sets that a list holds. */
+interface SetContent {
+  readonly set: LiveSet | undefined;
+  readonly version: number;
+  readonly members: readonly SetContent[];
 }
 
 /** Which sets hold the addresses of a class: `class * words + slot >> 5`; `known` tells the slots that are indexed. */
@@ -100,18 +106,23 @@ export class SkipIndex {
 }
 
 function findShared(linked: LinkedRuleset, sets: readonly (LiveSet | undefined)[]): BuiltIndex | undefined {
-  return shared
-    .get(linked)
-    ?.find((built) =>
-      built.sets.every(
-        (set, i) => set === sets[i] && (set === undefined || versionOf(set) === built.versions[i]),
-      ),
-    );
+  return shared.get(linked)?.find((built) => isUnchanged(built.sets, sets));
 }
 
-/** Changes with the set's members, and with those of the sets that a list holds. */
-function versionOf(set: LiveSet): number {
-  return set.memberSets.reduce((sum, member) => sum + member.version, set.version);
+function contentOf(set: LiveSet | undefined): SetContent {
+  if (set === undefined) return { set, version: 0, members: [] };
+  return { set, version: set.version, members: set.memberSets.map(contentOf) };
+}
+
+function isUnchanged(known: readonly SetContent[], sets: readonly (LiveSet | undefined)[]): boolean {
+  return (
+    known.length === sets.length &&
+    known.every(({ set, version, members }, i) => {
+      const now = sets[i];
+      if (set !== now) return false;
+      return now === undefined || (version === now.version && isUnchanged(members, now.memberSets));
+    })
+  );
 }
 
 /** Indices kept for one rule set: nodes whose sets differ each have their own. */
@@ -128,8 +139,7 @@ function buildIndex(linked: LinkedRuleset, sets: readonly (LiveSet | undefined)[
   }
   classes.build(indexed);
   const built: BuiltIndex = {
-    sets,
-    versions: sets.map((set) => (set === undefined ? 0 : versionOf(set))),
+    sets: sets.map(contentOf),
     classes,
     runs: linked.runs.map((run) => runBits(run, classes, indexed)),
     members: memberBits(sets.length, classes, indexed),

@@ -152,6 +152,47 @@ it("law: led past rules = every rule tried, whatever happens to the sets in betw
   );
 });
 
+/** The search found it: a list loses a set that has changed as often as the list did. */
+it("is built anew when a list loses a set", () => {
+  const inNets: Match = { kind: "set", set: "nets", flags: ["src"] };
+  const inLists: Match = { kind: "set", set: "lists", flags: ["src"] };
+  const jumps: readonly Rule[] = Array.from({ length: 18 }, () => ({
+    matches: [inNets],
+    target: { kind: "jump", chain: "A" },
+  }));
+  const forward: readonly Rule[] = [
+    ...jumps,
+    { matches: [inLists], target: { kind: "MARK", value: 1, mask: 1 } },
+  ];
+  const rules: Ruleset = {
+    family: 4,
+    tables: {
+      filter: {
+        name: "filter",
+        chains: [
+          { name: "INPUT", policy: "ACCEPT", rules: [] },
+          { name: "FORWARD", policy: "ACCEPT", rules: forward },
+          { name: "OUTPUT", policy: "ACCEPT", rules: [] },
+          { name: "A", rules: [] },
+        ],
+      },
+    },
+  };
+  const shape = { family: 4, hashsize: 1024, maxelem: 65_536 } as const;
+  const all: Sets = new Map<string, IpsetRepr>([
+    ["nets", { ...shape, name: "nets", type: "hash:net", entries: [] }],
+    ["lists", { ...shape, name: "lists", type: "list:set", maxelem: 8, entries: [{ set: "nets" }] }],
+  ]);
+  const rounds: readonly (readonly IpsetCommand[])[] = [
+    [{ op: "add", name: "nets", entry: { net: { family: 4, words: [10 << 24], prefix: 8 } }, exist: false }],
+    [{ op: "del", name: "lists", entry: { set: "nets" }, exist: false }],
+  ];
+  const marked = (fate: readonly string[]): number => fate.filter((one) => one.endsWith(" 1")).length;
+  const [before = [], after = []] = fates(rules, all, rounds);
+  expect(marked(before)).toBeGreaterThan(0);
+  expect(marked(after)).toBe(0);
+});
+
 const fieldMatch: fc.Arbitrary<readonly Match[]> = fc
   .tuple(
     fc.option(net(4)),
