@@ -11,10 +11,18 @@ import { type Benchmark, type BenchmarkFile, machineLine, nowMs } from "./benchm
 import { ciliumTables } from "./cilium-tables.ts";
 import { decodeHeaders } from "./decode.ts";
 import { npmWalk } from "./npm-walk.ts";
+import { replayCaptures } from "./replay.ts";
 import { sharedMaps } from "./shared-maps.ts";
 import { sharedTables } from "./shared-tables.ts";
 
-const benchmarks: readonly BenchmarkFile[] = [ciliumTables, decodeHeaders, npmWalk, sharedMaps, sharedTables];
+const benchmarks: readonly BenchmarkFile[] = [
+  ciliumTables,
+  decodeHeaders,
+  npmWalk,
+  replayCaptures,
+  sharedMaps,
+  sharedTables,
+];
 
 const { values, positionals } = parseArgs({
   options: { out: { type: "string", default: ".bench-results" } },

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { ciliumTables } from "../../bench/cilium-tables.ts";
 import { decodeHeaders } from "../../bench/decode.ts";
 import { npmWalk } from "../../bench/npm-walk.ts";
+import { replayCaptures } from "../../bench/replay.ts";
 import { sharedMaps } from "../../bench/shared-maps.ts";
 import { sharedTables } from "../../bench/shared-tables.ts";
 import {
@@ -14,7 +15,7 @@ import {
   retainedBytes,
 } from "../../src/harness/index.ts";
 
-describe.each([ciliumTables, decodeHeaders, npmWalk, sharedMaps, sharedTables])(
+describe.each([ciliumTables, decodeHeaders, npmWalk, replayCaptures, sharedMaps, sharedTables])(
   "bench/$name",
   ({ prepare }) => {
     it("computes the same each time, and says what it depends on", () => {
