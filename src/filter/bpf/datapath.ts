@@ -153,8 +153,8 @@ export class BpfDatapath implements Datapath {
       const rule = i * outcomeOrder.length + outcomeOrder.indexOf(outcome);
       if (observer !== undefined) observer.rule(rule, -1);
       if (outcome === "next") continue;
+      out.rule[row] = rule;
       if (outcome !== "pass") {
-        out.rule[row] = rule;
         out.verdict[row] =
           outcome === "drop" ? Verdict.drop : outcome === "redirect" ? Verdict.redirect : Verdict.stolen;
       }

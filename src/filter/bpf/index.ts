@@ -35,6 +35,7 @@ export { type HelperEnvironment, helpersFor } from "./helpers/index.ts";
 export { decodeInstructions, encodeInstructions, type Instruction, insnBytes } from "./insn.ts";
 export { kernelText } from "./kernel-text.ts";
 export { type BpfLoadOp, type BpfMapOp, type BpfOp, type BpfPinOp, bpfOps } from "./loaded-tables.ts";
+export { recordTable } from "./lookup-log.ts";
 export {
   type BpfMap,
   Errno,

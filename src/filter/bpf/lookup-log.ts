@@ -25,6 +25,9 @@ type Step =
     }
   | { readonly kind: "record"; readonly shape: MapShape | undefined; readonly bytes: Uint8Array };
 
+/** Where descriptions of records say that they stand, beside `map` for what was asked. */
+export const recordTable = "record";
+
 export class LookupLog {
   readonly #steps: Step[] = [];
 
@@ -44,7 +47,8 @@ export class LookupLog {
 
   describe(number: number, finder: OriginFinder): RuleDescription {
     const step = this.#steps[number] as Step;
-    const described = { table: "map", chain: step.shape?.name ?? "", number: number + 1 };
+    const table = step.kind === "record" ? recordTable : "map";
+    const described = { table, chain: step.shape?.name ?? "", number: number + 1 };
     if (step.kind === "record") {
       const layout = step.shape?.records?.[step.bytes[0] ?? -1];
       const text = `${layout?.name ?? "record"}: ${fieldsText(layout?.fields, step.bytes)}`;

@@ -9,8 +9,8 @@ import type { BpfMemory, Region } from "./memory.ts";
 /** XDP_PACKET_HEADROOM. */
 export const headroomBytes = 256;
 const tailroomBytes = 4096;
-/** The longest datagram, with an Ethernet header and one tag. */
-export const packetBytesMax: number = 65_535 + 18;
+/** The longest datagram (IPv6 does not count its header), with an Ethernet header and one tag. */
+export const packetBytesMax: number = 40 + 65_535 + 18;
 export const ethernetHeaderBytes = 14;
 
 /** Context fields to start with; the rest is zero, or follows from the packet. */
