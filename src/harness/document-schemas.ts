@@ -317,6 +317,8 @@ const replayRule = z.nullable(
     number: natural,
     text,
     origin: maybe(origin),
+    lookup: maybe(z.strictObject({ node: text, map: text, text, origin: maybe(origin) })),
+    report: maybe(text),
   }),
 );
 

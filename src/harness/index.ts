@@ -88,6 +88,7 @@ export {
   Replayer,
   type ReplayerOptions,
   type ReplayFlowDocument,
+  type ReplayLookupDocument,
   type ReplayPacketDocument,
   type ReplayRuleDocument,
   type ReplaySummaryDocument,

@@ -27,7 +27,13 @@ import type { ReportOptions } from "./style.ts";
 import { traceCsv, traceJunit, traceMarkdown, traceText } from "./trace.ts";
 
 export { duration, jsonPieces, thousands } from "./format.ts";
-export { createReplayWriter, type ReplayPlace, type ReplayWriter, replayFormats } from "./replay.ts";
+export {
+  createReplayWriter,
+  type ReplayPlace,
+  type ReplayWriter,
+  replayFormats,
+  replayRuleText,
+} from "./replay.ts";
 export { runResultText } from "./run.ts";
 export type { ReportOptions } from "./style.ts";
 export { originText } from "./trace.ts";

@@ -127,7 +127,7 @@ function textWriter({ color, packets }: ReplayReportOptions): ReplayWriter {
   const reasons = function* ({ denied }: ReplayFlowDocument): Iterable<string> {
     if (denied === undefined) return;
     const { packet, disposition, rule, because } = denied;
-    yield `  packet ${packet} ${disposition}${rule === null ? "" : ` by ${ruleText(rule)}`}\n`;
+    yield `  packet ${packet} ${disposition}${rule === null ? "" : ` by ${replayRuleText(rule)}`}\n`;
     for (const origin of because) yield `    ${originText(origin)}\n`;
   };
   const passed = ({ delivered, packets: all }: ReplayFlowDocument): string =>
@@ -137,7 +137,7 @@ function textWriter({ color, packets }: ReplayReportOptions): ReplayWriter {
     wantsPackets: packets,
     head: () => "",
     packet: ({ index, time, line, verdict, disposition, rule, engine, copyOf }) =>
-      `${index}  ${time}  ${engine === undefined ? "" : `${engine}  `}${paint(verdict)} ${disposition}${copyOf === undefined ? "" : ` (copy of ${copyOf})`}  ${line}${rule === null ? "" : style.dim(`  by ${ruleText(rule)}`)}\n`,
+      `${index}  ${time}  ${engine === undefined ? "" : `${engine}  `}${paint(verdict)} ${disposition}${copyOf === undefined ? "" : ` (copy of ${copyOf})`}  ${line}${rule === null ? "" : style.dim(`  by ${replayRuleText(rule)}`)}\n`,
     flow(views) {
       const [flow] = views;
       if (flow === undefined) return { place: "last", text: "" };
@@ -200,7 +200,7 @@ function packetCsvWriter(): ReplayWriter {
         line,
         verdict,
         disposition,
-        rule === null ? undefined : ruleText(rule),
+        rule === null ? undefined : replayRuleText(rule),
         flow,
         copyOf,
       ]),
@@ -235,7 +235,7 @@ function flowCells(flow: ReplayFlowDocument): readonly (string | number | undefi
     packets,
     delivered,
     denied?.disposition,
-    rule ? ruleText(rule) : undefined,
+    rule ? replayRuleText(rule) : undefined,
   ];
 }
 
@@ -289,7 +289,7 @@ function junitWriter(): ReplayWriter {
 }
 
 function problemText({ engine, verdict, delivered, packets, denied }: ReplayFlowDocument): string {
-  const by = denied?.rule ? ` by ${ruleText(denied.rule)}` : "";
+  const by = denied?.rule ? ` by ${replayRuleText(denied.rule)}` : "";
   const who = engine === undefined ? "" : `${engine}: `;
   return `${who}${verdict}, ${delivered} of ${packets} packets passed${denied === undefined ? "" : `, ${denied.disposition}`}${by}`;
 }
@@ -298,6 +298,12 @@ function endsText({ protocol, client, server, from, to }: ReplayFlowDocument): s
   return `${protocol} ${from === undefined ? "" : `${from} `}${client} > ${to === undefined ? "" : `${to} `}${server}`;
 }
 
-function ruleText({ node, hook, table, chain, number, text }: ReplayRuleDocument): string {
-  return `${node} ${hook} ${table}/${chain} rule ${number}: ${text}`;
+/** A deciding rule in one line, with the map's answer behind it. */
+export function replayRuleText(rule: ReplayRuleDocument): string {
+  const { node, hook, table, chain, number, text, lookup, report } = rule;
+  const asked = lookup === undefined ? "" : `; ${lookup.node} ${lookup.map} ${lookup.text}`;
+  const told = report === undefined ? "" : `; ${report}`;
+  // a program's text says all of its place
+  const place = text.startsWith(`${table}: ${chain} `) ? "" : ` ${table}/${chain} rule ${number}`;
+  return `${node} ${hook}${place}: ${text}${asked}${told}`;
 }

@@ -1,7 +1,7 @@
 /** `podwire replay` as people call it: what it prints and writes, and how it refuses. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import {
   LinkType,
   pcapHeader,
@@ -11,7 +11,7 @@ import {
   readCapture,
 } from "../../src/capture/index.ts";
 import { tcp, udp } from "../../src/packet/index.ts";
-import { folderWith, podwire } from "./installed.ts";
+import { type CommandResult, folderWith, podwire, podwires } from "./installed.ts";
 
 const pod = (name: string, ip: string): string => `apiVersion: v1
 kind: Pod
@@ -63,6 +63,21 @@ it("judges each packet, tracks connections, names the rule and the policy, and w
   expect(written.map(({ bytes }) => bytes)).toEqual(packets);
   expect(written[2]).toMatchObject({ seconds: 1_700_000_002, nanoseconds: 5 });
   expect(written[2]?.comments?.[0]).toMatch(/^drop \(denied-ingress\) by n1 FORWARD filter/);
+});
+
+it("names the program and the map's answer that decided where there are no rules", () => {
+  const run = podwire(["replay", "c.pcap", "cluster.yaml", "-e", "cilium", "-o", "json"], { cwd });
+  const document = JSON.parse(run.stdout);
+  const [allowed, answer, denied] = document.packets;
+  expect(allowed.rule).toMatchObject({ chain: "cil_to_container", hook: "tc-egress" });
+  expect(allowed.rule.lookup.map).toMatch(/^cilium_policy/);
+  expect(allowed.rule.lookup.text).toContain("direction=ingress protocol=TCP port=80: by /");
+  expect(answer.rule.text).toContain("cil_to_container returned TC_ACT_OK");
+  expect(answer.rule.lookup).toBeUndefined(); // connection tracking let it pass
+  expect(denied.rule.text).toContain("cil_to_container returned TC_ACT_SHOT");
+  expect(denied.rule.lookup.text).toMatch(/direction=ingress protocol=TCP port=80: none$/);
+  expect(denied.rule.report).toContain("reason=Policy denied");
+  expect(document.flows[1].denied.rule).toEqual(denied.rule);
 });
 
 it("judges by a node's own dump", () => {
@@ -157,7 +172,7 @@ it("judges by a BPF program", () => {
   expect(judged).toEqual(["accept", "accept", "accept", "drop"]);
 });
 
-it.each([
+const refusals: readonly (readonly [what: string, args: readonly string[], message: string])[] = [
   ["a cut capture, after what was whole", ["cut.pcap", "cluster.yaml", "-e", "none"], "cut.pcap:byte "],
   ["a dump with what is not supported", ["c.pcap", "--iptables", "bad.save"], "bad.save:3:"],
   ["a set that is not there", ["c.pcap", "--iptables", "sets.save"], "sets.save:3:"],
@@ -170,8 +185,19 @@ it.each([
   ["sets without rules", ["c.pcap", "--ipset", "iptables.save"], "--iptables"],
   ["two judges of a kind", ["c.pcap", "--bpf", "a.o", "--iptables", "iptables.save"], "needs --engine"],
   ["a file that is not there", ["no.pcap", "cluster.yaml", "-e", "none"], "no such file"],
-])("refuses %s", (_, args, message) => {
-  const run = podwire(["replay", ...args], { cwd });
-  expect(run.code).toBe(2);
-  expect(run.stderr).toContain(message);
+];
+
+describe("refuses, with exit code 2,", () => {
+  let results: readonly CommandResult[] = [];
+  beforeAll(() => {
+    results = podwires(
+      refusals.map(([, args]) => ["replay", ...args]),
+      cwd,
+    );
+  });
+
+  it.each(refusals.map(([what, , message], i) => [what, message, i] as const))("%s", (_, message, i) => {
+    expect(results[i]?.code).toBe(2);
+    expect(results[i]?.stderr).toContain(message);
+  });
 });

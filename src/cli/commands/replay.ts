@@ -24,6 +24,7 @@ import {
   type ReplayPlace,
   type ReplayWriter,
   replayFormats,
+  replayRuleText,
 } from "../../report/index.ts";
 import { openCapture } from "../captures.ts";
 import { noter, wantsColor } from "../emit.ts";
@@ -268,10 +269,7 @@ class Replay {
 }
 
 function commentOf({ verdict, disposition, rule }: PacketJudgement): string {
-  const by =
-    rule === null
-      ? ""
-      : ` by ${rule.node} ${rule.hook} ${rule.table}/${rule.chain} rule ${rule.number}: ${rule.text}`;
+  const by = rule === null ? "" : ` by ${replayRuleText(rule)}`;
   return `${verdict} (${disposition})${by}`;
 }
 

@@ -19,6 +19,23 @@ export interface ReplayRuleDocument {
   readonly number: number;
   readonly text: string;
   readonly origin?: TraceOriginDocument;
+  /**
+   * What a map answered on which a program decided: the entry of a policy, where one was asked. Absent where connection
+   * tracking lets packets of a flow pass, and where there are no maps.
+   */
+  readonly lookup?: ReplayLookupDocument;
+  /** What the program told user space about it, such as a drop's reason. */
+  readonly report?: string;
+}
+
+/** One question to a map. */
+export interface ReplayLookupDocument {
+  readonly node: string;
+  readonly map: string;
+  /** Key and answer; `none` where there is no entry. */
+  readonly text: string;
+  /** The policy behind the entry, or behind its absence. */
+  readonly origin?: TraceOriginDocument;
 }
 
 export interface ReplayPacketDocument {

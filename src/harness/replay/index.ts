@@ -2,6 +2,7 @@ export type {
   ReplayCounts,
   ReplayDocument,
   ReplayFlowDocument,
+  ReplayLookupDocument,
   ReplayPacketDocument,
   ReplayRuleDocument,
   ReplaySummaryDocument,

@@ -182,7 +182,7 @@ export class Replayer {
     const known = this.#flows.find(ends, this.#nowNs);
     const isReply = known !== undefined && this.#flows.foundReply;
     const sender = known === undefined ? undefined : this.#untranslate(known, isReply);
-    watcher.reset(known === undefined || known.packets === 0);
+    watcher.reset(known === undefined || known.delivered === 0);
     const fate = this.#target.judge(batch, this.#otherEndsOr(ends, known, isReply), watcher, sender);
     if (typeof fate === "string") return fill(this.#other, index, "none", this.#countUnjudged(fate));
     if (fate.isHeld) return fill(kept, index, "none", this.#countUnjudged("held"));
@@ -306,7 +306,18 @@ export class Replayer {
     return this.#otherEnds;
   }
 
-  #ruleOf({ node, hook, rule }: PacketFate): ReplayRuleDocument | null {
+  #ruleOf(fate: PacketFate): ReplayRuleDocument | null {
+    const rule = this.#decidingRule(fate);
+    const { lookup, report } = this.#watcher;
+    if (rule === null || (lookup === undefined && report === undefined)) return rule;
+    return {
+      ...rule,
+      ...(lookup === undefined ? {} : { lookup: this.#rules.describeLookup(lookup) }),
+      ...(report === undefined ? {} : { report }),
+    };
+  }
+
+  #decidingRule({ node, hook, rule }: PacketFate): ReplayRuleDocument | null {
     if (node !== undefined && hook !== undefined) {
       const datapath = rule < 0 ? undefined : this.#target.datapathOf(node);
       return datapath === undefined ? null : this.#rules.describe(node, datapath, hook, rule);
