@@ -3,7 +3,12 @@
  * precedence, default deny. None of the expectations was taken from code.
  */
 import { describe, expect, it } from "vitest";
-import { createCiliumReading, type WrittenPolicy, type WrittenSpec } from "../../src/oracle/index.ts";
+import {
+  createCiliumReading,
+  defaultCiliumReading,
+  type WrittenPolicy,
+  type WrittenSpec,
+} from "../../src/oracle/index.ts";
 import { namespace, nodes, pod, policy, type RawObject, world } from "./world.ts";
 
 const web = (number: number): RawObject => ({
@@ -152,7 +157,9 @@ describe("ports of Cilium's policies", () => {
     const range = cnp(ports({ port: "80", endPort: 90, protocol: "TCP" }));
     const asked = toWeb("TCP 79", "TCP 80", "TCP 90", "TCP 91", "UDP 85");
     expect(allowed([range], asked)).toEqual(toWeb("TCP 80", "TCP 90"));
-    expect(allowed([range], asked, [], { knowsEndPort: false, sctp: false })).toEqual(toWeb("TCP 80"));
+    expect(allowed([range], asked, [], { ...defaultCiliumReading, knowsEndPort: false })).toEqual(
+      toWeb("TCP 80"),
+    );
   });
 
   it("by name are the subject's at ingress; at egress the cluster's, if it has one number there", () => {
@@ -179,7 +186,9 @@ describe("ports of Cilium's policies", () => {
     expect(
       allowed([], ["x/client > x/web SCTP 80", "x/web > ip:8.8.8.8 SCTP 80", "node:n1 > node:n2 SCTP 80"]),
     ).toEqual(["node:n1 > node:n2 SCTP 80"]);
-    expect(allowed([], ["x/client > x/web SCTP 80"], [], { knowsEndPort: true, sctp: true })).toHaveLength(1);
+    expect(
+      allowed([], ["x/client > x/web SCTP 80"], [], { ...defaultCiliumReading, sctp: true }),
+    ).toHaveLength(1);
   });
 });
 
@@ -250,12 +259,51 @@ describe("allowing and denying", () => {
     ).toEqual(["x/client > x/web TCP 80", "x/web > ip:8.8.8.8 TCP 80"]);
   });
 
-  it("a policy of nodes binds no pod while the host firewall is off", () => {
-    expect(
-      allowed(
-        [ccnp({ nodeSelector: {}, ingress: [{}] })],
-        ["x/client > x/web TCP 80", "x/client > node:n1 TCP 80"],
-      ),
-    ).toHaveLength(2);
+  it("a policy of nodes binds nobody while the host firewall is off", () => {
+    const asked = ["x/client > x/web TCP 80", "x/client > node:n1 TCP 80", "node:n2 > node:n1 TCP 80"];
+    expect(allowed([ccnp({ nodeSelector: {}, ingress: [{}] })], asked)).toHaveLength(3);
+  });
+});
+
+describe("policies of nodes", () => {
+  const guarded = { ...nodes[0], metadata: { name: "n1", labels: { guarded: "yes" } } };
+  const on = { ...defaultCiliumReading, hostFirewall: true };
+  const reaching = ["x/client > node:n1 TCP 80", "x/host > node:n1 TCP 80", "ip:8.8.8.8 > node:n1 TCP 80"];
+  const leaving = ["node:n1 > x/client TCP 80", "node:n1 > x/host TCP 80", "node:n1 > ip:8.8.8.8 TCP 80"];
+  const others = ["x/client > x/web TCP 80", "x/client > node:n2 TCP 80", "node:n2 > y/web TCP 80"];
+  const asked = [...reaching, ...leaving, ...others];
+  const byGuard = { matchLabels: { guarded: "yes" } };
+
+  it.each([
+    ["the world alone in", { ingress: [{ fromEntities: ["world"] }] }, [...reaching.slice(2), ...leaving]],
+    ["pods alone in", { ingress: [{ fromEndpoints: [{}] }] }, [...reaching.slice(0, 1), ...leaving]],
+    [
+      "other nodes alone out",
+      { egress: [{ toEntities: ["remote-node"] }] },
+      [...reaching, ...leaving.slice(1, 2)],
+    ],
+    ["nothing", { ingress: [{}], egress: [{}] }, []],
+    ["all but one port", { ingressDeny: [{ toPorts: [{ ports: [{ port: "80" }] }] }] }, leaving],
+  ] as const)("let %s", (_, spec, expected) => {
+    const policy = ccnp({ nodeSelector: byGuard, ...spec });
+    expect(allowed([policy], asked, [guarded], on)).toEqual([...expected, ...others]);
+  });
+
+  it("select by labels that make an identity, as those of pods do", () => {
+    const labelled = { ...guarded, metadata: { name: "n1", labels: { "kubernetes.io/os": "linux" } } };
+    const byName = ccnp({ nodeSelector: { matchLabels: { "kubernetes.io/os": "linux" } }, ingress: [{}] });
+    expect(allowed([byName], asked, [labelled], on)).toEqual(asked);
+  });
+
+  it("do not keep a node from itself, and both a node's and its pod's bind what passes between them", () => {
+    const shut = ccnp({ nodeSelector: {}, ingress: [{}], egress: [{}] });
+    expect(allowed([shut], ["node:n1 > node:n1 TCP 80"], [], on)).toHaveLength(1);
+    expect(allowed([shut], ["node:n1 > x/web TCP 80"], [], on)).toEqual([]);
+    expect(allowed([cnp(inbound({}))], ["node:n1 > x/web TCP 80"], [], on)).toHaveLength(1);
+  });
+
+  it("or none, SCTP of nodes is dropped: the host firewall tracks connections", () => {
+    const sctp = ["node:n1 > node:n2 SCTP 80", "node:n1 > node:n1 SCTP 80"];
+    expect(allowed([], sctp, [], on)).toEqual(sctp.slice(1));
   });
 });

@@ -59,7 +59,8 @@ const statements: readonly Statement[] = [
   {
     quirk: "sctp",
     id: "sctp-off",
-    cause: "enable-sctp is off: connection tracking drops SCTP of pods, whatever their policies say",
+    cause:
+      "enable-sctp is off: connection tracking drops SCTP of pods, and with the host firewall that of nodes, whatever policies say",
     source: "Azure/azure-container-networking test/integration/manifests/cilium (enable-sctp: false)",
     versions: "all, unless +sctp",
   },

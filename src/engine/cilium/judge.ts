@@ -73,12 +73,17 @@ export class Judge {
     if (from === undefined || to === undefined) return "deny";
     const isSamePod = from.pod !== undefined && from.pod === to.pod;
     if (isSamePod && cell.via === undefined) return "allow"; // does not leave the pod
-    const isOfPod = from.pod !== undefined || to.pod !== undefined;
-    if (cell.protocol === "SCTP" && isOfPod && this.#quirks.has("sctp")) return "deny";
+    if (cell.protocol === "SCTP" && this.#isTracked(from, to) && this.#quirks.has("sctp")) return "deny";
     if (isSamePod) return "allow";
     return this.#allowsEgress(state, cell, from, to) && this.#allowsIngress(state, cell, from, to)
       ? "allow"
       : "deny";
+  }
+
+  /** Whether a program follows the connection: those of pods, with the host firewall those of nodes, but for their own. */
+  #isTracked(from: Side, to: Side): boolean {
+    if (from.pod !== undefined || to.pod !== undefined) return true;
+    return this.#variant.hostFirewall && from.node !== to.node;
   }
 
   #allowsEgress(state: ClusterState, cell: Cell, from: Side, to: Side): boolean {

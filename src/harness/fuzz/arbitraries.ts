@@ -56,10 +56,14 @@ const portName = fc.oneof(
   { weight: 2, arbitrary: fc.constantFrom(...portNames) },
 );
 
-const labels = fc.dictionary(fc.constantFrom(...keys), fc.constantFrom(...values), {
-  maxKeys: 2,
-  noNullPrototype: true,
-});
+export const labels: fc.Arbitrary<Readonly<Record<string, string>>> = fc.dictionary(
+  fc.constantFrom(...keys),
+  fc.constantFrom(...values),
+  {
+    maxKeys: 2,
+    noNullPrototype: true,
+  },
+);
 
 function requirement(operators: readonly string[]): fc.Arbitrary<RawObject> {
   return fc

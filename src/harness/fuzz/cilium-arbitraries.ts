@@ -11,6 +11,7 @@ import {
   everyOperator,
   ipBlock,
   keys,
+  labels,
   namespaceNames,
   portNames,
   portNumbers,
@@ -22,6 +23,8 @@ import {
 export interface CiliumArbitraryOptions extends ClusterArbitraryOptions {
   /** Default 3. */
   readonly ciliumPoliciesMax?: number;
+  /** Cluster-wide policies for nodes, which then have labels to be selected by; default 0. */
+  readonly nodePoliciesMax?: number;
 }
 
 const cidrGroupName = "blocks";
@@ -125,10 +128,16 @@ function ruleList(prefix: "from" | "to", isClusterWide: boolean): fc.Arbitrary<r
 const absentOnce = <T>(oneIn: number, one: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
   fc.option(one, { nil: undefined, freq: oneIn });
 
-function spec(isClusterWide: boolean): fc.Arbitrary<RawObject> {
+type Subject = Readonly<Record<string, fc.Arbitrary<RawObject>>>;
+const podsOfNamespace: Subject = { endpointSelector: selector(everyOperator) };
+const podsOfCluster: Subject = { endpointSelector: fc.oneof(endpoints, byNamespaceLabel) };
+const nodes: Subject = { nodeSelector: selector(everyOperator) };
+
+function spec(subject: Subject): fc.Arbitrary<RawObject> {
+  const isClusterWide = subject !== podsOfNamespace;
   return fc
     .record({
-      endpointSelector: isClusterWide ? fc.oneof(endpoints, byNamespaceLabel) : selector(everyOperator),
+      ...subject,
       ingress: absentOnce(3, ruleList("from", isClusterWide)),
       ingressDeny: absentOnce(2, ruleList("from", isClusterWide)),
       egress: absentOnce(3, ruleList("to", isClusterWide)),
@@ -146,15 +155,15 @@ function spec(isClusterWide: boolean): fc.Arbitrary<RawObject> {
     });
 }
 
-const policy: fc.Arbitrary<RawObject> = fc.oneof(
+const policy: fc.Arbitrary<DrawnPolicy> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.record({
       kind: fc.constant("CiliumNetworkPolicy"),
       namespace: fc.constantFrom(...namespaceNames),
       body: fc.oneof(
-        { weight: 4, arbitrary: spec(false).map((one) => ({ spec: one })) },
-        { weight: 1, arbitrary: few(spec(false)).map((specs) => ({ specs })) },
+        { weight: 4, arbitrary: spec(podsOfNamespace).map((one) => ({ spec: one })) },
+        { weight: 1, arbitrary: few(spec(podsOfNamespace)).map((specs) => ({ specs })) },
       ),
     }),
   },
@@ -163,7 +172,7 @@ const policy: fc.Arbitrary<RawObject> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant("CiliumClusterwideNetworkPolicy"),
       namespace: fc.constant(undefined),
-      body: spec(true).map((one) => ({ spec: one })),
+      body: spec(podsOfCluster).map((one) => ({ spec: one })),
     }),
   },
 );
@@ -175,24 +184,50 @@ const cidrGroup = few(fc.constantFrom(...cidrs)).map((externalCIDRs) => ({
   spec: { externalCIDRs },
 }));
 
+interface DrawnPolicy {
+  readonly kind: string;
+  readonly namespace: string | undefined;
+  readonly body: RawObject;
+}
+
+function policyObject({ kind, namespace, body }: DrawnPolicy, name: string): RawObject {
+  return {
+    apiVersion: "cilium.io/v2",
+    kind,
+    metadata: { name, ...(namespace === undefined ? {} : { namespace }) },
+    ...body,
+  };
+}
+
 /** A cluster as objects, with up to `ciliumPoliciesMax` policies of Cilium's own and the CIDR group that they may name. */
 export function ciliumObjects(options: CiliumArbitraryOptions = {}): fc.Arbitrary<readonly RawObject[]> {
+  const { ciliumPoliciesMax = 3, nodePoliciesMax = 0 } = options;
   return fc
     .record({
       cluster: clusterObjects({ policiesMax: 2, ...options }),
-      policies: fc.array(policy, { minLength: 1, maxLength: options.ciliumPoliciesMax ?? 3 }),
+      policies: fc.array(policy, { minLength: 1, maxLength: ciliumPoliciesMax }),
       group: cidrGroup,
+      nodePolicies: fc.array(spec(nodes), {
+        minLength: Math.min(1, nodePoliciesMax),
+        maxLength: nodePoliciesMax,
+      }),
+      nodeLabels: fc.infiniteStream(labels),
     })
-    .map(({ cluster, policies, group }) => [
-      ...cluster,
+    .map(({ cluster, policies, group, nodePolicies, nodeLabels }) => [
+      ...(nodePoliciesMax === 0 ? cluster : cluster.map((object) => labelled(object, nodeLabels))),
       group,
-      ...policies.map(
-        ({ kind, namespace, body }, i): RawObject => ({
-          apiVersion: "cilium.io/v2",
-          kind,
-          metadata: { name: `cilium-${i}`, ...(namespace === undefined ? {} : { namespace }) },
-          ...(body as RawObject),
-        }),
-      ),
+      ...policies.map((drawn, i) => policyObject(drawn, `cilium-${i}`)),
+      ...nodePolicies.map((one, i) => {
+        const kind = "CiliumClusterwideNetworkPolicy";
+        return policyObject({ kind, namespace: undefined, body: { spec: one } }, `nodes-${i}`);
+      }),
     ]);
+}
+
+/** A node with labels of its own beside those that it has. */
+function labelled(object: RawObject, more: Iterator<RawObject>): RawObject {
+  if (object["kind"] !== "Node") return object;
+  const metadata = object["metadata"] as { readonly name: string; readonly labels: RawObject };
+  const labels: RawObject = { ...metadata.labels, ...more.next().value };
+  return { ...object, metadata: { ...metadata, labels } };
 }

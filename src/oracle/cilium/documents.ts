@@ -52,7 +52,7 @@ export interface WrittenRule {
 
 export interface WrittenSpec {
   readonly endpointSelector?: WrittenSelector;
-  /** Speaks of nodes: without the host firewall it has no effect. */
+  /** Instead of `endpointSelector`: speaks of nodes; without the host firewall it has no effect. */
   readonly nodeSelector?: WrittenSelector;
   readonly ingress?: readonly WrittenRule[];
   readonly ingressDeny?: readonly WrittenRule[];

@@ -4,7 +4,7 @@
  * pod or node is never matched by a CIDR.
  */
 import { cidrContains, type Ip, parseCidr } from "../../addr/index.ts";
-import type { ClusterState, LabelSelector, NetworkPolicyPeer, Pod } from "../../k8s/index.ts";
+import type { ClusterState, LabelSelector, NetworkPolicyPeer, Node, Pod } from "../../k8s/index.ts";
 import type { WrittenCidrSet, WrittenSelector, WrittenService } from "./documents.ts";
 
 export type Party =
@@ -47,8 +47,12 @@ function labelOf(state: ClusterState, pod: Pod, writtenKey: string): string | un
     const name = key.slice(namespaceLabelPrefix.length);
     return Object.hasOwn(labels, name) ? labels[name] : undefined;
   }
-  if (irrelevant.some((pattern) => pattern.test(key))) return undefined;
-  return Object.hasOwn(pod.labels, key) ? pod.labels[key] : undefined;
+  return ownLabel(pod.labels, key);
+}
+
+function ownLabel(labels: Readonly<Record<string, string>>, key: string): string | undefined {
+  const isSeen = Object.hasOwn(labels, key) && !irrelevant.some((pattern) => pattern.test(key));
+  return isSeen ? labels[key] : undefined;
 }
 
 /** Whether a pod has all that a selector asks for. */
@@ -146,6 +150,11 @@ export function peerTest(
           );
     return isThere && (podSelector === undefined || podTest(state, podSelector, pod));
   };
+}
+
+/** A node by its own labels; those that make no identity are not seen. */
+export function nodeTest(selector: WrittenSelector, { labels }: Node): boolean {
+  return hasAll(selector, (key) => ownLabel(labels, bareKey(key)));
 }
 
 export function podTest(state: ClusterState, selector: LabelSelector, pod: Pod): boolean {

@@ -4,10 +4,10 @@
  * CIDR code with the engine, knows no identities and no maps, and is slow on purpose. Governing sources: Cilium's
  * documentation, security/policy/{intro,layer3,layer4,deny,host,caveats}.rst and network/kubernetes/policy.rst.
  *
- * Left out: layer 7 and FQDN rules, the host firewall, node selectors of peers, Services (connections are judged in their
+ * Left out: layer 7 and FQDN rules, node selectors of peers, Services (connections are judged in their
  * final addresses, as both ends see them), and what maps too small for a policy do.
  */
-import type { Cell, CellEnd, ClusterState, NetworkPolicy, Pod } from "../../k8s/index.ts";
+import type { Cell, CellEnd, ClusterState, NetworkPolicy, Node, Pod } from "../../k8s/index.ts";
 import type { WrittenCidrGroup, WrittenPolicy, WrittenRule, WrittenSpec } from "./documents.ts";
 import {
   anyOf,
@@ -15,6 +15,7 @@ import {
   cidrTest,
   endpointTest,
   entityTest,
+  nodeTest,
   type Party,
   type PartyTest,
   peerTest,
@@ -36,9 +37,15 @@ export interface CiliumReadingOptions {
   readonly knowsEndPort: boolean;
   /** The agent tracks SCTP; on AKS it does not. */
   readonly sctp: boolean;
+  /** Nodes have policies; on AKS they do not. */
+  readonly hostFirewall: boolean;
 }
 
-export const defaultCiliumReading: CiliumReadingOptions = { knowsEndPort: true, sctp: false };
+export const defaultCiliumReading: CiliumReadingOptions = {
+  knowsEndPort: true,
+  sctp: false,
+  hostFirewall: false,
+};
 
 export interface CiliumAnswer {
   readonly verdict: "allow" | "deny";
@@ -53,10 +60,13 @@ interface Statement {
   readonly isTraffic: TrafficTest;
 }
 
-/** What one policy says of one direction of the pods that it selects. */
+/** Whom a policy binds. A hostNetwork pod is its node. */
+type Subject = { readonly kind: "pod"; readonly pod: Pod } | { readonly kind: "node"; readonly node: Node };
+
+/** What one policy says of one direction of the pods or nodes that it selects. */
 interface Section {
   readonly direction: Direction;
-  selects(pod: Pod): boolean;
+  selects(subject: Subject): boolean;
   readonly defaultDeny: boolean;
   readonly statements: readonly Statement[];
 }
@@ -77,7 +87,12 @@ export function createCiliumReading(
     ...[...state.networkPolicies.values()].flatMap((policy) => sectionsOfNetworkPolicy(facts, policy)),
     ...policies.flatMap((policy) => sectionsOfPolicy(facts, policy)),
   ];
-  const denies = (subject: Pod | undefined, direction: Direction, peer: Party, traffic: Traffic): boolean =>
+  const denies = (
+    subject: Subject | undefined,
+    direction: Direction,
+    peer: Party,
+    traffic: Traffic,
+  ): boolean =>
     subject !== undefined &&
     ((traffic.protocol === "SCTP" && !options.sctp) ||
       !isAllowed(
@@ -88,13 +103,17 @@ export function createCiliumReading(
         traffic,
       ));
   return (cell) => {
-    const [from, to] = [podOf(cell.from), podOf(cell.to)];
-    if (from !== undefined && from === to) return { verdict: "allow", by: undefined };
-    const by = denies(from, "egress", partyOf(cell.to, from), cell)
-      ? "egress"
-      : denies(to, "ingress", partyOf(cell.from, to), cell)
-        ? "ingress"
-        : undefined;
+    const [from, to] = [subjectOf(state, cell.from), subjectOf(state, cell.to)];
+    if (from !== undefined && to !== undefined && isSame(from, to))
+      return { verdict: "allow", by: undefined };
+    const isBound = (subject: Subject | undefined): boolean =>
+      subject?.kind === "pod" || options.hostFirewall;
+    const by =
+      isBound(from) && denies(from, "egress", partyOf(cell.to, from), cell)
+        ? "egress"
+        : isBound(to) && denies(to, "ingress", partyOf(cell.from, to), cell)
+          ? "ingress"
+          : undefined;
     return { verdict: by === undefined ? "allow" : "deny", by };
   };
 }
@@ -106,30 +125,40 @@ interface Facts extends TrafficFacts {
 function isAllowed(
   sections: readonly Section[],
   direction: Direction,
-  subject: Pod,
+  subject: Subject,
   peer: Party,
   traffic: Traffic,
 ): boolean {
+  const pod = subject.kind === "pod" ? subject.pod : undefined;
   const hits = sections
     .flatMap(({ statements }) => statements)
-    .filter(({ isPeer, isTraffic }) => isPeer(peer) && isTraffic(traffic, subject));
+    .filter(({ isPeer, isTraffic }) => isPeer(peer) && isTraffic(traffic, pod));
   if (hits.some((statement) => statement.denies)) return false;
   if (hits.length > 0 || !sections.some(({ defaultDeny }) => defaultDeny)) return true;
   return direction === "ingress" && peer.kind === "host"; // the kubelet's probes
 }
 
-/** A hostNetwork pod is its node. */
-function podOf(end: CellEnd): Pod | undefined {
-  return end.kind === "pod" && !end.pod.hostNetwork ? end.pod : undefined;
+/** `undefined`: outside the cluster. */
+function subjectOf({ nodes }: ClusterState, end: CellEnd): Subject | undefined {
+  if (end.kind === "external") return undefined;
+  if (end.kind === "pod" && !end.pod.hostNetwork) return { kind: "pod", pod: end.pod };
+  const node = end.kind === "node" ? end.node : nodes.get(end.pod.nodeName);
+  return node === undefined ? undefined : { kind: "node", node };
+}
+
+function isSame(a: Subject, b: Subject): boolean {
+  return a.kind === "pod"
+    ? b.kind === "pod" && a.pod === b.pod
+    : b.kind === "node" && a.node.name === b.node.name;
 }
 
 /** An end as the subject's node knows it. */
-function partyOf(end: CellEnd, subject: Pod | undefined): Party {
-  const pod = podOf(end);
-  if (pod !== undefined) return { kind: "pod", pod };
+function partyOf(end: CellEnd, subject: Subject | undefined): Party {
   if (end.kind === "external") return { kind: "world", ip: end.ip };
+  if (end.kind === "pod" && !end.pod.hostNetwork) return { kind: "pod", pod: end.pod };
   const node = end.kind === "pod" ? end.pod.nodeName : end.node.name;
-  return { kind: node === subject?.nodeName ? "host" : "remote-node" };
+  const own = subject?.kind === "pod" ? subject.pod.nodeName : subject?.node.name;
+  return { kind: node === own ? "host" : "remote-node" };
 }
 
 function sectionsOfNetworkPolicy(facts: Facts, policy: NetworkPolicy): readonly Section[] {
@@ -138,7 +167,10 @@ function sectionsOfNetworkPolicy(facts: Facts, policy: NetworkPolicy): readonly 
     .filter((direction) => policyTypes.includes(direction === "ingress" ? "Ingress" : "Egress"))
     .map((direction) => ({
       direction,
-      selects: (pod) => pod.namespace === namespace && podTest(facts.state, podSelector, pod),
+      selects: (subject) =>
+        subject.kind === "pod" &&
+        subject.pod.namespace === namespace &&
+        podTest(facts.state, podSelector, subject.pod),
       defaultDeny: true,
       statements: policy[direction].map(({ peers, ports }) => ({
         denies: false,
@@ -161,11 +193,7 @@ function sectionsOfPolicy(facts: Facts, policy: WrittenPolicy): readonly Section
     policy.kind === "CiliumNetworkPolicy" ? (policy.metadata.namespace ?? "default") : undefined;
   const specs = [...(policy.spec === undefined ? [] : [policy.spec]), ...(policy.specs ?? [])];
   return specs.flatMap((spec) =>
-    spec.endpointSelector === undefined
-      ? []
-      : (["ingress", "egress"] as const).flatMap((direction) =>
-          sectionOfSpec(facts, spec, direction, namespace),
-        ),
+    (["ingress", "egress"] as const).flatMap((direction) => sectionOfSpec(facts, spec, direction, namespace)),
   );
 }
 
@@ -180,7 +208,6 @@ function sectionOfSpec(
   const hasRules = allow.length + deny.length > 0;
   const defaultDeny = spec.enableDefaultDeny?.[direction] ?? hasRules;
   if (!hasRules && !defaultDeny) return [];
-  const isSubject = endpointTest(facts.state, spec.endpointSelector ?? {}, namespace);
   const statement = (rule: WrittenRule, denies: boolean): Statement => {
     const isTraffic = trafficOf(facts, direction, rule);
     const isPeer = peersOf(facts, direction, rule, namespace);
@@ -189,8 +216,7 @@ function sectionOfSpec(
   return [
     {
       direction,
-      selects: (pod) =>
-        (namespace === undefined || pod.namespace === namespace) && isSubject({ kind: "pod", pod }),
+      selects: subjectTest(facts, spec, namespace),
       defaultDeny,
       statements: [
         ...allow.map((rule) => statement(rule, false)),
@@ -198,6 +224,20 @@ function sectionOfSpec(
       ],
     },
   ];
+}
+
+function subjectTest(
+  { state }: Facts,
+  { endpointSelector, nodeSelector = {} }: WrittenSpec,
+  namespace: string | undefined,
+): Section["selects"] {
+  if (endpointSelector === undefined)
+    return (subject) => subject.kind === "node" && nodeTest(nodeSelector, subject.node);
+  const isSubject = endpointTest(state, endpointSelector, namespace);
+  return (subject) =>
+    subject.kind === "pod" &&
+    (namespace === undefined || subject.pod.namespace === namespace) &&
+    isSubject(subject);
 }
 
 /** `undefined`: the rule names no peers. One that lists none selects nobody. */

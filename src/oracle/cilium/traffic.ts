@@ -9,8 +9,8 @@ import type { WrittenIcmps, WrittenPorts } from "./documents.ts";
 /** Protocol, port (of ICMP: type) and family of a connection in final addresses. */
 export type Traffic = Pick<Cell, "protocol" | "port" | "family">;
 
-/** The subject is the pod whose policy it is: its port names count at ingress. */
-export type TrafficTest = (traffic: Traffic, subject: Pod) => boolean;
+/** `pod`: the one whose policy it is, whose port names count at ingress; `undefined` for a node's, which has none. */
+export type TrafficTest = (traffic: Traffic, pod: Pod | undefined) => boolean;
 
 export type Direction = "ingress" | "egress";
 
@@ -23,12 +23,12 @@ export interface TrafficFacts {
 export function portsTest(facts: TrafficFacts, direction: Direction, written: WrittenPorts): TrafficTest {
   const tests = (written.ports ?? []).map(({ port = "0", endPort, protocol = "ANY" }): TrafficTest => {
     const wanted = /^\d+$/.test(port) ? Number(port) : port;
-    return (traffic, subject) =>
+    return (traffic, pod) =>
       isPortProtocol(traffic.protocol) &&
       (protocol === "ANY" || protocol === traffic.protocol) &&
-      covers(facts, direction, { port: wanted === 0 ? undefined : wanted, endPort }, traffic, subject);
+      covers(facts, direction, { port: wanted === 0 ? undefined : wanted, endPort }, traffic, pod);
   });
-  return (traffic, subject) => tests.some((test) => test(traffic, subject));
+  return (traffic, pod) => tests.some((test) => test(traffic, pod));
 }
 
 export function policyPortTest(
@@ -36,8 +36,7 @@ export function policyPortTest(
   direction: Direction,
   port: NetworkPolicyPort,
 ): TrafficTest {
-  return (traffic, subject) =>
-    port.protocol === traffic.protocol && covers(facts, direction, port, traffic, subject);
+  return (traffic, pod) => port.protocol === traffic.protocol && covers(facts, direction, port, traffic, pod);
 }
 
 /** Names of types that rules may use, with their numbers (RFC 792, RFC 4443). */
@@ -64,7 +63,7 @@ function covers(
   direction: Direction,
   { port, endPort }: { readonly port: number | string | undefined; readonly endPort: number | undefined },
   { protocol, port: actual }: Traffic,
-  subject: Pod,
+  subject: Pod | undefined,
 ): boolean {
   if (port === undefined) return true;
   if (typeof port === "number") {
@@ -81,7 +80,7 @@ function covers(
   ];
   switch (direction) {
     case "ingress":
-      return numbersOf([subject]).includes(actual);
+      return subject !== undefined && numbersOf([subject]).includes(actual);
     case "egress": {
       // one table for the whole cluster: a name with two numbers stands for none (cilium/cilium#30003)
       const numbers = numbersOf([...state.pods.values()].filter((pod) => !pod.hostNetwork));

@@ -288,7 +288,8 @@ const leftOut =
 const known = new Map<string, boolean>();
 const knownMax = 10_000;
 
-function isRelevant(key: string): boolean {
+/** Whether a label counts for an identity, by its key. */
+export function isRelevant(key: string): boolean {
   let relevant = known.get(key);
   if (relevant === undefined) {
     relevant = !leftOut.test(key);

@@ -10,7 +10,7 @@ import { type ClusterState, type Labels, matchesSelector, type Node, type Pod } 
 import type { Diagnostic } from "../../engine.ts";
 import type { CiliumVariant } from "../variant.ts";
 import type { Direction, EndpointPolicy, IdentityLabels, PolicyEntry, PolicyRepository } from "./entry.ts";
-import { anyIdentity, hostIdentity, Identities, initIdentity } from "./identities.ts";
+import { anyIdentity, hostIdentity, Identities, initIdentity, isRelevant } from "./identities.ts";
 import { MapState } from "./map-state.ts";
 import { NamedPorts, namedPortsText, portsOfPod } from "./named-ports.ts";
 import { everyPort, type PortBlock, portBlocks, withZeroStartDefect } from "./port-blocks.ts";
@@ -266,9 +266,9 @@ function netsOf(rules: readonly CiliumRule[]): readonly Cidr[] {
   );
 }
 
-/** What a rule for nodes sees of one. */
+/** What a rule for nodes sees of one: labels pass the filter of pods' (pkg/endpoint, InitWithNodeLabels). */
 function labelsOfNode({ labels }: Node): Labels {
-  const pairs = Object.entries(labels);
+  const pairs = Object.entries(labels).filter(([key]) => isRelevant(key));
   return Object.fromEntries([
     ...pairs.map(([key, value]) => [`k8s:${key}`, value]),
     ...pairs.map(([key, value]) => [`any:${key}`, value]),
