@@ -115,15 +115,15 @@ export function ciliumDivergences(variant: CiliumVariant): readonly Divergence[]
             ? verdict
             : null;
         },
-        ...whenService(quirk, all),
+        ...whenService(quirk, variant, all),
       };
     });
 }
 
-function whenService(quirk: Quirk, judge: Judge): Pick<Divergence, "whenService"> {
+function whenService(quirk: Quirk, variant: CiliumVariant, judge: Judge): Pick<Divergence, "whenService"> {
   switch (quirk) {
     case "sctp":
-      return { whenService: sctpService };
+      return { whenService: sctpService(variant) };
     case "source-ranges":
       return { whenService: unrangedService(judge) };
     default:

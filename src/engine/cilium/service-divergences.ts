@@ -4,15 +4,25 @@ import type { CellEnd, ClusterState, Connection } from "../../k8s/index.ts";
 import type { Divergence } from "../engine.ts";
 import { servicePorts, viewEndpoints } from "../platform/index.ts";
 import type { Judge } from "./judge.ts";
+import type { CiliumVariant } from "./variant.ts";
 
 type WhenService = NonNullable<Divergence["whenService"]>;
 
 /** Services of SCTP are not translated: a node port is a port of the node's own, other addresses are nobody's. */
-export const sctpService: WhenService = (_state, { from, to, protocol }) => {
-  if (protocol !== "SCTP" || (to.kind === "service" && to.access === "headless")) return null;
-  const isOfPod = from.kind === "pod" && !from.pod.hostNetwork;
-  return to.kind === "node-port" && !isOfPod ? "allow" : "deny";
-};
+export function sctpService({ hostFirewall }: CiliumVariant): WhenService {
+  return (_state, { from, to, protocol }) => {
+    if (protocol !== "SCTP" || (to.kind === "service" && to.access === "headless")) return null;
+    const isOfPod = from.kind === "pod" && !from.pod.hostNetwork;
+    if (to.kind !== "node-port" || isOfPod) return "deny";
+    return !hostFirewall || nodeOf(from) === to.node.name ? "allow" : "deny";
+  };
+}
+
+/** The node that a process runs on. */
+function nodeOf(end: Connection["from"]): string | undefined {
+  if (end.kind === "external") return undefined;
+  return end.kind === "node" ? end.node.name : end.pod.nodeName;
+}
 
 /** A client inside that is in none of a load balancer's source ranges reaches the backends that policies let it reach. */
 export function unrangedService(judge: Judge): WhenService {
@@ -31,7 +41,7 @@ export function unrangedService(judge: Judge): WhenService {
         one.protocol.toUpperCase() === protocol &&
         (one.name === name || one.name.startsWith(`${name}:`)),
     );
-    const node = state.nodes.get(from.kind === "node" ? from.node.name : from.pod.nodeName);
+    const node = state.nodes.get(nodeOf(from) ?? "");
     if (wanted === undefined || node === undefined) return null;
     const verdicts = new Set(
       viewEndpoints(wanted, undefined).cluster.map(({ ip, port: backendPort }) =>
