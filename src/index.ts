@@ -193,6 +193,7 @@ export {
   type Selection,
   searchClusters,
   selectEngine,
+  selectedCluster,
   type TableEnd,
   type TablePort,
   tableEnds,

@@ -4,15 +4,10 @@ import {
   type ProductSelection,
   type SelectedCluster,
   type Selection,
+  selectedCluster,
   vendorKinds,
 } from "../harness/index.ts";
-import {
-  buildCluster,
-  type ClusterState,
-  type LoadedObjects,
-  loadManifests,
-  type ManifestInput,
-} from "../k8s/index.ts";
+import { type ClusterState, type LoadedObjects, loadManifests, type ManifestInput } from "../k8s/index.ts";
 import { loadEngines } from "./engines.ts";
 import { readInputs } from "./input.ts";
 import { type ClusterFlags, type CommonOptions, clusterWords } from "./options.ts";
@@ -44,14 +39,10 @@ export async function loadClusters(
   const clusters: SelectedCluster[] = [];
   for (const selection of selections) {
     try {
-      const settings = selection.kind === "product" ? selection.aks : {};
-      const built = buildCluster(
-        objects,
-        { ...settings, ...words },
-        { force: flags.force ?? false, ...poolSystem(selection) },
-      );
-      for (const warning of built.warnings) warnings.add(warning);
-      clusters.push({ selection, state: built.state });
+      const force = flags.force ?? false;
+      const cluster = selectedCluster(objects, selection, words, { force, ...poolSystem(selection) });
+      for (const warning of cluster.warnings) warnings.add(warning);
+      clusters.push(cluster);
     } catch (error) {
       if (
         !isAll ||

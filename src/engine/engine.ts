@@ -185,6 +185,8 @@ export interface EngineDefinition {
   readonly switches: readonly SwitchSpec[];
   /** What `az aks create` is told to get this product. */
   readonly aks: ClusterWords;
+  /** Its version by that of Kubernetes (`1.33`), oldest first, where AKS ties them; absent: any goes with any. */
+  readonly kubernetesVersions?: ReadonlyMap<string, string>;
   /** API kinds of its own, which loaders then take. */
   readonly resources?: readonly VendorKind[];
   /** Listings of its own tools, which then stand where an engine may. */

@@ -8,7 +8,8 @@ import type { Cell, ClusterState, Connection } from "../k8s/index.ts";
 import { createOracle, defaultReadings, isToService, type Oracle, serviceRoutes } from "../oracle/index.ts";
 import { type TableCell, tableCells } from "./cell-table.ts";
 import type { CellVerdict, DiffDocument, DiffGroup } from "./documents.ts";
-import { cellDocument, createJudge, type MatrixOptions, type SelectedCluster } from "./matrix.ts";
+import { cellDocument, createJudge, type MatrixOptions } from "./matrix.ts";
+import type { SelectedCluster } from "./selected-cluster.ts";
 import type { Selection } from "./selection.ts";
 
 /** Group of cells that no documented divergence explains. */

@@ -62,7 +62,6 @@ export {
   diagnosticText,
   type MatrixOptions,
   type Progress,
-  type SelectedCluster,
 } from "./matrix.ts";
 export type { LiveDocument } from "./netns/index.ts";
 export { type NodeFiles, nodeFiles } from "./node-files.ts";
@@ -98,6 +97,7 @@ export {
 export { resolveEnd, resolveSource } from "./resolve-end.ts";
 export { interleavedRounds, quantile, type RoundsMeasure, type RoundsOptions } from "./rounds.ts";
 export { type RunOptions, runScenario } from "./run.ts";
+export { type SelectedCluster, selectedCluster } from "./selected-cluster.ts";
 export {
   type ExternalEngine,
   engineFor,

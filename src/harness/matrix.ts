@@ -21,6 +21,7 @@ import type {
 } from "./documents.ts";
 import { classCellCount, classCells, describeClass, endClasses } from "./end-classes.ts";
 import { describeEnd, type TablePort } from "./ends.ts";
+import type { SelectedCluster } from "./selected-cluster.ts";
 import { followsApi, type Selection } from "./selection.ts";
 
 /** Which ends and ports a truth table holds. */
@@ -36,12 +37,6 @@ export interface MatrixOptions {
 }
 
 export type Progress = (done: number, total: number) => Promise<boolean>;
-
-/** A selection in a cluster of its own settings. */
-export interface SelectedCluster {
-  readonly selection: Selection;
-  readonly state: ClusterState;
-}
 
 export interface CellAnswer {
   readonly verdict: CellVerdict;

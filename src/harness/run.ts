@@ -12,7 +12,6 @@ import { vendorKinds } from "../engine/registry.ts";
 import {
   applyObjects,
   type BuiltCluster,
-  buildCluster,
   type Cell,
   type ClusterState,
   type Connection,
@@ -42,6 +41,7 @@ import { LiveCluster } from "./live.ts";
 import { diagnosticDocument, explorerLimits, judgeWays } from "./matrix.ts";
 import { flowRequest } from "./probe.ts";
 import { resolveEnd, resolveSource } from "./resolve-end.ts";
+import { type SelectedCluster, selectedCluster } from "./selected-cluster.ts";
 import type { Selection } from "./selection.ts";
 
 /** The seed, and taps and watchers of the network. */
@@ -53,12 +53,8 @@ export interface RunOptions {
 }
 
 /** @throws InputError when the scenario's cluster or manifests are bad, or a step names what is not there. */
-export function runScenario(
-  scenario: Scenario,
-  selection: Selection,
-  options: RunOptions,
-): RunResultDocument {
-  const state = scenarioState(scenario, selection);
+export function runScenario(scenario: Scenario, named: Selection, options: RunOptions): RunResultDocument {
+  const { state, selection } = scenarioCluster(scenario, named);
   const runner: Runner =
     selection.kind === "oracle"
       ? new OracleRunner(state, selection)
@@ -90,11 +86,10 @@ export function runScenario(
 }
 
 /** The cluster before the first step. @throws InputError as `runScenario`. */
-export function scenarioState(scenario: Scenario, selection: Selection): ClusterState {
+export function scenarioCluster<S extends Selection>(scenario: Scenario, selection: S): SelectedCluster<S> {
   const { force = false, ...words } = scenario.cluster;
-  const settings = selection.kind === "product" ? selection.aks : {};
   const objects = loadManifests(scenario.manifests, { vendorKinds });
-  return buildCluster(objects, { ...settings, ...words }, { force }).state;
+  return selectedCluster(objects, selection, words, { force });
 }
 
 type MatrixStep = Extract<Step, { action: "expectMatrix" }>;

@@ -73,13 +73,15 @@ export function parseClusterOptions(words: ClusterWords): ClusterOptions {
     networkPluginMode: words.networkPluginMode,
     networkDataplane: words.networkDataplane ?? "azure",
     networkPolicy: words.networkPolicy ?? "none",
-    kubernetesVersion: words.kubernetesVersion ?? "1.33",
+    kubernetesVersion: words.kubernetesVersion ?? "1.34",
     ipFamilies: families,
     podCidrs: ranges("podCidr", { 4: "10.244.0.0/16", 6: "fd12:3456:789a::/48" }),
     serviceCidrs: ranges("serviceCidr", { 4: "10.0.0.0/16", 6: "fd12:3456:789b::/108" }),
     nodeSubnets: ranges("nodeSubnet", { 4: "10.224.0.0/16", 6: "fd00:10:224::/64" }),
     nodePools: (words.nodePools ?? []).map((pool, i) => parsePool(pool, i, fail)),
   };
+  if (!/^1\.[0-9]+(\.[0-9]+)?$/.test(options.kubernetesVersion))
+    fail("kubernetesVersion", `must be a version such as 1.31, not ${options.kubernetesVersion}`);
   const names = options.nodePools.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice !== undefined) fail("nodePools", `two pools have the name ${twice}`);

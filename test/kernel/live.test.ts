@@ -23,7 +23,7 @@ import {
   planLive,
   runLive,
 } from "../../src/harness/netns/index.ts";
-import { scenarioState } from "../../src/harness/run.ts";
+import { scenarioCluster } from "../../src/harness/run.ts";
 import { createTopology } from "../../src/harness/topology.ts";
 import { loadScenario } from "../../src/scenario/index.ts";
 import { commandFile, podwire } from "../cli/installed.ts";
@@ -111,7 +111,7 @@ describeNeeding("a scenario on a real node", needs, () => {
     let node: string;
     let places: readonly LivePlace[];
     beforeAll(() => {
-      const state = scenarioState(scenario, selection);
+      const { state } = scenarioCluster(scenario, selection);
       cluster = new VethCluster(createTopology(state).spec, backend, []);
       node = cluster.nodeNamespace("n1");
       cluster.load("n1", nodeFiles(state, "n1", compileCluster(state, selection).get("n1")?.tables ?? {}));
@@ -349,7 +349,7 @@ module.constructor._resolveFilename = (name, ...rest) => {
       .replaceAll("timeout", "connected");
     const v6 = `${manifests.replace("engines:", `${cluster6}engines:`)}steps:\n${steps6}`;
     const dual = loadScenario({ name: "dual.yaml", text: v6 });
-    const state = scenarioState(dual, selection);
+    const { state } = scenarioCluster(dual, selection);
     const cluster = new VethCluster(createTopology(state).spec, "nft", [], [4, 6]);
     try {
       cluster.load("n1", nodeFiles(state, "n1", compileCluster(state, selection).get("n1")?.tables ?? {}));

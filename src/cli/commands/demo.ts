@@ -13,11 +13,11 @@ import {
   resolveEnd,
   resolveSource,
   runScenario,
-  type SelectedCluster,
+  selectedCluster,
   traceConnection,
   vendorKinds,
 } from "../../harness/index.ts";
-import { buildCluster, loadManifests, type ManifestInput } from "../../k8s/index.ts";
+import { loadManifests, type ManifestInput } from "../../k8s/index.ts";
 import { benchReport, matrixReport, runResultText, traceReport } from "../../report/index.ts";
 import { parseEnd, type Scenario } from "../../scenario/index.ts";
 import { wantsColor } from "../emit.ts";
@@ -64,10 +64,9 @@ async function runDemo(options: CommonOptions): Promise<ExitCode> {
   if (scenario === undefined) return ExitCode.internal;
   const inputs = manifestsWithPolicy(scenario);
   const objects = loadManifests(inputs, { vendorKinds });
-  const clusters = [...parseSelections("oracle"), ...selections].map((selection): SelectedCluster => {
-    const settings = selection.kind === "product" ? selection.aks : {};
-    return { selection, state: buildCluster(objects, { ...settings, ...scenario.cluster }).state };
-  });
+  const clusters = [...parseSelections("oracle"), ...selections].map((selection) =>
+    selectedCluster(objects, selection, scenario.cluster),
+  );
   say("\n2. The truth table while the client is not labelled yet.\n\n");
   const [first, ...rest] = clusters;
   if (first === undefined) return ExitCode.internal;

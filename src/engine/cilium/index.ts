@@ -10,6 +10,7 @@ import { ciliumKinds } from "./resources/kinds.ts";
 import {
   type CiliumVariant,
   ciliumDefaultVersion,
+  ciliumOfKubernetes,
   ciliumSwitches,
   ciliumVariant,
   ciliumVersions,
@@ -56,6 +57,7 @@ export const ciliumLinux: EngineDefinition = {
   versions: ciliumVersions,
   defaultVersion: ciliumDefaultVersion,
   switches: ciliumSwitches,
+  kubernetesVersions: ciliumOfKubernetes,
   resources: ciliumKinds,
   listings: {
     filters: "Cilium's programs, and policy maps, ipcache and endpoints as a node's listings say",

@@ -108,11 +108,13 @@ export function ciliumVariant(
   };
 }
 
-/** The Cilium that AKS runs on a Kubernetes version (`1.33`, `1.33.2`); `undefined` for versions without Cilium. */
-export function ciliumOfKubernetes(kubernetesVersion: string): CiliumVersion | undefined {
-  const [major, minor = 0] = kubernetesVersion.split(".").map(Number);
-  if (major !== 1 || minor < 29) return undefined;
-  if (minor <= 30) return "1.14";
-  if (minor === 31) return "1.16";
-  return minor <= 33 ? "1.17" : "1.18";
-}
+/** The Cilium that AKS runs, by the minor version of Kubernetes. */
+export const ciliumOfKubernetes: ReadonlyMap<string, CiliumVersion> = new Map([
+  ["1.29", "1.14"],
+  ["1.30", "1.14"],
+  ["1.31", "1.16"],
+  ["1.32", "1.17"],
+  ["1.33", "1.17"],
+  ["1.34", "1.18"],
+  ["1.35", "1.18"],
+]);

@@ -9,8 +9,9 @@ import { type TableCell, tableCells } from "../cell-table.ts";
 import { divergencesOf, explainDifference } from "../diff.ts";
 import type { CellVerdict } from "../documents.ts";
 import { isSource } from "../ends.ts";
-import { createJudge, oracleJudge, type SelectedCluster } from "../matrix.ts";
+import { createJudge, oracleJudge } from "../matrix.ts";
 import { resolveEnd } from "../resolve-end.ts";
+import type { SelectedCluster } from "../selected-cluster.ts";
 import type { ProductSelection } from "../selection.ts";
 
 /** A cell on which two sides do not agree, and no divergence says why. */
@@ -63,9 +64,7 @@ export function compareWithOracle({ state, selection }: EngineCluster): ClusterC
 }
 
 /** An engine with a cluster of its own settings. */
-export interface EngineCluster extends SelectedCluster {
-  readonly selection: ProductSelection;
-}
+export type EngineCluster = SelectedCluster<ProductSelection>;
 
 /** Two sides, engines or readings of the oracle, on the same objects. */
 export function compareSides(a: SelectedCluster, b: SelectedCluster): ClusterComparison {

@@ -12,7 +12,7 @@ import type { Scenario } from "../../scenario/index.ts";
 import type { TapEvent } from "../../sim/index.ts";
 import { readIp } from "../../sim/index.ts";
 import { readU16 } from "../../wire/index.ts";
-import { runScenario, scenarioState } from "../run.ts";
+import { runScenario, scenarioCluster } from "../run.ts";
 import type { ProductSelection } from "../selection.ts";
 import { type LivePlace, uplinkEnd } from "./place.ts";
 
@@ -54,11 +54,11 @@ const gapNsMax = 9e9;
 /** @throws InputError when the places do not fit the scenario. */
 export function planLive(
   scenario: Scenario,
-  selection: ProductSelection,
+  named: ProductSelection,
   seed: number,
   places: readonly LivePlace[],
 ): LivePlan {
-  const state = scenarioState(scenario, selection);
+  const { state, selection } = scenarioCluster(scenario, named);
   const podOf = (end: string): Pod => {
     const pod = state.pods.get(end);
     if (pod === undefined || pod.hostNetwork)
