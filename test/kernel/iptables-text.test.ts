@@ -178,6 +178,8 @@ const written6: Readonly<Record<string, readonly string[]>> = {
   nat: [
     "-A PREROUTING -p tcp -j DNAT --to-destination [fd00::1-fd00::5]:80-90",
     "-A PREROUTING -j DNAT --to-destination fd00::1",
+    "-A PREROUTING -j DNAT --to-destination ::1-::2",
+    "-A PREROUTING -p tcp -j DNAT --to-destination :80",
     "-A POSTROUTING -j SNAT --to-source fd00::1-fd00::4",
     "-A POSTROUTING -j MASQUERADE",
     "-A PREROUTING -j NETMAP --to fd00::/64",

@@ -144,6 +144,7 @@ describe("iptables-save text", () => {
     ["-A FORWARD -j DROP -j ACCEPT", "one -j"],
     ["-A FORWARD -j REJECT --reject-with tcp-reset", "needs -p tcp"],
     ["-A FORWARD -j MASQUERADE", "table nat only"],
+    ["-A FORWARD -j SET --map-set s src --map-mark", "table mangle only"],
     ["-A FORWARD -m mark --mark 0x100000000", "32 bits"],
     ["-A FORWARD -m set --match-set s src,any", "src or dst"],
     ["-A FORWARD --match-set s src", "needs -m set"],

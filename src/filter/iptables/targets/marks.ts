@@ -5,7 +5,7 @@
 import { hex, parseMark, parseRange } from "../matches/extension.ts";
 import { readSetName, readSetSides } from "../matches/set.ts";
 import type { CtTarget, SetTarget, Target } from "../target.ts";
-import type { OptionValues, TargetReader, TargetTexts } from "./extension.ts";
+import type { OptionValues, RuleContext, TargetReader, TargetTexts } from "./extension.ts";
 
 const markActions = ["--set-xmark", "--set-mark", "--or-mark", "--and-mark", "--xor-mark"] as const;
 
@@ -87,7 +87,7 @@ function readCt(options: OptionValues): Target {
 
 const setActions = ["add", "del", "map"] as const;
 
-function readSetTarget(options: OptionValues): Target {
+function readSetTarget(options: OptionValues, { table, chain }: RuleContext): Target {
   const given = setActions.filter((action) => options.has(`--${action}-set`));
   const [action] = given;
   if (action === undefined || given.length > 1)
@@ -111,6 +111,10 @@ function readSetTarget(options: OptionValues): Target {
   };
   if (action !== "add" && (target.exist || timeout !== undefined))
     throw options.incomplete("--exist and --timeout go with --add-set");
+  if (action === "map" && table !== "mangle")
+    throw options.incomplete("--map-set is allowed in table mangle only");
+  if ((target.mapPrio || target.mapQueue) && (chain === "PREROUTING" || chain === "INPUT"))
+    throw options.incomplete("--map-prio and --map-queue are for packets that leave");
   return target;
 }
 

@@ -28,7 +28,7 @@ function hostPrefix(text: string, family: 4 | 6): Cidr | undefined {
 /** `a`, `a-b`, `:ports`, with `:ports[/base]`; IPv6 addresses with ports stand in brackets. */
 function parseNatRange(text: string, family: 4 | 6): NatRange | undefined {
   const bracketed = /^\[([^\]]*)\](?::(.*))?$/.exec(text);
-  const colon = family === 4 || text.startsWith(":") ? text.indexOf(":") : -1;
+  const colon = family === 4 || /^:(?!:)/.test(text) ? text.indexOf(":") : -1;
   const plain = colon < 0 ? [text, undefined] : [text.slice(0, colon), text.slice(colon + 1)];
   const [addresses = "", portText] = bracketed !== null ? [bracketed[1], bracketed[2]] : plain;
   const [minText = "", maxText, ...rest] = addresses.split("-");
