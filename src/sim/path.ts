@@ -219,6 +219,13 @@ export class NodeStack implements NodeFacts {
     return 0;
   }
 
+  /** Whether any route leads by this interface to the address whose words are `words[at..]`. */
+  leadsBy(oif: number, family: number, words: ArrayLike<number>, at: number): boolean {
+    return this.#routes.some(
+      (route) => route.oif === oif && route.net.family === family && cidrContainsWords(route.net, words, at),
+    );
+  }
+
   loopbackIndex(): number {
     return this.spec.interfaces.find(({ link }) => link === "loopback")?.index ?? 0;
   }
@@ -271,7 +278,7 @@ export function walkNode(
   }
   const arrival = walkSteps(node, plan.arrive, emitted, watcher);
   if (arrival !== undefined) return arrival;
-  if (node.isLocalAt(batch.family[0]!, batch.dst, 0))
+  if (batch.state.oif[0] === 0)
     return (
       walkSteps(node, plan.toNode, emitted, watcher) ?? { kind: "local", bytes: rowBytes(batch, 0).slice() }
     );
@@ -315,33 +322,55 @@ function walkSteps(
       }
       case "route":
       case "reroute": {
-        const isFromWire = batch.state.iif[0] !== 0 && batch.state.iif[0] !== node.loopbackIndex();
-        if (isFromWire && isMartian(node, batch)) return stopped("martian", -1);
-        if (node.isLocalAt(batch.family[0]!, batch.dst, 0)) {
-          batch.state.oif[0] = batch.state.iif[0] === 0 ? node.loopbackIndex() : 0;
-          break;
-        }
-        const oif = node.routeAt(batch.family[0]!, batch.dst, 0);
-        if (oif === 0) return stopped("no-route", -1);
-        batch.state.oif[0] = oif;
+        const end = routePacket(node, emitted);
+        if (end !== undefined) return end;
         break;
       }
       case "ttl":
         if (!decrementTtl(batch, 0)) {
-          const from = node.spec.addresses.find((ip) => ip.family === batch.family[0]);
-          const type = batch.family[0] === 6 ? Icmpv6Type.timeExceeded : Icmpv4Type.timeExceeded;
-          const start = batch.offset[0]!;
-          if (from !== undefined && !isUnanswerable(batch.bytes, start, packetEnd(batch, 0)))
-            emitted.push({
-              bytes: icmpError(rowBytes(batch, 0), from, type, 0),
-              kept: { mark: 0, ...relatedState(batch, 0), ctZone: 0 },
-            });
+          const isV6 = batch.family[0] === 6;
+          answerWith(node, isV6 ? Icmpv6Type.timeExceeded : Icmpv4Type.timeExceeded, emitted);
           return stopped("ttl-exceeded", -1);
         }
         break;
     }
   }
   return undefined;
+}
+
+/** Sets the interface that the packet leaves by: 0 where it came from another host to this one. */
+function routePacket(node: NodeStack, emitted: SentBack[]): WalkEnd | undefined {
+  const { family, dst, state } = node.batch;
+  const iif = state.iif[0]!;
+  const isFromWire = iif !== 0 && iif !== node.loopbackIndex();
+  if (isFromWire && isMartian(node, node.batch)) return stopped("martian", -1);
+  if (isFromWire && family[0] === 6 && isLoopback6(dst, 0)) {
+    // translated to ::1, which is looked for behind the interface that it came by (ip6_route_input_lookup, RT6_LOOKUP_F_IFACE)
+    if (!node.leadsBy(iif, 6, dst, 0)) {
+      answerWith(node, Icmpv6Type.unreachable, emitted);
+      return stopped("no-route", -1);
+    }
+    state.oif[0] = iif;
+    return undefined;
+  }
+  if (node.isLocalAt(family[0]!, dst, 0)) {
+    state.oif[0] = iif === 0 ? node.loopbackIndex() : 0;
+    return undefined;
+  }
+  const oif = node.routeAt(family[0]!, dst, 0);
+  if (oif === 0) return stopped("no-route", -1);
+  state.oif[0] = oif;
+  return undefined;
+}
+
+/** Sends an ICMP error of code 0 about the packet, unless it is one that nobody may be told of. */
+function answerWith({ spec, batch }: NodeStack, type: number, emitted: SentBack[]): void {
+  const from = spec.addresses.find((ip) => ip.family === batch.family[0]);
+  if (from === undefined || isUnanswerable(batch.bytes, batch.offset[0]!, packetEnd(batch, 0))) return;
+  emitted.push({
+    bytes: icmpError(rowBytes(batch, 0), from, type, 0),
+    kept: { mark: 0, ...relatedState(batch, 0), ctZone: 0 },
+  });
 }
 
 function runHook(
