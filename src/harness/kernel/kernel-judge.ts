@@ -282,8 +282,8 @@ export async function startKernelJudge(options: JudgeOptions): Promise<KernelJud
   const judge = new KernelJudge(options, injector);
   const sysctls = Object.entries({ ...routerSysctls, ...options.sysctls });
   const perDevice = node.interfaces.map((name) => `echo 0 > /proc/sys/net/ipv4/conf/${name}/rp_filter`);
-  // a router joins the routers' groups on every device that can multicast, and reports it: packets that nobody sent
-  const groups = node.interfaces.map((name) => `ip link set dev ${name} multicast off`);
+  // of the groups of routers and of its own addresses a node reports to be a member: packets that nobody sent
+  const groups = node.interfaces.map((name) => `ip link set dev ${name} multicast off arp off`);
   const redirects = node.interfaces.map((name) => `echo 0 > /proc/sys/net/ipv4/conf/${name}/send_redirects`);
   const script = [
     ...groups,
