@@ -46,4 +46,5 @@ export {
   setTtl,
 } from "./edit.ts";
 export { leavingPackets } from "./refragment.ts";
+export { lowerMss } from "./tcp-mss.ts";
 export { type PacketView, rowAddress, view } from "./view.ts";

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { compareCase } from "../../src/harness/fuzz/table-comparison.ts";
 import { startTableJudge } from "../../src/harness/fuzz/table-judge.ts";
 import type { JudgedPacket, JudgedTables, KernelJudge } from "../../src/harness/kernel/index.ts";
-import { udp } from "../../src/packet/index.ts";
+import { icmpError, tcp, udp } from "../../src/packet/index.ts";
+import { TcpFlag, type TcpOption } from "../../src/wire/index.ts";
 import { describeNeeding } from "../needs.ts";
 
 interface Case extends JudgedTables {
@@ -11,13 +12,60 @@ interface Case extends JudgedTables {
   readonly packets: readonly JudgedPacket[];
 }
 
+const node = "2001:db8::1";
+/** Hosts behind either device. */
+const behind = { in0: "fd00::3", out0: "2001:db8:5::80" } as const;
+
 const cases: readonly Case[] = [
+  {
+    title: "looks for ::1, where a packet is translated to it, behind the device that it came by",
+    v6: "*nat\n-A PREROUTING -j DNAT --to-destination ::1\nCOMMIT\n",
+    packets: (["in0", "out0"] as const).map((from) => ({
+      from,
+      bytes: udp({ src: behind[from], dst: "2001:db8:7::1", sport: 53, dport: 1024 }),
+    })),
+  },
+  {
+    title: "drops an ICMP error that is translated to ::1",
+    v6: "*nat\n-A OUTPUT -j REDIRECT\nCOMMIT\n*filter\n-A INPUT\nCOMMIT\n",
+    packets: [
+      { from: "inside", bytes: udp({ src: node, dst: behind.out0, sport: 5000, dport: 443 }) },
+      {
+        from: "in0",
+        bytes: icmpError(udp({ src: behind.out0, dst: node, sport: 443, dport: 5000 }), behind.in0, 1, 1),
+      },
+    ],
+  },
+  {
+    title: "lowers segment sizes, adds the option where there is none, and never raises one",
+    v4: "*mangle\n-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1000\nCOMMIT\n",
+    v6: "*mangle\n-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu\nCOMMIT\n",
+    packets: [
+      { src: "10.0.0.1", dst: "203.0.113.1" },
+      { src: "fd00::1", dst: "2001:db8:5::1" },
+    ].flatMap((ends) =>
+      [
+        [],
+        [{ kind: "mss", bytes: 1000 }],
+        [{ kind: "nop" }, { kind: "nop" }, { kind: "mss", bytes: 8960 }],
+      ].map((options, i) => ({
+        from: "in0",
+        bytes: tcp({
+          ...ends,
+          sport: 2000 + i,
+          dport: 80,
+          flags: TcpFlag.syn,
+          options: options as TcpOption[],
+        }),
+      })),
+    ),
+  },
   {
     title: "masquerades as ::1 what the node sends to ::1",
     v6: "*nat\n-A OUTPUT -j REDIRECT\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n",
     packets: [
-      { from: "inside", bytes: udp({ src: "2001:db8::1", dst: "fd00::1", sport: 1024, dport: 53 }) },
-      { from: "inside", bytes: udp({ src: "2001:db8::1", dst: "2001:db8::1", sport: 1024, dport: 54 }) },
+      { from: "inside", bytes: udp({ src: node, dst: "fd00::1", sport: 1024, dport: 53 }) },
+      { from: "inside", bytes: udp({ src: node, dst: node, sport: 1024, dport: 54 }) },
     ],
   },
 ];

@@ -16,6 +16,9 @@ import type { SkipIndex } from "./skip-index.ts";
 /** What a chain decided. */
 export const RuleVerdict = { accept: 0, drop: 1, reject: 2, nat: 3 } as const;
 
+/** What a target does to a row. False: it cannot be done, and the packet is dropped. */
+export type RowAction = (batch: PacketBatch, row: number) => boolean;
+
 /** Per-node tables that a program asks at run time. */
 export interface NodeTablesAtRun {
   /** `pattern * interfaceCount + interface number`: 1 where the name fits. */
@@ -31,7 +34,7 @@ export interface NodeTablesAtRun {
   readonly skipIndex: SkipIndex | undefined;
   /** By test number of the linked rules, and by action number. */
   readonly tests: readonly RowTest[];
-  readonly actions: readonly ((batch: PacketBatch, row: number) => void)[];
+  readonly actions: readonly RowAction[];
   /** Rule `rule` (an index of the linked rules) reports the row. */
   report(rule: number, row: number): void;
 }
@@ -131,7 +134,11 @@ export function evaluateChain(
         pc = next;
         break;
       case TargetOp.action:
-        node.actions[code[at + 1]!]!(batch, row);
+        if (!node.actions[code[at + 1]!]!(batch, row)) {
+          out.verdict = RuleVerdict.drop;
+          out.rule = rule;
+          return;
+        }
         srcClass = classUnused; // it may have changed a set, or the packet
         pc = next;
         break;

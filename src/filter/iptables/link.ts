@@ -57,7 +57,10 @@ export const TargetOp = {
 } as const;
 
 /** Targets that change something and let the rules go on; run through a function of the node. */
-export type ActionTarget = Extract<Target, { kind: "CONNMARK" | "CT" | "SET" | "TTL" | "TOS" | "DSCP" }>;
+export type ActionTarget = Extract<
+  Target,
+  { kind: "CONNMARK" | "CT" | "SET" | "TTL" | "TOS" | "DSCP" | "TCPMSS" }
+>;
 
 export interface LinkedRule {
   readonly table: TableName;
@@ -359,8 +362,7 @@ class Linker {
         return;
       case "AUDIT":
       case "CLASSIFY":
-      case "CHECKSUM":
-      case "TCPMSS": // touch nothing that a verdict depends on
+      case "CHECKSUM": // touch nothing that a verdict depends on
         code.push(TargetOp.none);
         return;
       case "CONNMARK":
@@ -369,6 +371,7 @@ class Linker {
       case "TTL":
       case "TOS":
       case "DSCP":
+      case "TCPMSS":
         code.push(TargetOp.action, this.#actions.push(target) - 1);
         return;
       case "DNAT":

@@ -3,17 +3,18 @@
  * its matches and targets become. Made again when rules, sets or interfaces change; what matches remember is kept.
  */
 import { assert, InputError } from "../../base/index.ts";
-import { CtState, type PacketBatch, setTos, setTtl } from "../../packet/index.ts";
-import type { LinkContext } from "../datapath.ts";
+import { CtState, lowerMss, type PacketBatch, setTos, setTtl } from "../../packet/index.ts";
+import type { LinkContext, NodeFacts } from "../datapath.ts";
 import { dimensionBits, internInterface, type SetCollection, type SetNode } from "../ipset/index.ts";
 import { type Conntrack, ZoneReach } from "../netfilter/index.ts";
-import type { NodeTablesAtRun } from "./evaluate.ts";
+import type { NodeTablesAtRun, RowAction } from "./evaluate.ts";
 import type { ActionTarget, LinkedRuleset } from "./link.ts";
 import { ctStateBits } from "./matches/connection.ts";
 import { kindOf, type MatchNode } from "./matches/index.ts";
 import { tosOf, ttlOf } from "./matches/packet-header.ts";
 import type { Rule } from "./ruleset.ts";
 import { SkipIndex } from "./skip-index.ts";
+import type { TargetOf } from "./target.ts";
 
 /** What rules remember from packet to packet: each match of a rule its own, or under a name that rules share. */
 export class RuleMemory {
@@ -110,7 +111,7 @@ export function bindNode(linked: LinkedRuleset, parts: NodeParts): NodeTablesAtR
       assert(bind !== undefined, `a match of kind ${match.kind} has no test`);
       return bind(match, { ...node, memory: (make) => memory.own(rule, number, make) });
     }),
-    actions: linked.actions.map((target) => bindAction(target, node, parts)),
+    actions: linked.actions.map((target) => bindTarget(target, node, parts)),
     ctBits: (batch, row) => ctStateBits(batch, row, conntrack.entryOf(batch, row)),
     report: (rule, row) => parts.report(rule, row),
   };
@@ -121,9 +122,32 @@ function zoneReach(direction: "orig" | "reply" | undefined): number {
   return direction === "orig" ? ZoneReach.original : ZoneReach.reply;
 }
 
-type RowAction = (batch: PacketBatch, row: number) => void;
+function bindTarget(target: ActionTarget, node: SetNode, parts: NodeParts): RowAction {
+  if (target.kind === "TCPMSS") return bindMss(target, parts.context.facts);
+  const act = bindAction(target, node, parts);
+  return (batch, row) => {
+    act(batch, row);
+    return true;
+  };
+}
 
-function bindAction(target: ActionTarget, node: SetNode, { sets, conntrack }: NodeParts): RowAction {
+const mtu = { wire: 1500, loopback: 65_536 } as const;
+
+/** Clamped to what the interface takes that the packet leaves by, less both headers without options. */
+function bindMss({ mss }: TargetOf<"TCPMSS">, { interfaces }: NodeFacts): RowAction {
+  const loopback = interfaces.find(({ isLoopback }) => isLoopback)?.index;
+  return (batch, row) => {
+    if (mss !== "clamp") return lowerMss(batch, row, mss);
+    const room = batch.state.oif[row] === loopback ? mtu.loopback : mtu.wire;
+    return lowerMss(batch, row, room - (batch.family[row] === 6 ? 60 : 40));
+  };
+}
+
+function bindAction(
+  target: Exclude<ActionTarget, { kind: "TCPMSS" }>,
+  node: SetNode,
+  { sets, conntrack }: NodeParts,
+): (batch: PacketBatch, row: number) => void {
   switch (target.kind) {
     case "CONNMARK":
       return bindConnmark(target, conntrack);
@@ -169,7 +193,10 @@ function bindAction(target: ActionTarget, node: SetNode, { sets, conntrack }: No
 }
 
 /** Source: kernel net/netfilter/xt_connmark.c (connmark_tg_shift without shift). */
-function bindConnmark(target: Extract<ActionTarget, { kind: "CONNMARK" }>, conntrack: Conntrack): RowAction {
+function bindConnmark(
+  target: TargetOf<"CONNMARK">,
+  conntrack: Conntrack,
+): (batch: PacketBatch, row: number) => void {
   return (batch, row) => {
     const entry = conntrack.entryOf(batch, row);
     if (entry === undefined) return;

@@ -1,6 +1,6 @@
 /**
- * Targets of table mangle that edit the packet: TTL and HL, TOS, DSCP; and two that no verdict here depends on and that are
- * therefore only carried along: TCPMSS and CHECKSUM. Source: kernel net/netfilter/xt_HL.c, xt_DSCP.c.
+ * Targets of table mangle that edit the packet: TTL and HL, TOS, DSCP, TCPMSS; and CHECKSUM, which does nothing to a packet
+ * whose checksum is there. Source: kernel net/netfilter/xt_HL.c, xt_DSCP.c, xt_TCPMSS.c, xt_CHECKSUM.c.
  */
 import { parseRange } from "../matches/extension.ts";
 import { dscpText, parseDscp, parseDscpClass, parseTos } from "../matches/packet-header.ts";
