@@ -12,6 +12,8 @@ import { worlds } from "./table-world.ts";
 import type { JudgedCase } from "./tables.ts";
 
 export interface CaseDifference {
+  /** In what became of a packet, or in what all of them left behind. */
+  readonly of: "packet" | "state";
   /** Of the packet. */
   readonly index: number;
   /** What each did with it. */
@@ -50,13 +52,16 @@ export function compareCase(
     if (chooser.hasGuessed) return { compared: index, difference: undefined };
     const why = chooser.fault === undefined ? "" : `\n  ${chooser.fault}`;
     const text = `${packet.from} ${printPacket(packet.bytes)}\n  kernel ${theirs}\n  ours   ${ours}${why}`;
-    return { compared: index + 1, difference: { index, kernel: theirs, ours: ours + why, text } };
+    return {
+      compared: index + 1,
+      difference: { of: "packet", index, kernel: theirs, ours: ours + why, text },
+    };
   }
   const compared = Math.min(packets.length, fates.length);
   const left = state === undefined || chooser.hasGuessed ? undefined : compareState(state, node);
   if (left === undefined) return { compared, difference: undefined };
   const [, kernel = "", ours = ""] = left.split("\n").map((line) => line.trim());
-  return { compared, difference: { index: compared - 1, kernel, ours, text: left } };
+  return { compared, difference: { of: "state", index: compared - 1, kernel, ours, text: left } };
 }
 
 /** Answers NAT's question for a port with the one that the kernel took. */

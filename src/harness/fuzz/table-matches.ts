@@ -18,10 +18,10 @@ import {
 
 /** Kinds that no rule of the search asks for, and why. */
 export const undrawnMatches: { readonly [K in Match["kind"]]?: string } = {
-  mac: "TUN devices carry no Ethernet header",
-  owner: "the injector's own process would be asked for",
-  socket: "the node under test has no sockets",
-  cgroup: "the injector's own process would be asked for",
+  owner:
+    "the kernel knows the injector's process, the emulator none: test/kernel/iptables-text.test.ts has its forms",
+  cgroup:
+    "the kernel knows the injector's process, the emulator none: test/kernel/iptables-text.test.ts has its forms",
 };
 
 const marks = ["0x0", "0x1", "0x2", "0x3", "0x10", "0x4000", "0xffffffff"];
@@ -42,6 +42,8 @@ export function drawProtocol(random: Prng, family: Family, wanted?: string): str
       const types = family === 4 ? ["8", "0", "3", "3/1", "11"] : ["128", "129", "1", "1/3", "3"];
       return `-p ${worlds[family].icmp} -m ${worlds[family].icmp} ${not(random)}--${worlds[family].icmp}-type ${random.pick(types)} `;
     }
+    case "syn":
+      return "-p tcp -m tcp --tcp-flags SYN,RST SYN ";
     default: {
       const many = `-m multiport ${not(random)}--${random.pick(["dports", "sports", "ports"])} ${drawPorts(random)},${drawPorts(random)} `;
       const form = random.below(4);
@@ -73,9 +75,8 @@ const transportTests: Readonly<Record<Transport, readonly Draw[]>> = {
   ],
   sctp: [
     ...portTests,
-    // not negated: on a cut packet legacy would run the rule's target and drop the packet all the same
     (random) =>
-      `--chunk-types ${random.pick(["any INIT", "any DATA,INIT", "any INIT_ACK", "all INIT", "only COOKIE_ACK"])} `,
+      `${not(random)}--chunk-types ${random.pick(["any INIT", "any DATA,INIT", "any INIT_ACK", "all INIT", "only COOKIE_ACK"])} `,
   ],
 };
 
@@ -123,6 +124,7 @@ const connectionMatches: readonly DrawAt[] = [
   (random) =>
     `-m conntrack ${not(random)}--${random.pick(["ctorigsrcport", "ctorigdstport", "ctreplsrcport", "ctrepldstport"])} ${drawPorts(random)} `,
   (random) => `-m conntrack ${not(random)}--ctproto ${random.pick(["6", "17", "132"])} `,
+  (random) => `-m conntrack ${not(random)}--ctexpire ${random.pick(["0:600", "0:100", "601:1000000"])} `,
   (random) => `-m conntrack --ctdir ${random.pick(["ORIGINAL", "REPLY"])} `,
   (random) =>
     `-m conntrack ${not(random)}--ctstatus ${random.pick(["SEEN_REPLY", "ASSURED", "CONFIRMED", "NONE"])} `,
@@ -226,6 +228,10 @@ const nodeMatches: readonly DrawAt[] = [
     isWithin(place, ["PREROUTING", "INPUT"])
       ? `-m addrtype ${not(random)}--dst-type LOCAL --limit-iface-in `
       : `-m addrtype ${not(random)}--src-type LOCAL ${not(random)}--dst-type LOCAL `,
+  (random, place) =>
+    isWithin(place, inputHooks) ? `-m mac ${not(random)}--mac-source 02:00:00:00:00:00 ` : "",
+  (random, place) =>
+    isWithin(place, ["PREROUTING", "INPUT"]) ? `-m socket ${random.pick(["", "--transparent "])}` : "",
   (random) => `-m pkttype ${not(random)}--pkt-type ${random.pick(["unicast", "multicast"])} `,
   (random, place) =>
     isWithin(place, ["PREROUTING"]) && place.table !== "nat"

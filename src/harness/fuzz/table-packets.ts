@@ -138,9 +138,16 @@ function drawFirst(random: Prng, family: Family): JudgedPacket {
     dontFragment: random.below(2) === 0,
   };
   const payload = drawPayload(random);
+  const mss = { kind: "mss", bytes: random.pick([536, 1459, 1460, 8960]) } as const;
+  const scale = { kind: "window-scale", shift: 7 } as const;
   const draws: readonly (() => Uint8Array)[] = [
     () =>
-      tcp({ ...fields, flags: syn, seq: random.pick([1, 1000]), options: [{ kind: "mss", bytes: 1460 }] }),
+      tcp({
+        ...fields,
+        flags: syn,
+        seq: random.pick([1, 1000]),
+        options: random.pick([[mss], [mss, scale], [{ kind: "nop" }, scale, mss]]),
+      }),
     () => tcp({ ...fields, flags: syn, seq: random.pick([1, 1000]) }),
     () =>
       tcp({

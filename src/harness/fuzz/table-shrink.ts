@@ -83,7 +83,7 @@ export async function shrinkCase(
         ) {
           const tried = part.without(current, Math.max(0, end - size), end);
           attempts++;
-          const difference = await differs(tried, backend);
+          const difference = await differs(tried, backend, first.of);
           if (difference === undefined) continue;
           current = {
             ...tried,
@@ -100,12 +100,14 @@ export async function shrinkCase(
 async function differs(
   { tables, packets }: Omit<SmallCase, "difference">,
   backend: KernelBackend,
+  of: CaseDifference["of"],
 ): Promise<CaseDifference | undefined> {
   const judge = await startTableJudge(backend);
   try {
     await judge.load(tables);
     const fates = await judge.judge(packets);
-    return compareCase({ tables, packets, fates, state: await judge.state() }, backend).difference;
+    const left = of === "state" ? { state: await judge.state() } : {};
+    return compareCase({ tables, packets, fates, ...left }, backend).difference;
   } catch (error) {
     if (error instanceof KernelRefusal) return undefined; // such as a rule that names a set which was left out
     throw error;

@@ -7,10 +7,7 @@ import { type Family, type Place, worlds } from "./table-world.ts";
 
 /** Kinds that no rule of the search has, and why. */
 export const undrawnTargets: { readonly [K in Target["kind"]]?: string } = {
-  TPROXY: "the node under test has no sockets",
-  TCPMSS: "the emulator leaves the packet as it is: no verdict hangs on it",
-  CHECKSUM: "the emulator leaves the packet as it is: no verdict hangs on it",
-  AUDIT: "writes into the system's own log, and is not in every kernel",
+  AUDIT: "writes into the log of the whole system",
 };
 
 export interface DrawnTarget {
@@ -45,7 +42,7 @@ export const rejectKinds: Readonly<Record<Family, readonly string[]>> = {
 };
 
 function drawNatTarget(random: Prng, { family, hooks }: Place): DrawnTarget {
-  const { pool, inside, outside, netmap } = worlds[family];
+  const { pool, inside, outside, netmap, loopback } = worlds[family];
   const protocol = random.pick(["tcp", "udp", "sctp", "none"]);
   const bracket = (address: string, port: string): string =>
     port === "" ? address : family === 4 ? `${address}:${port}` : `[${address}]:${port}`;
@@ -55,7 +52,7 @@ function drawNatTarget(random: Prng, { family, hooks }: Place): DrawnTarget {
   const mapped = plain(`-j NETMAP --to ${netmap}`);
   if (random.below(6) === 0) return mapped;
   if (isDestination) {
-    const to = random.pick([random.pick(pool), random.pick(inside), random.pick(outside)]);
+    const to = random.pick([random.pick(pool), random.pick(inside), random.pick(outside), loopback]);
     const dnat = `-j DNAT --to-destination ${bracket(to, port)}${how}`;
     const ports = protocol === "none" ? "" : random.pick(["", " --to-ports 80", " --to-ports 2000-2003"]);
     return { text: random.pick([dnat, dnat, `-j REDIRECT${ports}`, "-j ACCEPT"]), protocol };
@@ -89,11 +86,21 @@ const events: readonly string[] = [
 /** Of table mangle. */
 function drawEdit(random: Prng, { family, hooks }: Place): DrawnTarget {
   const hops = family === 4 ? "TTL --ttl" : "HL --hl";
+  const leaves = hooks.every((hook) => outputHooks.includes(hook));
   return random.pick([
     plain(`-j ${hops}-${random.pick(["set 63", "inc 1", "dec 1"])}`),
     plain(`-j DSCP --set-dscp ${random.pick(["0x0a", "0x2e"])}`),
     plain(`-j TOS --set-tos ${random.pick(["0x10/0x3f", "0x04/0xff", "0x00/0x3c"])}`),
-    plain(hooks.every((hook) => outputHooks.includes(hook)) ? "-j CLASSIFY --set-class 0001:0002" : ""),
+    plain("-j CHECKSUM --checksum-fill"),
+    plain(leaves ? "-j CLASSIFY --set-class 0001:0002" : ""),
+    { text: `-j TCPMSS --set-mss ${random.pick([400, 1000, 1459, 1460])}`, protocol: "syn" },
+    leaves ? { text: "-j TCPMSS --clamp-mss-to-pmtu", protocol: "syn" } : plain(""),
+    hooks.every((hook) => hook === "PREROUTING")
+      ? {
+          text: "-j TPROXY --on-port 1 --tproxy-mark 0x1/0x1",
+          protocol: random.pick(["tcp", "udp"]),
+        }
+      : plain(""),
   ]);
 }
 

@@ -25,6 +25,7 @@ export interface World {
   readonly node: string;
   /** Of nobody: what rules translate to. */
   readonly pool: readonly string[];
+  readonly loopback: string;
   /** What a net is mapped to whole. */
   readonly netmap: string;
   readonly prefixes: readonly number[];
@@ -37,6 +38,7 @@ export const worlds: Readonly<Record<Family, World>> = {
     outside: ["203.0.113.1", "203.0.113.127", "203.0.113.128"],
     node: "192.0.2.1",
     pool: ["198.51.100.1", "198.51.100.2", "10.9.0.1"],
+    loopback: "127.0.0.1",
     netmap: "10.0.0.0/30",
     prefixes: [1, 8, 24, 25, 30, 31, 32, 32],
     icmp: "icmp",
@@ -46,6 +48,7 @@ export const worlds: Readonly<Record<Family, World>> = {
     outside: ["2001:db8:5::1", "2001:db8:5::7f", "2001:db8:5::80"],
     node: "2001:db8::1",
     pool: ["2001:db8:9::1", "2001:db8:9::2", "fd00:9::1"],
+    loopback: "::1",
     netmap: "fd00::/126",
     prefixes: [1, 8, 48, 64, 121, 126, 127, 128, 128],
     icmp: "icmpv6",
