@@ -2,9 +2,9 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import fc from "fast-check";
-import { afterAll, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { localMac } from "../../src/addr/index.ts";
 import {
   type CaptureRecord,
@@ -15,10 +15,13 @@ import {
   pcapPacket,
   readCapture,
 } from "../../src/capture/index.ts";
+import type { ReplayDocument } from "../../src/harness/index.ts";
 import { frame, tcp, udp } from "../../src/packet/index.ts";
+import { podwires } from "../cli/installed.ts";
+import { pod } from "../harness/cluster.ts";
 import { describeNeeding } from "../needs.ts";
 
-const captures = join(process.env["PODWIRE_SHARED"] ?? "../shared", "captures");
+const captures = resolve(process.env["PODWIRE_SHARED"] ?? "../shared", "captures");
 
 /** What capinfos counts; `undefined` where it cannot read the file. */
 function capinfosCount(file: string): number | undefined {
@@ -27,9 +30,103 @@ function capinfosCount(file: string): number | undefined {
   return count !== undefined && /^[0-9]+$/.test(count) ? Number(count) : undefined;
 }
 
+const ends = { src: "10.0.0.1", dst: "10.0.0.2", sport: 40_000, dport: 80 };
+const fields = [
+  "frame.time_epoch",
+  "frame.interface_name",
+  "frame.packet_flags_direction",
+  "frame.len",
+  "frame.cap_len",
+  "frame.comment",
+] as const;
+
+/** A line of `fields` for each packet of a file, as tshark reads it. */
+function tsharkLines(file: string): readonly (readonly string[])[] {
+  const asked = fields.flatMap((field) => ["-e", field]);
+  const options = ["-r", file, "-Tfields", "-Eseparator=/t", "-Eaggregator=+", ...asked];
+  const printed = execFileSync("tshark", options, {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+    maxBuffer: 1 << 26,
+  });
+  return printed
+    .slice(0, -1)
+    .split("\n")
+    .map((line) => line.split("\t"));
+}
+
 describeNeeding("captures beside other tools", ["capinfos", "tshark", "tcpdump"], () => {
   const folder = mkdtempSync(join(tmpdir(), "podwire-captures-"));
   afterAll(() => rmSync(folder, { recursive: true }));
+
+  describe.skipIf(!existsSync(captures))("replayed", () => {
+    const names = existsSync(captures) ? readdirSync(captures).sort() : [];
+    const args = ["cluster.yaml", "-e", "none", "--at", "n1", "-o"];
+
+    it("every capture of others has as many packets as capinfos counts", () => {
+      writeFileSync(join(folder, "cluster.yaml"), pod("x/a"));
+      const runs = podwires(
+        names.map((name) => ["replay", join(captures, name), ...args, "json"]),
+        folder,
+      );
+      let compared = 0;
+      for (const [i, { code, stdout, stderr }] of runs.entries()) {
+        expect(code, `${names[i]}: ${stderr}`).toBe(0);
+        const counted = capinfosCount(join(captures, names[i] ?? ""));
+        if (counted === undefined) continue;
+        const { packets, counts } = JSON.parse(stdout) as ReplayDocument;
+        expect([packets.length, counts.packets], names[i]).toEqual([counted, counted]);
+        compared++;
+      }
+      expect(compared).toBeGreaterThan(70);
+    });
+
+    it("and written again, all of them are for tshark what they were, with verdicts beside", () => {
+      const own = join(folder, "own.pcapng");
+      const interfaces = ["n1:eth0", "n1:azv1"].map((name) => ({ name, linkType: LinkType.raw }));
+      const made = [0, 1, 0].map((interfaceIndex, i) =>
+        pcapngPacket({
+          interfaceIndex,
+          seconds: 1_700_000_000,
+          nanoseconds: 123_456_789 + i,
+          bytes: udp({ ...ends, payload: new Uint8Array(i) }),
+          comments: i === 2 ? [] : ["mine", "too"],
+          direction: i === 0 ? "in" : "out",
+        }),
+      );
+      writeFileSync(own, Buffer.concat([pcapngHeader(interfaces), ...made]));
+      const merged = join(folder, "merged.pcapng");
+      const readable = names
+        .map((name) => join(captures, name))
+        .filter((file) => capinfosCount(file) !== undefined);
+      execFileSync("mergecap", ["-a", "-F", "pcapng", "-w", merged, own, ...readable], { stdio: "ignore" });
+      const written = join(folder, "judged.pcapng");
+      const [run] = podwires([["replay", merged, ...args, "jsonl", "--write", written]], folder);
+      expect(run?.stderr).toBe("");
+      const verdicts = (run?.stdout ?? "")
+        .split("\n")
+        .flatMap(
+          (line) => /^\{"packet":.*?"verdict":"(\w+)","disposition":"([\w-]+)"/.exec(line)?.slice(1, 3) ?? [],
+        );
+      const [before, after] = [tsharkLines(merged), tsharkLines(written)];
+      expect(before.length).toBeGreaterThan(300);
+      expect(after.length).toBe(before.length);
+      for (const [i, [time = "", ...rest]] of before.entries()) {
+        const [timeAfter = "", ...restAfter] = after[i] ?? [];
+        const comments = [rest.pop(), restAfter.pop()];
+        expect(Number(`0.${timeAfter.split(".")[1]}`), `packet ${i}`).toBe(Number(`0.${time.split(".")[1]}`));
+        expect([timeAfter.split(".")[0], ...restAfter], `packet ${i}`).toEqual([time.split(".")[0], ...rest]);
+        const verdict = `${verdicts[2 * i]} (${verdicts[2 * i + 1]})`;
+        const kept = comments[0] === "" ? "" : `${comments[0]}+`;
+        expect(comments[1]?.startsWith(kept + verdict), `packet ${i}: ${comments.join(" | ")}`).toBe(true);
+      }
+      expect(after.slice(0, 3).map(([, name, direction]) => `${name} ${direction}`)).toEqual([
+        "n1:eth0 0x00000001",
+        "n1:azv1 0x00000002",
+        "n1:eth0 0x00000002",
+      ]);
+    }, 120_000);
+  });
 
   it.skipIf(!existsSync(captures))("every capture of others has as many packets as capinfos counts", () => {
     let compared = 0;
@@ -60,7 +157,6 @@ describeNeeding("captures beside other tools", ["capinfos", "tshark", "tcpdump"]
     }
   });
 
-  const ends = { src: "10.0.0.1", dst: "10.0.0.2", sport: 40_000, dport: 80 };
   const macs = { src: localMac(1), dst: localMac(2) };
   const packets = fc
     .oneof(
@@ -86,39 +182,20 @@ describeNeeding("captures beside other tools", ["capinfos", "tshark", "tcpdump"]
       { name: "n1:eth0", linkType: LinkType.ethernet },
       { name: "n1:azv1", linkType: LinkType.ethernet },
     ];
-    const fields = [
-      "frame.time_epoch",
-      "frame.interface_name",
-      "frame.packet_flags_direction",
-      "frame.comment",
-      "frame.len",
-    ];
     fc.assert(
       fc.property(records, (made) => {
         writeFileSync(path, Buffer.concat([pcapngHeader(interfaces), ...made.map(pcapngPacket)]));
-        const seen = execFileSync(
-          "tshark",
-          [
-            "-r",
-            path,
-            "-Tfields",
-            "-Eseparator=|",
-            "-Eaggregator=+",
-            ...fields.flatMap((field) => ["-e", field]),
-          ],
-          { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] },
-        );
         const expected = made.map(
-          ({ seconds, nanoseconds, interfaceIndex, direction, comments = [], bytes }) =>
-            [
-              `${seconds}.${String(nanoseconds).padStart(9, "0")}`,
-              interfaces[interfaceIndex]?.name,
-              direction === "in" ? "0x00000001" : "0x00000002",
-              comments.join("+"),
-              bytes.length,
-            ].join("|"),
+          ({ seconds, nanoseconds, interfaceIndex, direction, comments = [], bytes }) => [
+            `${seconds}.${String(nanoseconds).padStart(9, "0")}`,
+            interfaces[interfaceIndex]?.name,
+            direction === "in" ? "0x00000001" : "0x00000002",
+            `${bytes.length}`,
+            `${bytes.length}`,
+            comments.join("+"),
+          ],
         );
-        expect(seen.trimEnd().split("\n")).toEqual(expected);
+        expect(tsharkLines(path)).toEqual(expected);
         const lines = execFileSync("tcpdump", ["-nr", path], {
           encoding: "utf8",
           stdio: ["ignore", "pipe", "ignore"],
