@@ -92,6 +92,8 @@ function makeFolder(folder: string): void {
 /** A target that is written while the work goes on. */
 export interface OpenOutput {
   write(piece: string | Uint8Array): void;
+  /** What was written so far is there for readers. */
+  flush(): void;
   /** The file gets its name. */
   close(): void;
   /** Nothing is left behind. */
@@ -100,7 +102,10 @@ export interface OpenOutput {
 
 /** As `writeOutput`, piece by piece. @throws InputError when the file cannot be written, and from then on. */
 export function openOutput({ file }: Pick<OutputTarget, "file">): OpenOutput {
-  if (file === undefined) return { ...blockWriter(1), abandon() {} };
+  if (file === undefined) {
+    const { write, flush } = blockWriter(1);
+    return { write, flush, close: flush, abandon() {} };
+  }
   const temporary = `${file}.${process.pid}.tmp`;
   let failure: InputError | undefined;
   const attempt = <T>(action: () => T): T => {
@@ -117,28 +122,40 @@ export function openOutput({ file }: Pick<OutputTarget, "file">): OpenOutput {
     makeFolder(dirname(file));
     return openSync(temporary, "w");
   });
+  if (unfinished.size === 0) process.once("exit", removeUnfinished);
+  unfinished.add(temporary);
   const blocks = blockWriter(descriptor);
   let isOpen = true;
   return {
     write: (piece) => attempt(() => blocks.write(piece)),
+    flush: () => attempt(blocks.flush),
     close: () =>
       attempt(() => {
-        blocks.close();
+        blocks.flush();
         closeSync(descriptor);
         isOpen = false;
         renameSync(temporary, file);
+        unfinished.delete(temporary);
       }),
     abandon() {
       if (!isOpen) return;
       isOpen = false;
       closeSync(descriptor);
       unlinkSync(temporary);
+      unfinished.delete(temporary);
     },
   };
 }
 
+/** Temporary names in use: a process that exits in the midst of its work (a closed pipe, a second Ctrl-C) leaves none. */
+const unfinished = new Set<string>();
+
+function removeUnfinished(): void {
+  for (const file of unfinished) unlinkSync(file);
+}
+
 /** Gathers small pieces, as `inBlocks` does. */
-function blockWriter(descriptor: number): Pick<OpenOutput, "write" | "close"> {
+function blockWriter(descriptor: number): Pick<OpenOutput, "write" | "flush"> {
   let texts = "";
   let parts: Uint8Array[] = [];
   let size = 0;
@@ -161,7 +178,7 @@ function blockWriter(descriptor: number): Pick<OpenOutput, "write" | "close"> {
       }
       if (texts.length + size >= blockCharacters) flush();
     },
-    close: flush,
+    flush,
   };
 }
 

@@ -9,6 +9,8 @@ export interface ProgressBar {
   update(done: number, total: number): Promise<boolean>;
   stop(): void;
   isInterrupted(): boolean;
+  /** Done at the first Ctrl-C: what ends waiting that `update` cannot. */
+  onInterrupt(action: () => void): void;
 }
 
 /**
@@ -48,9 +50,11 @@ export function createProgress(label: string, options: Pick<CommonOptions, "quie
   const isShown = process.stderr.isTTY === true && !options.quiet;
   let bar: SingleBar | undefined;
   let interrupted = false;
+  const actions: (() => void)[] = [];
   const onInterrupt = (): void => {
     if (interrupted) process.exit(130); // a second Ctrl-C does not wait
     interrupted = true;
+    for (const action of actions) action();
   };
   process.on("SIGINT", onInterrupt);
   return {
@@ -68,5 +72,6 @@ export function createProgress(label: string, options: Pick<CommonOptions, "quie
       process.off("SIGINT", onInterrupt);
     },
     isInterrupted: () => interrupted,
+    onInterrupt: (action) => void actions.push(action),
   };
 }

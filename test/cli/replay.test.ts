@@ -184,6 +184,7 @@ const refusals: readonly (readonly [what: string, args: readonly string[], messa
   ["a program at no hook", ["c.pcap", "--bpf", "bad.save", "--hook", "sideways"], "bad.save:1:"],
   ["sets without rules", ["c.pcap", "--ipset", "iptables.save"], "--iptables"],
   ["two judges of a kind", ["c.pcap", "--bpf", "a.o", "--iptables", "iptables.save"], "needs --engine"],
+  ["all from one standard input", ["-", "-", "-e", "none"], "cannot both come from standard input"],
   ["a file that is not there", ["no.pcap", "cluster.yaml", "-e", "none"], "no such file"],
 ];
 

@@ -1,6 +1,6 @@
 /** `podwire replay`: the packets of a capture judged by engines on manifests, or by a node's dumped tables. */
 import { type Command, Option } from "commander";
-import { assert, InputError } from "../../base/index.ts";
+import { assert, InputError, usageError } from "../../base/index.ts";
 import {
   type CapturedPacket,
   type CaptureInterface,
@@ -90,21 +90,25 @@ async function runReplay(
   options: ReplayOptions,
 ): Promise<ExitCode> {
   const targets = parseOutputs(options.output, replayFormats);
+  if (name === "-" && manifests.includes("-"))
+    throw usageError("the capture and the manifests cannot both come from standard input");
   const judges = await createJudges(manifests, options);
-  const source = openCapture(name);
+  const source = await openCapture(name);
   const progress = createProgress("bytes", options);
+  progress.onInterrupt(() => source.close());
   const outputs = new ReplayOutputs();
   let fault: InputError | undefined;
   try {
     outputs.open(targets, options);
     const replay = new Replay(judges, outputs);
     try {
-      const reader = chooseCaptureReader(source.head, source.sizeBytes, name, {
+      const reader = chooseCaptureReader(source.head, source.sizeBytes, source.name, {
         interface: (_, description) => outputs.annotated?.interface(description),
         packet: (packet) => replay.packet(packet),
       });
-      for (const chunk of source.chunks()) {
+      for await (const chunk of source.chunks()) {
         reader.push(chunk);
+        if (source.isLive) outputs.flush();
         if (!(await progress.update(source.readBytes(), source.sizeBytes))) break;
       }
       if (!progress.isInterrupted()) reader.end();
@@ -149,6 +153,10 @@ class ReplayOutputs {
     this.annotated?.close();
   }
 
+  flush(): void {
+    for (const sink of this.sinks) sink.flush();
+  }
+
   abandon(): void {
     for (const sink of this.sinks) sink.abandon();
     this.annotated?.abandon();
@@ -187,6 +195,10 @@ class DocumentSink {
     const { place, text } = this.#writer.flow(views);
     if (place === "now") this.#output.write(text);
     else this.#waiting[place].write(text);
+  }
+
+  flush(): void {
+    this.#output.flush();
   }
 
   end(summary: ReplaySummaryDocument): void {
