@@ -141,6 +141,8 @@ export interface RuleDescription {
   /** The rule as the platform's own tool prints it. */
   readonly text: string;
   readonly origin: Origin | undefined;
+  /** What else is behind it: several policies may isolate together. */
+  readonly furtherOrigins?: readonly Origin[];
 }
 
 /** The tables of one node, linked and ready to run. */

@@ -145,6 +145,7 @@ const traceEntry = z.strictObject({
   matched: z.boolean(),
   why: maybe(text),
   origin: maybe(origin),
+  furtherOrigins: maybe(z.array(origin)),
   decided: maybe(z.literal(true)),
 });
 

@@ -129,6 +129,8 @@ export interface TraceEntryDocument {
   /** For a near miss: why it did not match. */
   readonly why?: string;
   readonly origin?: TraceOriginDocument;
+  /** Where several things are behind it: those after the first. */
+  readonly furtherOrigins?: readonly TraceOriginDocument[];
   /** The rule that dropped or rejected the packet. */
   readonly decided?: true;
 }

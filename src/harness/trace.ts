@@ -85,12 +85,11 @@ function reasonsOf(
   const same = packets
     .flatMap((packet) => packet.entries)
     .filter((entry) => entry.node === deciding.node && entry.hook === deciding.hook);
-  const denying = same.filter(
-    ({ matched, origin }) => matched && (origin?.role === "default-deny" || origin?.role === "deny"),
-  );
-  const named = denying.flatMap(({ origin }) =>
-    origin?.file !== undefined && (direction === undefined || origin.direction === direction) ? [origin] : [],
-  );
+  const named = same
+    .flatMap(({ origin, furtherOrigins = [] }) => (origin === undefined ? [] : [origin, ...furtherOrigins]))
+    .filter(({ role }) => role === "default-deny" || role === "deny")
+    .filter((origin) => direction === undefined || origin.direction === direction)
+    .filter(({ file }) => file !== undefined);
   if (named.length > 0) return named;
   return deciding.origin === undefined ? [] : [deciding.origin];
 }
@@ -114,7 +113,7 @@ function packetDocument(
 
 function hookEntries(hook: RecordedHook, place: OriginPlacer): readonly TraceEntryDocument[] {
   return hook.rules.map(({ depth, matched, why, description }, i): TraceEntryDocument => {
-    const { table, chain, number, text, origin } = description;
+    const { table, chain, number, text, origin, furtherOrigins } = description;
     return {
       node: hook.node,
       hook: hook.hook,
@@ -126,9 +125,15 @@ function hookEntries(hook: RecordedHook, place: OriginPlacer): readonly TraceEnt
       matched,
       ...(why === undefined ? {} : { why }),
       ...(origin === undefined ? {} : { origin: place(origin) }),
-      ...(i === hook.decidedBy && hook.verdict !== "accept" ? { decided: true as const } : {}),
+      ...(furtherOrigins === undefined ? {} : { furtherOrigins: furtherOrigins.map(place) }),
+      ...(i === hook.decidedBy && isEnd(hook) ? { decided: true as const } : {}),
     };
   });
+}
+
+/** Whether the packet goes no further: it may go on otherwise than by the hooks behind. */
+function isEnd({ verdict }: RecordedHook): boolean {
+  return verdict !== "accept" && verdict !== "redirect";
 }
 
 function oracleLines(

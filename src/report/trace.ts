@@ -36,7 +36,12 @@ function* entryLines(entry: TraceEntryDocument, style: Style): Iterable<string> 
   const text = `${entry.table}/${entry.chain} ${number}  ${entry.text}`;
   yield `${indent}${mark} ${entry.matched ? text : style.dim(text)}\n`;
   if (entry.why !== undefined) yield `${indent}     ${style.open(`nearest miss: ${entry.why}`)}\n`;
-  if (entry.origin?.file !== undefined) yield `${indent}     ${style.dim(originText(entry.origin))}\n`;
+  for (const origin of originsOf(entry)) yield `${indent}     ${style.dim(originText(origin))}\n`;
+}
+
+/** Those that a manifest's line is known of. */
+function originsOf({ origin, furtherOrigins = [] }: TraceEntryDocument): readonly TraceOriginDocument[] {
+  return (origin === undefined ? [] : [origin, ...furtherOrigins]).filter(({ file }) => file !== undefined);
 }
 
 export function originText(origin: TraceOriginDocument): string {
@@ -72,7 +77,7 @@ function rowsOf(document: TraceDocument): readonly (readonly string[])[] {
       String(entry.matched),
       entry.text,
       entry.why ?? "",
-      entry.origin?.file === undefined ? "" : originText(entry.origin),
+      originsOf(entry).map(originText).join("; "),
     ]),
   );
 }

@@ -17,7 +17,7 @@ import { nodeTables } from "./node-tables.ts";
 import type { EndpointPolicy, IdentityLabels, PolicyRepository } from "./policy/entry.ts";
 import { namedPortsText } from "./policy/named-ports.ts";
 import { resolvePolicies } from "./policy/resolve.ts";
-import { policyMapContent } from "./policy-map.ts";
+import { policyMapContent, policyMapMisses } from "./policy-map.ts";
 import type { CiliumVariant } from "./variant.ts";
 
 /** Reserved identities that a node writes itself (pkg/identity/numericidentity.go). */
@@ -67,7 +67,7 @@ export class ClusterTables {
   readonly #ipcache: readonly MapEntry[];
   /** By name; those of equal policies have one content. */
   readonly #policyMaps = new Map<string, MapRepr>();
-  readonly #contents = new Map<EndpointPolicy, readonly MapEntry[]>();
+  readonly #contents = new Map<EndpointPolicy, Pick<MapRepr, "base" | "misses">>();
   readonly #mapOfPod = new Map<Pod, MapRepr>();
 
   constructor(state: ClusterState, variant: CiliumVariant) {
@@ -95,10 +95,10 @@ export class ClusterTables {
   #policyMap(name: string, policy: EndpointPolicy): MapRepr {
     let content = this.#contents.get(policy);
     if (content === undefined) {
-      content = policyMapContent(policy, this.#variant);
+      content = { base: policyMapContent(policy, this.#variant), misses: policyMapMisses(policy) };
       this.#contents.set(policy, content);
     }
-    return Object.freeze({ ...policyMapShape(this.#variant, name), base: content, entries: [] });
+    return Object.freeze({ ...policyMapShape(this.#variant, name), ...content, entries: [] });
   }
 
   bpfOf(node: Node): BpfTables {

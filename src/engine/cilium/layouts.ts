@@ -72,12 +72,13 @@ export const ipcacheKeyBytes = 24;
 export const ipcacheValueBytes = 12;
 
 /** `struct policy_key`. */
+export const policyKeyOffsets = { prefix: 0, identity: 4, direction: 8, protocol: 9, port: 10 } as const;
 const policyKey: readonly FieldLayout[] = [
-  field("prefixLength", 0, 4),
-  field("identity", 4, 4),
-  named(field("direction", 8, 1, "enum"), { 0: "ingress", 1: "egress" }),
-  protocol("protocol", 9),
-  field("port", 10, 2, "be"),
+  field("prefixLength", policyKeyOffsets.prefix, 4),
+  field("identity", policyKeyOffsets.identity, 4),
+  named(field("direction", policyKeyOffsets.direction, 1, "enum"), { 0: "ingress", 1: "egress" }),
+  protocol("protocol", policyKeyOffsets.protocol),
+  field("port", policyKeyOffsets.port, 2, "be"),
 ];
 export const policyKeyBytes = 12;
 

@@ -5,7 +5,8 @@
  * Governing source: cilium/cilium pkg/endpoint/bpf.go (applyPolicyMapChanges, lockdown), pkg/maps/policymap/policymap.go.
  */
 import { hashText, type Origin } from "../../base/index.ts";
-import type { MapEntry } from "../../filter/bpf/index.ts";
+import type { MapEntry, MissReason } from "../../filter/bpf/index.ts";
+import { policyKeyOffsets } from "./layouts.ts";
 import type { EndpointPolicy, PolicyEntry } from "./policy/entry.ts";
 import { policyKeyEntry } from "./policy/key.ts";
 import type { CiliumVariant } from "./variant.ts";
@@ -14,6 +15,15 @@ import type { CiliumVariant } from "./variant.ts";
 export function policyMapContent(policy: EndpointPolicy, variant: CiliumVariant): readonly MapEntry[] {
   const { generation } = variant;
   return Object.freeze(fitting(policy, variant).map((entry) => policyKeyEntry(entry, generation)));
+}
+
+/** What it means that neither the peer nor anyone has an entry: the policies that isolate. */
+export function policyMapMisses({ defaultDeny }: EndpointPolicy): readonly MissReason[] {
+  const { direction: offset } = policyKeyOffsets;
+  return Object.freeze([
+    ...defaultDeny.ingress.map((origin) => ({ offset, byte: 0, origin })),
+    ...defaultDeny.egress.map((origin) => ({ offset, byte: 1, origin })),
+  ]);
 }
 
 function fitting(

@@ -7,7 +7,15 @@ import type { Origin } from "../../base/index.ts";
 import { type ApplyResult, Hook, type NodeFacts, type TableOp } from "../datapath.ts";
 import type { ProgramType } from "./context.ts";
 import { wordBytes } from "./maps/nested.ts";
-import { Errno, type MapEntry, type MapRepr, type MapShape, MapType, UpdateFlag } from "./maps/shape.ts";
+import {
+  Errno,
+  type MapEntry,
+  type MapRepr,
+  type MapShape,
+  MapType,
+  type MissReason,
+  UpdateFlag,
+} from "./maps/shape.ts";
 import type { LinkedProgram } from "./program.ts";
 import { BpfSpace } from "./space.ts";
 import { type Attachment, type BpfTables, contentOf, noBpfTables, type ProgramRepr } from "./tables.ts";
@@ -178,9 +186,9 @@ export class LoadedTables {
     return this.#byName.get(name)?.repr;
   }
 
-  missOf(name: string, key: Uint8Array): Origin | undefined {
+  missesOf(name: string, key: Uint8Array): readonly MissReason[] {
     const { misses = [] } = this.#byName.get(name)?.repr ?? {};
-    return misses.find(({ offset, byte }) => key[offset] === byte)?.origin;
+    return misses.filter(({ offset, byte }) => key[offset] === byte);
   }
 
   #change({ op, map: name, key, value, inner, flags, interfaceAt, origin }: BpfMapOp): ApplyResult {

@@ -7,22 +7,24 @@ import type { Origin } from "../../base/index.ts";
 import type { RuleDescription } from "../datapath.ts";
 import { fieldsText } from "./field-text.ts";
 import type { OutputEvent } from "./helpers/index.ts";
-import { type MapEntry, type MapShape, MapType } from "./maps/shape.ts";
+import { type MapEntry, type MapShape, MapType, type MissReason } from "./maps/shape.ts";
 
 /** Finds entries with their origins, and why a key's absence matters. */
 export interface OriginFinder {
   /** What the map of that name was made of, what was written later laid over it. */
   entriesOf(map: string): readonly MapEntry[];
-  missOf(map: string, key: Uint8Array): Origin | undefined;
+  missesOf(map: string, key: Uint8Array): readonly MissReason[];
+}
+
+interface Lookup {
+  readonly kind: "lookup";
+  readonly shape: MapShape;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array | undefined;
 }
 
 type Step =
-  | {
-      readonly kind: "lookup";
-      readonly shape: MapShape;
-      readonly key: Uint8Array;
-      readonly value: Uint8Array | undefined;
-    }
+  | Lookup
   | { readonly kind: "record"; readonly shape: MapShape | undefined; readonly bytes: Uint8Array };
 
 /** Where descriptions of records say that they stand, beside `map` for what was asked. */
@@ -56,14 +58,30 @@ export class LookupLog {
     }
     const { shape, key, value } = step;
     const asked = fieldsText(shape.layout?.key, key);
-    if (value === undefined)
-      return { ...described, text: `${asked}: none`, origin: finder.missOf(shape.name, key) };
+    if (value === undefined) {
+      const [origin, ...furtherOrigins] = this.#reasonsOf(number, step, finder);
+      const further = furtherOrigins.length === 0 ? {} : { furtherOrigins };
+      return { ...described, text: `${asked}: none`, origin, ...further };
+    }
     const isNested = shape.type === MapType.hashOfMaps || shape.type === MapType.arrayOfMaps;
     const entry = entryOf(shape, key, finder.entriesOf(shape.name));
     const matched =
       shape.type === MapType.lpmTrie && entry !== undefined ? ` by /${prefixOf(entry.key)}` : "";
     const answer = isNested ? "a map" : fieldsText(shape.layout?.value, value);
     return { ...described, text: `${asked}:${matched} ${answer}`, origin: entry?.origin };
+  }
+
+  /** A map may be asked for one thing after another: only when it had none of them, and was asked last, does that matter. */
+  #reasonsOf(number: number, { shape, key }: Lookup, finder: OriginFinder): readonly Origin[] {
+    const reasons = finder.missesOf(shape.name, key);
+    const alike = this.#steps.filter(
+      (step): step is Lookup =>
+        step.kind === "lookup" &&
+        step.shape.name === shape.name &&
+        reasons.some(({ offset, byte }) => step.key[offset] === byte),
+    );
+    const isFound = alike.some(({ value }) => value !== undefined);
+    return isFound || alike.at(-1) !== this.#steps[number] ? [] : reasons.map(({ origin }) => origin);
   }
 }
 

@@ -130,7 +130,9 @@ export class DecisionWatcher implements HookWatcher {
     const datapath = this.#present;
     if (datapath === undefined) return [];
     const rules = this.#events.rules().map((rule) => datapath.describeRule(rule));
-    return [...rules, ...this.#lookups()].flatMap(({ origin }) => origin ?? []);
+    return [...rules, ...this.#lookups()].flatMap(({ origin, furtherOrigins = [] }) =>
+      origin === undefined ? [] : [origin, ...furtherOrigins],
+    );
   }
 }
 

@@ -28,7 +28,10 @@ const entries = [
   prefix(24, [10, 1, 2, 0], "narrow"),
   prefix(0, [0, 0, 0, 0], "any"),
 ];
-const finder = { entriesOf: () => entries, missOf: () => origin("none") };
+const finder = {
+  entriesOf: () => entries,
+  missesOf: () => [{ offset: 4, byte: 12, origin: origin("none") }],
+};
 
 describe("a lookup", () => {
   const ask = (ip: readonly number[], value: Uint8Array | undefined): string => {
@@ -46,6 +49,31 @@ describe("a lookup", () => {
   });
   it("that finds nothing says so, and why that matters", () => {
     expect(ask([12, 0, 0, 1], undefined)).toBe("ip=12.0.0.1: none (none)");
+    expect(ask([13, 0, 0, 1], undefined)).toBe("ip=13.0.0.1: none (undefined)");
+  });
+  it("says why only as the last of several that found nothing", () => {
+    const [log, reasons] = [new LookupLog(), [origin("first"), origin("second")]];
+    const several = {
+      ...finder,
+      missesOf: () => reasons.map((one) => ({ offset: 4, byte: 12, origin: one })),
+    };
+    const refs = [1, 2].map((last) =>
+      log.lookup(trie, Uint8Array.of(32, 0, 0, 0, 12, 0, 0, last), undefined),
+    );
+    const said = (): readonly unknown[] =>
+      refs.map((ref) => {
+        const { origin: why, furtherOrigins } = log.describe(ref, several);
+        return [why?.name, furtherOrigins?.map(({ name }) => name)];
+      });
+    expect(said()).toEqual([
+      [undefined, undefined],
+      ["first", ["second"]],
+    ]);
+    log.lookup(trie, Uint8Array.of(32, 0, 0, 0, 12, 0, 0, 3), Uint8Array.of(0, 80));
+    expect(said()).toEqual([
+      [undefined, undefined],
+      [undefined, undefined],
+    ]);
   });
 });
 

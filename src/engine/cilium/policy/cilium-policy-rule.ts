@@ -54,6 +54,7 @@ export function ruleOfCiliumPolicy(
     kind,
     name: namespace === undefined ? name : `${namespace}/${name}`,
     source,
+    path: spec.path,
     subject:
       endpointSelector === undefined
         ? withKeys(nodeSelector ?? everything, sourced)

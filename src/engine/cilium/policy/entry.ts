@@ -32,6 +32,8 @@ export interface EndpointPolicy {
   readonly egressEnforced: boolean;
   /** In key order (`comparePolicyEntries`), at most one a key. */
   readonly entries: readonly PolicyEntry[];
+  /** Why what no entry allows is denied: the rules that isolate in a direction; none where nothing is. */
+  readonly defaultDeny: Readonly<Record<Direction, readonly Origin[]>>;
 }
 
 /** Labels of an identity by `source:key` (`k8s:app`, `reserved:host`, `cidr:10.0.0.0/8`); value `""` where there is none. */

@@ -29,6 +29,7 @@ export function ruleOfNetworkPolicy(policy: NetworkPolicy): CiliumRule {
     kind: "NetworkPolicy",
     name: `${namespace}/${name}`,
     source,
+    path: "spec",
     subject: bothSelectors(ofPods(podSelector), labelIs(podNamespaceKey, namespace)),
     isForNodes: false,
     isolates: new Map(directions.map((direction) => [direction, true])),

@@ -139,7 +139,14 @@ class Repository implements PolicyRepository {
     };
     const [ingressEnforced, egressEnforced] = [isEnforced("ingress"), isEnforced("egress")];
     const entries = state.resolve(this.#variant.generation);
-    return Object.freeze({ ingressEnforced, egressEnforced, entries });
+    const isolating = (direction: Direction): readonly Origin[] =>
+      isClosed
+        ? [{ kind: "engine", name: "cilium", path: "init", role: "default-deny", direction }]
+        : rules
+            .filter(({ isolates }) => isolates.get(direction) === true)
+            .map((rule) => isolationOf(rule, direction));
+    const defaultDeny = { ingress: isolating("ingress"), egress: isolating("egress") };
+    return Object.freeze({ ingressEnforced, egressEnforced, entries, defaultDeny });
   }
 
   *#entriesOf(
@@ -250,6 +257,13 @@ function originOf(
   const path = peer.kind === "anyone" ? (port?.path ?? peer.path) : peer.path;
   const role = deny ? "deny" : "allow";
   return { kind, name, path, role, direction, ...(source === undefined ? {} : { source }) };
+}
+
+function isolationOf({ kind, name, path, source, statements }: CiliumRule, direction: Direction): Origin {
+  const first = statements.find((statement) => statement.direction === direction);
+  const section = first === undefined ? "" : `.${direction}${first.deny ? "Deny" : ""}`; // types may be defaults
+  const origin = { kind, name, path: `${path}${section}`, role: "default-deny", direction } as const;
+  return source === undefined ? origin : { ...origin, source };
 }
 
 function wholeEntry(identity: number, direction: Direction, path: string): PolicyEntry {

@@ -13,6 +13,8 @@ export interface CiliumRule {
   readonly kind: string;
   readonly name: string;
   readonly source: SourceRef | undefined;
+  /** Where in the object it stands. */
+  readonly path: string;
   /** Of pods, or of nodes. */
   readonly subject: LabelSelector;
   readonly isForNodes: boolean;

@@ -6,11 +6,11 @@
  */
 import { type Register, r0, r1, r2, r3, r4, r5, r8, r9, r10 } from "../../../filter/bpf/index.ts";
 import { MatchType } from "../events.ts";
+import { policyKeyOffsets as keyAt } from "../layouts.ts";
 import { MapPlace } from "../maps.ts";
 import { type Direction, type FamilyEmission, Frame, Helper, Protocol } from "./emission.ts";
 import { Reason } from "./reasons.ts";
 
-const keyAt = { prefix: 0, identity: 4, direction: 8, protocol: 9, port: 10 } as const;
 const entryAt = { proxyPort: 0, flags: 2, priority: 4, precedence: 4 } as const;
 const deny = 1;
 /** In G1's flags. */

@@ -100,7 +100,7 @@ export interface MapEntry {
   readonly interfaceAt?: { readonly offset: number; readonly name: string };
 }
 
-/** What it means that a map has no entry for keys that have a byte somewhere. */
+/** Why it matters that a map has nothing for keys that have a byte somewhere: one of the reasons, if it has several. */
 export interface MissReason {
   readonly offset: number;
   readonly byte: number;
