@@ -34,6 +34,21 @@ const statements: readonly Statement[] = [
     versions: "all (policy-cidr-match-mode is not set)",
   },
   {
+    quirk: "other-family",
+    id: "ipblock-other-family",
+    cause:
+      "an ipBlock of all addresses of one family (::/0) matches addresses outside of the other: both are the identity `world`",
+    source: "cilium/cilium pkg/policy/api/cidr.go, pkg/labels/cidr.go; #22625",
+    versions: "1.17 on, on clusters of one family; 1.14 on all",
+  },
+  {
+    quirk: "unlisted-rules",
+    id: "unlisted-rules",
+    cause: "rules of a direction that policyTypes does not name isolate and allow all the same",
+    source: "cilium/cilium #48703; pkg/k8s/network_policy.go (ParseNetworkPolicy)",
+    versions: "all",
+  },
+  {
     quirk: "end-port",
     id: "endport-before-1.16",
     cause: "endPort is ignored: the rule covers `port` alone",
@@ -99,6 +114,7 @@ export function ciliumDivergences(variant: CiliumVariant): readonly Divergence[]
   const active = new Set<Quirk>(statements.map(({ quirk }) => quirk));
   if (variant.endPort) active.delete("end-port");
   if (variant.sctp) active.delete("sctp");
+  if (!variant.otherFamilyIsWorld.includes("cidr-set")) active.delete("other-family");
   const judged = (quirks: Quirks): Judge => new Judge(variant, quirks);
   const [all, none] = [judged(active), judged(new Set())];
   return statements

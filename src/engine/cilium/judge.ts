@@ -20,6 +20,8 @@ import type { CiliumVariant } from "./variant.ts";
 export type Quirk =
   | "ipblock-pods"
   | "ipblock-nodes"
+  | "other-family"
+  | "unlisted-rules"
   | "end-port"
   | "duplicate-names"
   | "cluster-names"
@@ -118,10 +120,11 @@ export class Judge {
   #allows(state: ClusterState, subject: Pod, asked: Asked): boolean {
     let isIsolated = false;
     for (const policy of policiesOf(state, subject.namespace)) {
-      if (!policy.policyTypes.includes(asked.type)) continue;
+      const rules = asked.type === "Ingress" ? policy.ingress : policy.egress;
+      const isListed = policy.policyTypes.includes(asked.type);
+      if (!isListed && (rules.length === 0 || !this.#quirks.has("unlisted-rules"))) continue;
       if (!matchesSelector(policy.podSelector, this.#labels(subject))) continue;
       isIsolated = true;
-      const rules = asked.type === "Ingress" ? policy.ingress : policy.egress;
       if (rules.some((rule) => this.#covers(state, policy, rule, asked))) return true;
     }
     return !isIsolated;
@@ -143,9 +146,18 @@ export class Judge {
       if (pod !== undefined && this.#quirks.has("ipblock-pods")) return false;
       if (pod === undefined && node !== undefined && this.#quirks.has("ipblock-nodes")) return false;
       const { cidr, except } = rule.ipBlock;
+      if (cidr.prefix === 0 && cidr.family !== ip.family && node === undefined)
+        return this.#quirks.has("other-family") && this.#isOneWorld(state, rule.ipBlock);
       return cidrContains(cidr, ip) && !except.some((range) => cidrContains(range, ip));
     }
     return pod !== undefined && this.#selects(state, policy, rule, pod);
+  }
+
+  /** A block of all addresses of one family stands for those of the other. */
+  #isOneWorld({ options }: ClusterState, { except }: NonNullable<NetworkPolicyPeer["ipBlock"]>): boolean {
+    const { otherFamilyIsWorld, worldByFamily, cidrHoles } = this.#variant;
+    const hasOneWorld = options.ipFamilies.length === 1 || !worldByFamily;
+    return hasOneWorld && otherFamilyIsWorld.includes("cidr-set") && (except.length === 0 || cidrHoles);
   }
 
   #selects(state: ClusterState, policy: NetworkPolicy, rule: NetworkPolicyPeer, pod: Pod): boolean {

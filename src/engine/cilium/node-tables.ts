@@ -7,12 +7,10 @@ import type { ClusterState, Node } from "../../k8s/index.ts";
 import { hostEndpointId } from "./endpoints.ts";
 import { configEntry, policyMapEntry } from "./entries.ts";
 import { datapathMaps, firstPolicyPlace, MapPlace } from "./maps.ts";
+import { worldIdentityOf } from "./policy/identities.ts";
 import { datapathPrograms } from "./programs/index.ts";
 import { serviceEntries } from "./services.ts";
 import type { CiliumVariant } from "./variant.ts";
-
-const worldIdentity = 2;
-const worldIdentities = { 4: 9, 6: 10 } as const;
 
 /** The interface that leads off a node. */
 const uplink = "eth0";
@@ -52,13 +50,12 @@ export function nodeTables(
   return Object.freeze({ ...datapathPrograms(variant), maps: Object.freeze([...fixed, ...maps]) });
 }
 
-function configOf({ options }: ClusterState, { hostFirewall }: CiliumVariant, { addresses }: Node): MapEntry {
-  const isDual = options.ipFamilies.length > 1;
+function configOf({ options }: ClusterState, variant: CiliumVariant, { addresses }: Node): MapEntry {
   return configEntry({
     uplink,
     addresses,
-    world4: isDual ? worldIdentities[4] : worldIdentity,
-    world6: isDual ? worldIdentities[6] : worldIdentity,
-    ...(hostFirewall ? { hostEndpoint: hostEndpointId } : {}),
+    world4: worldIdentityOf(options.ipFamilies, 4, variant),
+    world6: worldIdentityOf(options.ipFamilies, 6, variant),
+    ...(variant.hostFirewall ? { hostEndpoint: hostEndpointId } : {}),
   });
 }

@@ -11,6 +11,9 @@ export type CiliumVersion = "1.14" | "1.16" | "1.17" | "1.18" | "1.19";
 /** How policy maps are laid out and looked up (bpf/lib/policy.h). */
 export type MapGeneration = "G1" | "G2" | "G3";
 
+/** `fromCIDR` and `toCIDR`, or `fromCIDRSet` and `toCIDRSet`, which an `ipBlock` becomes too. */
+export type CidrField = "cidr" | "cidr-set";
+
 export interface CiliumVariant {
   readonly version: CiliumVersion;
   readonly generation: MapGeneration;
@@ -28,6 +31,15 @@ export interface CiliumVariant {
   readonly egressNamedPorts: "unique-in-cluster" | "of-selected-identities";
   /** `enable-non-default-deny-policies`: `enableDefaultDeny: false` is honoured. */
   readonly nonDefaultDeny: boolean;
+  /** On a cluster of both families the world has an identity for each (1.15 on, cilium #22625); before, one for both. */
+  readonly worldByFamily: boolean;
+  /**
+   * In which fields a block of all addresses of one family (`::/0`) is the world's identity although that has addresses
+   * of the other family, or of both (pkg/policy/api/cidr.go).
+   */
+  readonly otherFamilyIsWorld: readonly CidrField[];
+  /** A block with exceptions selects what is in it but not in them (1.17 on); before, it was the blocks that are left. */
+  readonly cidrHoles: boolean;
   /** `enable-host-firewall`; off, policies with a `nodeSelector` have no effect. */
   readonly hostFirewall: boolean;
   /** Endpoints, identities and policies reach nodes as late as in a real cluster. */
@@ -44,18 +56,31 @@ const of116 = {
   endPort: true,
   egressNamedPorts: "unique-in-cluster",
   nonDefaultDeny: true,
+  worldByFamily: true,
+  otherFamilyIsWorld: [],
+  cidrHoles: false,
   hostFirewall: false,
   delays: false,
   l7: false,
 } as const;
 
+const of117 = { ...of116, generation: "G2", otherFamilyIsWorld: ["cidr-set"], cidrHoles: true } as const;
+
 const variants: Readonly<Record<CiliumVersion, CiliumVariant>> = {
   // port ranges came with 1.16.0 (cilium #32807), enableDefaultDeny with 1.15 and 1.16 (cilium #30572)
-  "1.14": { ...of116, version: "1.14", generation: "G1", endPort: false, nonDefaultDeny: false },
+  "1.14": {
+    ...of116,
+    version: "1.14",
+    generation: "G1",
+    endPort: false,
+    nonDefaultDeny: false,
+    worldByFamily: false,
+    otherFamilyIsWorld: ["cidr", "cidr-set"],
+  },
   "1.16": { ...of116, version: "1.16", generation: "G1" },
-  "1.17": { ...of116, version: "1.17", generation: "G2" },
-  "1.18": { ...of116, version: "1.18", generation: "G2" },
-  "1.19": { ...of116, version: "1.19", generation: "G3" },
+  "1.17": { ...of117, version: "1.17" },
+  "1.18": { ...of117, version: "1.18" },
+  "1.19": { ...of117, version: "1.19", generation: "G3", otherFamilyIsWorld: ["cidr", "cidr-set"] },
 };
 
 /** Oldest first. */

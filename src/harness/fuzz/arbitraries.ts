@@ -148,13 +148,15 @@ function peer(options: ClusterArbitraryOptions): fc.Arbitrary<RawObject> {
     { ipBlock: { cidr: "2001:db8::/32" } },
     { ipBlock: { cidr: "2001:db8::/32", except: ["2001:db8:1::/48"] } },
     { ipBlock: { cidr: "fd00::/8" } },
+    { ipBlock: { cidr: "::/0" } },
+    { ipBlock: { cidr: "::/0", except: ["2001:db8::/32"] } },
   );
   return fc.oneof(
     { weight: 3, arbitrary: pods.map((podSelector) => ({ podSelector })) },
     { weight: 3, arbitrary: namespaces.map((namespaceSelector) => ({ namespaceSelector })) },
     { weight: 3, arbitrary: fc.record({ podSelector: pods, namespaceSelector: namespaces }) },
     { weight: 3, arbitrary: ipBlock },
-    ...(options.ipv6Blocks === true ? [{ weight: 1, arbitrary: v6 }] : []),
+    ...(options.ipv6Blocks === true ? [{ weight: 2, arbitrary: v6 }] : []),
   );
 }
 

@@ -67,17 +67,34 @@ const cidrSet: fc.Arbitrary<RawObject> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ cidrGroupRef: cidrGroupName }) },
 );
 
+const cidrSetOfBoth: fc.Arbitrary<RawObject> = fc.oneof(
+  { weight: 3, arbitrary: cidrSet },
+  { weight: 1, arbitrary: fc.constant({ cidr: "::/0" }) },
+  { weight: 1, arbitrary: fc.constant({ cidr: "::/0", except: ["2001:db8::/32"] }) },
+);
+
+/** What rules are drawn for. */
+interface RuleScope {
+  readonly isClusterWide: boolean;
+  /** Blocks of IPv6 too. */
+  readonly ipv6Blocks: boolean;
+}
+
 const few = <T>(one: fc.Arbitrary<T>): fc.Arbitrary<readonly T[]> =>
   fc.array(one, { minLength: 1, maxLength: 2 });
 
-function peers(prefix: "from" | "to", isClusterWide: boolean): fc.Arbitrary<RawObject> {
+function peers(prefix: "from" | "to", { isClusterWide, ipv6Blocks }: RuleScope): fc.Arbitrary<RawObject> {
+  const blocks = ipv6Blocks ? [...cidrs, "::/0"] : cidrs;
   const one = isClusterWide
     ? fc.oneof({ weight: 4, arbitrary: endpoints }, { weight: 1, arbitrary: byNamespaceLabel })
     : endpoints;
   return fc.oneof(
     { weight: 4, arbitrary: few(one).map((list) => ({ [`${prefix}Endpoints`]: list })) },
-    { weight: 2, arbitrary: few(fc.constantFrom(...cidrs)).map((list) => ({ [`${prefix}CIDR`]: list })) },
-    { weight: 2, arbitrary: few(cidrSet).map((list) => ({ [`${prefix}CIDRSet`]: list })) },
+    { weight: 2, arbitrary: few(fc.constantFrom(...blocks)).map((list) => ({ [`${prefix}CIDR`]: list })) },
+    {
+      weight: 2,
+      arbitrary: few(ipv6Blocks ? cidrSetOfBoth : cidrSet).map((list) => ({ [`${prefix}CIDRSet`]: list })),
+    },
     {
       weight: 3,
       arbitrary: few(fc.constantFrom(...entities)).map((list) => ({ [`${prefix}Entities`]: list })),
@@ -117,10 +134,8 @@ const traffic: fc.Arbitrary<RawObject> = fc.oneof(
   { weight: 1, arbitrary: few(icmpField).map((fields) => ({ icmps: [{ fields }] })) },
 );
 
-function ruleList(prefix: "from" | "to", isClusterWide: boolean): fc.Arbitrary<readonly RawObject[]> {
-  const rule = fc
-    .tuple(peers(prefix, isClusterWide), traffic)
-    .map(([who, what]): RawObject => ({ ...who, ...what }));
+function ruleList(prefix: "from" | "to", scope: RuleScope): fc.Arbitrary<readonly RawObject[]> {
+  const rule = fc.tuple(peers(prefix, scope), traffic).map(([who, what]): RawObject => ({ ...who, ...what }));
   return fc.array(rule, { minLength: 1, maxLength: 2 });
 }
 
@@ -133,15 +148,15 @@ const podsOfNamespace: Subject = { endpointSelector: selector(everyOperator) };
 const podsOfCluster: Subject = { endpointSelector: fc.oneof(endpoints, byNamespaceLabel) };
 const nodes: Subject = { nodeSelector: selector(everyOperator) };
 
-function spec(subject: Subject): fc.Arbitrary<RawObject> {
-  const isClusterWide = subject !== podsOfNamespace;
+function spec(subject: Subject, ipv6Blocks: boolean): fc.Arbitrary<RawObject> {
+  const scope: RuleScope = { isClusterWide: subject !== podsOfNamespace, ipv6Blocks };
   return fc
     .record({
       ...subject,
-      ingress: absentOnce(3, ruleList("from", isClusterWide)),
-      ingressDeny: absentOnce(2, ruleList("from", isClusterWide)),
-      egress: absentOnce(3, ruleList("to", isClusterWide)),
-      egressDeny: absentOnce(2, ruleList("to", isClusterWide)),
+      ingress: absentOnce(3, ruleList("from", scope)),
+      ingressDeny: absentOnce(2, ruleList("from", scope)),
+      egress: absentOnce(3, ruleList("to", scope)),
+      egressDeny: absentOnce(2, ruleList("to", scope)),
       enableDefaultDeny: absentOnce(
         2,
         fc.record({ ingress: fc.boolean(), egress: fc.boolean() }, { requiredKeys: [] }),
@@ -155,27 +170,30 @@ function spec(subject: Subject): fc.Arbitrary<RawObject> {
     });
 }
 
-const policy: fc.Arbitrary<DrawnPolicy> = fc.oneof(
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: fc.constant("CiliumNetworkPolicy"),
-      namespace: fc.constantFrom(...namespaceNames),
-      body: fc.oneof(
-        { weight: 4, arbitrary: spec(podsOfNamespace).map((one) => ({ spec: one })) },
-        { weight: 1, arbitrary: few(spec(podsOfNamespace)).map((specs) => ({ specs })) },
-      ),
-    }),
-  },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      kind: fc.constant("CiliumClusterwideNetworkPolicy"),
-      namespace: fc.constant(undefined),
-      body: spec(podsOfCluster).map((one) => ({ spec: one })),
-    }),
-  },
-);
+function policy(ipv6Blocks: boolean): fc.Arbitrary<DrawnPolicy> {
+  const own = spec(podsOfNamespace, ipv6Blocks);
+  return fc.oneof(
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constant("CiliumNetworkPolicy"),
+        namespace: fc.constantFrom(...namespaceNames),
+        body: fc.oneof(
+          { weight: 4, arbitrary: own.map((one) => ({ spec: one })) },
+          { weight: 1, arbitrary: few(own).map((specs) => ({ specs })) },
+        ),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        kind: fc.constant("CiliumClusterwideNetworkPolicy"),
+        namespace: fc.constant(undefined),
+        body: spec(podsOfCluster, ipv6Blocks).map((one) => ({ spec: one })),
+      }),
+    },
+  );
+}
 
 const cidrGroup = few(fc.constantFrom(...cidrs)).map((externalCIDRs) => ({
   apiVersion: "cilium.io/v2alpha1",
@@ -201,13 +219,13 @@ function policyObject({ kind, namespace, body }: DrawnPolicy, name: string): Raw
 
 /** A cluster as objects, with up to `ciliumPoliciesMax` policies of Cilium's own and the CIDR group that they may name. */
 export function ciliumObjects(options: CiliumArbitraryOptions = {}): fc.Arbitrary<readonly RawObject[]> {
-  const { ciliumPoliciesMax = 3, nodePoliciesMax = 0 } = options;
+  const { ciliumPoliciesMax = 3, nodePoliciesMax = 0, ipv6Blocks = false } = options;
   return fc
     .record({
       cluster: clusterObjects({ policiesMax: 2, ...options }),
-      policies: fc.array(policy, { minLength: 1, maxLength: ciliumPoliciesMax }),
+      policies: fc.array(policy(ipv6Blocks), { minLength: 1, maxLength: ciliumPoliciesMax }),
       group: cidrGroup,
-      nodePolicies: fc.array(spec(nodes), {
+      nodePolicies: fc.array(spec(nodes, ipv6Blocks), {
         minLength: Math.min(1, nodePoliciesMax),
         maxLength: nodePoliciesMax,
       }),

@@ -87,20 +87,25 @@ export function endpointTest(
     hasAll(selector, (key) => labelOf(state, party.pod, key));
 }
 
-export function cidrTest(cidr: string, except: readonly string[] = []): PartyTest {
+/** `isWorld`: a block of everything is the world, of whichever family. */
+export function cidrTest(cidr: string, except: readonly string[], isWorld: boolean): PartyTest {
   const [block, ...holes] = [cidr, ...except].map((text) =>
     parseCidr(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`),
   );
   return (party) =>
     party.kind === "world" &&
     block !== undefined &&
-    cidrContains(block, party.ip) &&
+    ((isWorld && block.prefix === 0) || cidrContains(block, party.ip)) &&
     !holes.some((hole) => hole !== undefined && cidrContains(hole, party.ip));
 }
 
-export function cidrSetTest(set: WrittenCidrSet, groups: ReadonlyMap<string, readonly string[]>): PartyTest {
+export function cidrSetTest(
+  set: WrittenCidrSet,
+  groups: ReadonlyMap<string, readonly string[]>,
+  isWorld: boolean,
+): PartyTest {
   const cidrs = set.cidr === undefined ? (groups.get(set.cidrGroupRef ?? "") ?? []) : [set.cidr];
-  return anyOf(cidrs.map((cidr) => cidrTest(cidr, set.except)));
+  return anyOf(cidrs.map((cidr) => cidrTest(cidr, set.except ?? [], isWorld)));
 }
 
 /** Entities that can stand at an end here; the others (health, init, ingress, kube-apiserver, ...) never do. */
@@ -127,16 +132,17 @@ export function serviceTest(state: ClusterState, { k8sService }: WrittenService)
     ips.some((ip) => ip.family === party.ip.family && ip.words.join() === party.ip.words.join());
 }
 
-/** A peer of a NetworkPolicy. */
+/** A peer of a NetworkPolicy. `isWorld` as for `cidrTest`. */
 export function peerTest(
   state: ClusterState,
   { ipBlock, podSelector, namespaceSelector }: NetworkPolicyPeer,
   namespace: string,
+  isWorld: boolean,
 ): PartyTest {
   if (ipBlock !== undefined)
     return (party) =>
       party.kind === "world" &&
-      cidrContains(ipBlock.cidr, party.ip) &&
+      ((isWorld && ipBlock.cidr.prefix === 0) || cidrContains(ipBlock.cidr, party.ip)) &&
       !ipBlock.except.some((hole) => cidrContains(hole, party.ip));
   return (party) => {
     if (party.kind !== "pod") return false;

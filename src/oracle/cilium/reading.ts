@@ -35,16 +35,26 @@ import {
 export interface CiliumReadingOptions {
   /** `endPort` counts: from 1.16. */
   readonly knowsEndPort: boolean;
+  /** `enableDefaultDeny` counts: from 1.15. */
+  readonly knowsDefaultDeny: boolean;
   /** The agent tracks SCTP; on AKS it does not. */
   readonly sctp: boolean;
   /** Nodes have policies; on AKS they do not. */
   readonly hostFirewall: boolean;
+  /**
+   * On a cluster of one family a block of everything of the other (`::/0`) is the world all the same: in `fromCIDR` and
+   * `toCIDR`, in CIDR sets and `ipBlock`.
+   */
+  readonly otherFamily: { readonly cidr: boolean; readonly cidrSet: "yes" | "without-exceptions" | "no" };
 }
 
+/** As of 1.17 and 1.18 on AKS. */
 export const defaultCiliumReading: CiliumReadingOptions = {
   knowsEndPort: true,
+  knowsDefaultDeny: true,
   sctp: false,
   hostFirewall: false,
+  otherFamily: { cidr: false, cidrSet: "yes" },
 };
 
 export interface CiliumAnswer {
@@ -81,6 +91,8 @@ export function createCiliumReading(
   const facts: Facts = {
     state,
     knowsEndPort: options.knowsEndPort,
+    knowsDefaultDeny: options.knowsDefaultDeny,
+    otherFamily: state.options.ipFamilies.length === 1 ? options.otherFamily : { cidr: false, cidrSet: "no" },
     groups: new Map(groups.map(({ metadata, spec }) => [metadata.name, spec.externalCIDRs])),
   };
   const sections = [
@@ -119,6 +131,8 @@ export function createCiliumReading(
 }
 
 interface Facts extends TrafficFacts {
+  readonly knowsDefaultDeny: boolean;
+  readonly otherFamily: CiliumReadingOptions["otherFamily"];
   readonly groups: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -161,10 +175,19 @@ function partyOf(end: CellEnd, subject: Subject | undefined): Party {
   return { kind: node === own ? "host" : "remote-node" };
 }
 
+/** A CIDR set of everything is the world, of whichever family. */
+function isWorld({ otherFamily: { cidrSet } }: Facts, except: readonly unknown[] = []): boolean {
+  return cidrSet === "yes" || (cidrSet === "without-exceptions" && except.length === 0);
+}
+
+/** Rules of a direction count even where the policy does not list it (cilium/cilium #48703). */
 function sectionsOfNetworkPolicy(facts: Facts, policy: NetworkPolicy): readonly Section[] {
   const { namespace, podSelector, policyTypes } = policy;
   return (["ingress", "egress"] as const)
-    .filter((direction) => policyTypes.includes(direction === "ingress" ? "Ingress" : "Egress"))
+    .filter(
+      (direction) =>
+        policyTypes.includes(direction === "ingress" ? "Ingress" : "Egress") || policy[direction].length > 0,
+    )
     .map((direction) => ({
       direction,
       selects: (subject) =>
@@ -175,7 +198,13 @@ function sectionsOfNetworkPolicy(facts: Facts, policy: NetworkPolicy): readonly 
       statements: policy[direction].map(({ peers, ports }) => ({
         denies: false,
         isPeer:
-          peers.length === 0 ? anyone : anyOf(peers.map((peer) => peerTest(facts.state, peer, namespace))),
+          peers.length === 0
+            ? anyone
+            : anyOf(
+                peers.map((peer) =>
+                  peerTest(facts.state, peer, namespace, isWorld(facts, peer.ipBlock?.except)),
+                ),
+              ),
         isTraffic:
           ports.length === 0
             ? everything
@@ -206,7 +235,8 @@ function sectionOfSpec(
   const allow = spec[direction] ?? [];
   const deny = spec[`${direction}Deny`] ?? [];
   const hasRules = allow.length + deny.length > 0;
-  const defaultDeny = spec.enableDefaultDeny?.[direction] ?? hasRules;
+  const written = facts.knowsDefaultDeny ? spec.enableDefaultDeny?.[direction] : undefined;
+  const defaultDeny = written ?? hasRules;
   if (!hasRules && !defaultDeny) return [];
   const statement = (rule: WrittenRule, denies: boolean): Statement => {
     const isTraffic = trafficOf(facts, direction, rule);
@@ -242,11 +272,12 @@ function subjectTest(
 
 /** `undefined`: the rule names no peers. One that lists none selects nobody. */
 function peersOf(
-  { state, groups }: Facts,
+  facts: Facts,
   direction: Direction,
   rule: WrittenRule,
   namespace: string | undefined,
 ): PartyTest | undefined {
+  const { state, groups, otherFamily } = facts;
   const isIngress = direction === "ingress";
   const endpoints = isIngress ? rule.fromEndpoints : rule.toEndpoints;
   const cidrs = isIngress ? rule.fromCIDR : rule.toCIDR;
@@ -255,8 +286,8 @@ function peersOf(
   const services = isIngress ? undefined : rule.toServices;
   const lists = [
     endpoints?.map((selector) => endpointTest(state, selector, namespace)),
-    cidrs?.map((cidr) => cidrTest(cidr)),
-    sets?.map((set) => cidrSetTest(set, groups)),
+    cidrs?.map((cidr) => cidrTest(cidr, [], otherFamily.cidr)),
+    sets?.map((set) => cidrSetTest(set, groups, isWorld(facts, set.except))),
     entities?.map(entityTest),
     services?.map((service) => serviceTest(state, service)),
   ].filter((list) => list !== undefined);

@@ -21,6 +21,8 @@ import type {
   CiliumRuleSpec,
   CiliumSection,
 } from "../resources/spec.ts";
+import type { CiliumVariant } from "../variant.ts";
+import { cidrSetPeers } from "./cidr-set.ts";
 import type { Direction } from "./entry.ts";
 import {
   bothSelectors,
@@ -35,19 +37,18 @@ import {
   withKeys,
 } from "./rule.ts";
 
-/** `honoursDefaultDeny`: the version knows `enableDefaultDeny`. */
 export function ruleOfCiliumPolicy(
   state: ClusterState,
   object: VendorObject,
   spec: CiliumRuleSpec,
-  honoursDefaultDeny: boolean,
+  variant: CiliumVariant,
 ): CiliumRule {
   const { namespace, name, kind, source } = object;
   const { endpointSelector, nodeSelector, sections, defaultDeny } = spec;
   const isolates = new Map<Direction, boolean>();
   for (const direction of ["ingress", "egress"] as const) {
     const hasSections = sections.some((section) => section.direction === direction);
-    const isolating = (honoursDefaultDeny ? defaultDeny[direction] : undefined) ?? hasSections;
+    const isolating = (variant.nonDefaultDeny ? defaultDeny[direction] : undefined) ?? hasSections;
     if (hasSections || isolating) isolates.set(direction, isolating);
   }
   return {
@@ -61,7 +62,7 @@ export function ruleOfCiliumPolicy(
         : subjectOf(endpointSelector, namespace),
     isForNodes: endpointSelector === undefined,
     isolates,
-    statements: sections.map((section) => statementOf(state, section, namespace)),
+    statements: sections.map((section) => statementOf(state, section, namespace, variant)),
   };
 }
 
@@ -71,6 +72,7 @@ function statementOf(
   state: ClusterState,
   section: CiliumSection,
   namespace: string | undefined,
+  variant: CiliumVariant,
 ): RuleStatement {
   const { path, direction, deny, peers, ports } = section;
   // a rule that names ports alone is about everyone, one that names nothing about nobody
@@ -79,7 +81,7 @@ function statementOf(
       ? ports === undefined
         ? []
         : [{ kind: "anyone", path }]
-      : peers.flatMap((peer) => peersOf(state, peer, namespace));
+      : peers.flatMap((peer) => peersOf(state, peer, namespace, variant));
   return { direction, deny, peers: named, ports: ports?.flatMap(portsOf) };
 }
 
@@ -114,13 +116,20 @@ function endpointsOf(written: LabelSelector, namespace: string | undefined): Lab
     : bothSelectors(selector, labelIs(podNamespaceKey, namespace));
 }
 
-function peersOf(state: ClusterState, peer: CiliumPeer, namespace: string | undefined): readonly RulePeer[] {
+function peersOf(
+  state: ClusterState,
+  peer: CiliumPeer,
+  namespace: string | undefined,
+  variant: CiliumVariant,
+): readonly RulePeer[] {
   const { path } = peer;
   switch (peer.kind) {
     case "endpoints":
       return [{ kind: "labels", path, selector: endpointsOf(peer.selector, namespace) }];
     case "cidr":
-      return [{ kind: "cidr", path, cidr: peer.cidr, except: peer.except }];
+      return [{ kind: "cidr", field: "cidr", path, cidr: peer.cidr, except: [] }];
+    case "cidr-set":
+      return cidrSetPeers(peer, path, variant);
     case "cidr-group":
     case "cidr-group-selector": {
       const { except } = peer;
@@ -131,7 +140,7 @@ function peersOf(state: ClusterState, peer: CiliumPeer, namespace: string | unde
       );
       return groups
         .flatMap(({ spec }) => (spec as CiliumCidrGroupSpec).cidrs)
-        .map((cidr) => ({ kind: "cidr", path, cidr, except }));
+        .flatMap((cidr) => cidrSetPeers({ cidr, except }, path, variant));
     }
     case "entity":
       return entityPeers(peer.entity, path);
@@ -165,7 +174,7 @@ function servicePeers(state: ClusterState, service: Service, path: string): read
     .flatMap(({ endpoints }) => endpoints.flatMap(({ ips }) => ips))
     .map(({ family, words }): RulePeer => {
       const cidr: Cidr = { family, words, prefix: family === 4 ? 32 : 128 };
-      return { kind: "cidr", path, cidr, except: [] };
+      return { kind: "cidr", field: "cidr-set", path, cidr, except: [] };
     });
 }
 

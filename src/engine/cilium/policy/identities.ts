@@ -5,7 +5,7 @@
  * Governing source: cilium Documentation/operations/performance/scalability/identity-relevant-labels.rst,
  * Documentation/security/policy/layer3.rst, pkg/identity/numericidentity.go, pkg/labelsfilter.
  */
-import { type Cidr, cidrCovers, formatCidr } from "../../../addr/index.ts";
+import { type Cidr, cidrCovers, type Family, formatCidr } from "../../../addr/index.ts";
 import { hashText } from "../../../base/index.ts";
 import {
   type ClusterState,
@@ -16,6 +16,7 @@ import {
   type Namespace,
   type Pod,
 } from "../../../k8s/index.ts";
+import type { CiliumVariant } from "../variant.ts";
 import type { IdentityLabels, PrefixIdentity } from "./entry.ts";
 import { namespaceLabelPrefix, podNamespaceKey, type RulePeer } from "./rule.ts";
 
@@ -25,10 +26,21 @@ export const worldIdentity = 2;
 export const initIdentity = 5;
 const worldOfFamily = { 4: 9, 6: 10 } as const;
 
+/** Identity of addresses that nothing else is known of, on a cluster of these families. */
+export function worldIdentityOf(
+  families: readonly Family[],
+  family: Family,
+  { worldByFamily }: Pick<CiliumVariant, "worldByFamily">,
+): number {
+  return worldByFamily && families.length > 1 ? worldOfFamily[family] : worldIdentity;
+}
+
 const podRange = { first: 256, last: 65_535 };
 const localRange = { first: 0x0100_0001, last: 0x01ff_ffff };
 
 const clusterKey = "k8s:io.cilium.k8s.policy.cluster";
+
+type CidrPeer = Extract<RulePeer, { kind: "cidr" }>;
 
 interface Identity {
   readonly number: number;
@@ -55,19 +67,22 @@ export class Identities {
   readonly #byLabel = new Map<string, Identity[]>();
   /** In the order of `compareNets`. */
   readonly #cidrs: readonly NetIdentity[];
-  readonly #isDual: boolean;
+  readonly #variant: CiliumVariant;
+  readonly #families: readonly Family[];
   readonly #selected = new Map<string, readonly number[]>();
 
   /** `nets`: every prefix that a policy names. */
-  constructor(state: ClusterState, nets: Iterable<Cidr>) {
-    this.#isDual = state.options.ipFamilies.length > 1;
+  constructor(state: ClusterState, nets: Iterable<Cidr>, variant: CiliumVariant) {
+    this.#variant = variant;
+    this.#families = state.options.ipFamilies;
     const pods = identitiesOfPods(state);
     this.#numbers = pods.numbers;
     this.unnumbered = pods.unnumbered;
     const local = this.#numberPrefixes(nets);
     this.prefixes = local.prefixes;
     this.#cidrs = [...local.identities].sort((a, b) => compareNets(a.net, b.net));
-    this.#all = [...reservedIdentities(this.#isDual), ...pods.identities, ...local.identities];
+    const hasBothWorlds = this.#worldOf(4) !== this.#worldOf(6);
+    this.#all = [...reservedIdentities(hasBothWorlds), ...pods.identities, ...local.identities];
     this.#byNumber = new Map(this.#all.map((one) => [one.number, one]));
     for (const identity of this.#all)
       for (const pair of Object.entries(identity.seen)) {
@@ -91,7 +106,7 @@ export class Identities {
     const key =
       peer.kind === "labels"
         ? JSON.stringify(peer.selector)
-        : [peer.cidr, ...peer.except].map(formatCidr).join();
+        : `${peer.field} ${[peer.cidr, ...peer.except].map(formatCidr).join()}`;
     let numbers = this.#selected.get(key);
     if (numbers === undefined) {
       numbers = peer.kind === "labels" ? this.#withLabels(peer.selector) : this.#inCidr(peer);
@@ -114,19 +129,28 @@ export class Identities {
   }
 
   /**
-   * Every prefix that lies in the block and in no exception. A block of everything is the world, which addresses have
-   * that no prefix holds; it selects whatever carries the world's label.
+   * Every prefix that lies in the block and in no exception. A block of everything can be the world, which addresses
+   * have that no prefix holds; it selects whatever carries the world's label.
    */
-  #inCidr({ cidr, except }: Extract<RulePeer, { kind: "cidr" }>): readonly number[] {
-    const world = this.#worldOf(cidr);
+  #inCidr(peer: CidrPeer): readonly number[] {
+    const { cidr, except } = peer;
+    const world = this.#isWorld(peer) ? this.#worldOf(cidr.family) : undefined;
     const isHole = (net: Cidr): boolean => except.some((hole) => cidrCovers(hole, net));
     const nets =
-      cidr.prefix === 0
-        ? this.#cidrs.filter(({ net }) => this.#worldOf(net) === world)
-        : this.#coveredBy(cidr);
+      world === undefined
+        ? this.#coveredBy(cidr)
+        : this.#cidrs.filter(({ net }) => this.#worldOf(net.family) === world);
     const numbers = nets.filter(({ net }) => !isHole(net)).map(({ number }) => number);
     numbers.sort((a, b) => a - b);
-    return cidr.prefix === 0 ? [world, ...numbers] : numbers;
+    return world === undefined ? numbers : [world, ...numbers];
+  }
+
+  #isWorld({ field, cidr }: CidrPeer): boolean {
+    if (cidr.prefix > 0) return false;
+    const world = this.#worldOf(cidr.family);
+    const ofWorld = this.#families.filter((family) => this.#worldOf(family) === world);
+    if (ofWorld.every((family) => family === cidr.family)) return true;
+    return this.#variant.otherFamilyIsWorld.includes(field);
   }
 
   /** They stand together, beginning with the block itself. */
@@ -142,8 +166,8 @@ export class Identities {
     return this.#cidrs.slice(first, last);
   }
 
-  #worldOf({ family }: Cidr): number {
-    return this.#isDual ? worldOfFamily[family] : worldIdentity;
+  #worldOf(family: Family): number {
+    return worldIdentityOf(this.#families, family, this.#variant);
   }
 
   #numberPrefixes(nets: Iterable<Cidr>): {
@@ -156,13 +180,14 @@ export class Identities {
       texts.filter((text) => byText.get(text)?.prefix !== 0),
       localRange,
     );
+    const hasBothWorlds = this.#worldOf(4) !== this.#worldOf(6);
     const prefixes: PrefixIdentity[] = [];
     const identities: NetIdentity[] = [];
     for (const text of texts) {
       const net = byText.get(text) as Cidr;
-      const number = numbers.get(text) ?? this.#worldOf(net);
+      const number = numbers.get(text) ?? this.#worldOf(net.family);
       prefixes.push({ net, identity: number });
-      const world = this.#isDual ? `reserved:world-ipv${net.family}` : "reserved:world";
+      const world = hasBothWorlds ? `reserved:world-ipv${net.family}` : "reserved:world";
       if (net.prefix > 0)
         identities.push({ ...identity(number, { [`cidr:${text}`]: "", [world]: "" }), net });
     }
@@ -203,7 +228,7 @@ function identity(number: number, labels: IdentityLabels): Identity {
 }
 
 /** Numbers of pkg/identity/numericidentity.go with their labels. */
-function reservedIdentities(isDual: boolean): readonly Identity[] {
+function reservedIdentities(hasBothWorlds: boolean): readonly Identity[] {
   const names: readonly (readonly [number, ...string[]])[] = [
     [1, "host"],
     [2, "world"],
@@ -213,7 +238,7 @@ function reservedIdentities(isDual: boolean): readonly Identity[] {
     [6, "remote-node"],
     [7, "kube-apiserver", "remote-node"],
     [8, "ingress"],
-    ...(isDual
+    ...(hasBothWorlds
       ? ([
           [9, "world-ipv4"],
           [10, "world-ipv6"],

@@ -1,9 +1,11 @@
 /**
  * NetworkPolicy to Cilium's rule form. Namespaces become labels: an own one of the pod, and a prefix for labels of the
- * namespace. A direction without rules isolates where the policy's types name it.
+ * namespace. A direction without rules isolates where the policy's types name it; one with rules is not asked for.
  * Governing source: cilium/cilium pkg/k8s/network_policy.go.
  */
 import type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from "../../../k8s/index.ts";
+import type { CiliumVariant } from "../variant.ts";
+import { cidrSetPeers } from "./cidr-set.ts";
 import type { Direction } from "./entry.ts";
 import {
   bothSelectors,
@@ -20,10 +22,12 @@ import {
 
 const protocolNumber = { TCP: 6, UDP: 17, SCTP: 132 } as const;
 
-export function ruleOfNetworkPolicy(policy: NetworkPolicy): CiliumRule {
+export function ruleOfNetworkPolicy(policy: NetworkPolicy, variant: CiliumVariant): CiliumRule {
   const { namespace, name, podSelector, policyTypes, source } = policy;
-  const directions = (["ingress", "egress"] as const).filter((direction) =>
-    policyTypes.includes(direction === "ingress" ? "Ingress" : "Egress"),
+  // DIVERGES(unlisted-rules): the API leaves out rules of a direction that the types do not name
+  const directions = (["ingress", "egress"] as const).filter(
+    (direction) =>
+      policyTypes.includes(direction === "ingress" ? "Ingress" : "Egress") || policy[direction].length > 0,
   );
   return {
     kind: "NetworkPolicy",
@@ -33,11 +37,15 @@ export function ruleOfNetworkPolicy(policy: NetworkPolicy): CiliumRule {
     subject: bothSelectors(ofPods(podSelector), labelIs(podNamespaceKey, namespace)),
     isForNodes: false,
     isolates: new Map(directions.map((direction) => [direction, true])),
-    statements: directions.flatMap((direction) => statementsOf(policy, direction)),
+    statements: directions.flatMap((direction) => statementsOf(policy, direction, variant)),
   };
 }
 
-function statementsOf(policy: NetworkPolicy, direction: Direction): readonly RuleStatement[] {
+function statementsOf(
+  policy: NetworkPolicy,
+  direction: Direction,
+  variant: CiliumVariant,
+): readonly RuleStatement[] {
   return policy[direction].map(({ peers, ports }, i) => {
     const path = `spec.${direction}[${i}]`;
     const list = direction === "ingress" ? "from" : "to";
@@ -47,18 +55,19 @@ function statementsOf(policy: NetworkPolicy, direction: Direction): readonly Rul
       peers:
         peers.length === 0
           ? [{ kind: "anyone", path }]
-          : peers.map((peer, j) => peerOf(peer, policy.namespace, `${path}.${list}[${j}]`)),
+          : peers.flatMap((peer, j) => peersOf(peer, policy.namespace, `${path}.${list}[${j}]`, variant)),
       ports: ports.length === 0 ? undefined : ports.map((port, j) => portOf(port, `${path}.ports[${j}]`)),
     };
   });
 }
 
-function peerOf(
+function peersOf(
   { ipBlock, podSelector, namespaceSelector }: NetworkPolicyPeer,
   namespace: string,
   path: string,
-): RulePeer {
-  if (ipBlock !== undefined) return { kind: "cidr", path, cidr: ipBlock.cidr, except: ipBlock.except };
+  variant: CiliumVariant,
+): readonly RulePeer[] {
+  if (ipBlock !== undefined) return cidrSetPeers(ipBlock, path, variant);
   const where =
     namespaceSelector === undefined
       ? labelIs(podNamespaceKey, namespace)
@@ -67,7 +76,7 @@ function peerOf(
           hasLabel(podNamespaceKey),
         );
   const selector = podSelector === undefined ? where : bothSelectors(ofPods(podSelector), where);
-  return { kind: "labels", path, selector };
+  return [{ kind: "labels", path, selector }];
 }
 
 function ofPods(selector: NetworkPolicy["podSelector"]): NetworkPolicy["podSelector"] {

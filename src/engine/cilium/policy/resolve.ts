@@ -52,7 +52,7 @@ class Repository implements PolicyRepository {
   constructor(state: ClusterState, variant: CiliumVariant) {
     const { rules, diagnostics } = rulesOf(state, variant);
     this.#variant = variant;
-    this.#identities = new Identities(state, netsOf(rules));
+    this.#identities = new Identities(state, netsOf(rules), variant);
     this.prefixes = this.#identities.prefixes;
     this.#namedPorts = new NamedPorts(state, (pod) => this.#identities.numberOf(pod));
     this.#rules = rules;

@@ -6,6 +6,7 @@
 import type { Cidr } from "../../../addr/index.ts";
 import type { SourceRef } from "../../../base/index.ts";
 import type { LabelSelector } from "../../../k8s/index.ts";
+import type { CidrField } from "../variant.ts";
 import type { Direction } from "./entry.ts";
 
 export interface CiliumRule {
@@ -36,7 +37,12 @@ export type RulePeer = { readonly path: string } & (
   | { readonly kind: "anyone" }
   | { readonly kind: "labels"; readonly selector: LabelSelector }
   /** Never pods or nodes: their identities carry no CIDR. */
-  | { readonly kind: "cidr"; readonly cidr: Cidr; readonly except: readonly Cidr[] }
+  | {
+      readonly kind: "cidr";
+      readonly field: CidrField;
+      readonly cidr: Cidr;
+      readonly except: readonly Cidr[];
+    }
 );
 
 export interface RulePort {

@@ -18,7 +18,9 @@ export interface TakenRules {
 }
 
 export function rulesOf(state: ClusterState, variant: CiliumVariant): TakenRules {
-  const rules = [...state.networkPolicies.values()].sort(byName).map(ruleOfNetworkPolicy);
+  const rules = [...state.networkPolicies.values()]
+    .sort(byName)
+    .map((policy) => ruleOfNetworkPolicy(policy, variant));
   const diagnostics: Diagnostic[] = [];
   for (const kind of ["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"])
     for (const object of [...(state.vendor.get(kind)?.values() ?? [])].sort(byName)) {
@@ -27,7 +29,7 @@ export function rulesOf(state: ClusterState, variant: CiliumVariant): TakenRules
       diagnostics.push(...found.map(({ diagnostic }) => diagnostic));
       if (found.some(({ isRefused }) => isRefused)) continue;
       for (const spec of specs) {
-        const rule = ruleOfCiliumPolicy(state, object, spec, variant.nonDefaultDeny);
+        const rule = ruleOfCiliumPolicy(state, object, spec, variant);
         if (!rule.isForNodes || variant.hostFirewall) rules.push(rule);
         else diagnostics.push(noHostFirewall(object, `${spec.path}.nodeSelector`));
       }

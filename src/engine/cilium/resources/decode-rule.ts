@@ -149,7 +149,7 @@ function decodePeers(
     }),
     ...each("CIDR", (item, at): readonly CiliumPeer[] => {
       const cidr = decodeCiliumCidr(fields, item, at);
-      return cidr === undefined ? [] : [{ kind: "cidr", path: at, cidr, except: [] }];
+      return cidr === undefined ? [] : [{ kind: "cidr", path: at, cidr }];
     }).flat(),
     ...each("CIDRSet", (item, at) => decodeCidrSet(fields, item, at)).flat(),
     ...each("Entities", (item, at): readonly CiliumPeer[] => {
@@ -183,7 +183,7 @@ function decodeCidrSet(fields: Fields, value: unknown, path: string): readonly C
   if (first === undefined) return [];
   const cidr = decodeCiliumCidr(fields, raw["cidr"], `${path}.cidr`);
   const except = decodeExceptions(fields, raw["except"], `${path}.except`, cidr);
-  return cidr === undefined ? [] : [{ kind: "cidr", path, cidr, except }];
+  return cidr === undefined ? [] : [{ kind: "cidr-set", path, cidr, except }];
 }
 
 function decodeServicePeer(fields: Fields, value: unknown, path: string): readonly CiliumPeer[] {

@@ -37,7 +37,8 @@ export interface CiliumSection {
 
 export type CiliumPeer = { readonly path: string } & (
   | { readonly kind: "endpoints"; readonly selector: LabelSelector }
-  | { readonly kind: "cidr"; readonly cidr: Cidr; readonly except: readonly Cidr[] }
+  | { readonly kind: "cidr"; readonly cidr: Cidr }
+  | { readonly kind: "cidr-set"; readonly cidr: Cidr; readonly except: readonly Cidr[] }
   | { readonly kind: "cidr-group"; readonly name: string; readonly except: readonly Cidr[] }
   | {
       readonly kind: "cidr-group-selector";
