@@ -74,15 +74,25 @@ function statementOf(
   namespace: string | undefined,
   variant: CiliumVariant,
 ): RuleStatement {
-  const { path, direction, deny, peers, ports } = section;
-  // a rule that names ports alone is about everyone, one that names nothing about nobody
-  const named: readonly RulePeer[] =
-    peers === undefined
-      ? ports === undefined
-        ? []
-        : [{ kind: "anyone", path }]
-      : peers.flatMap((peer) => peersOf(state, peer, namespace, variant));
-  return { direction, deny, peers: named, ports: ports?.flatMap(portsOf) };
+  const { direction, deny, ports } = section;
+  return {
+    direction,
+    deny,
+    peers: peersOfSection(state, section, namespace, variant),
+    ports: ports?.flatMap(portsOf),
+  };
+}
+
+/** A section that names ports alone is about everyone, one that names nothing about nobody; so is one whose peers cannot authenticate. */
+function peersOfSection(
+  state: ClusterState,
+  { path, peers, ports, needsAuthentication }: CiliumSection,
+  namespace: string | undefined,
+  variant: CiliumVariant,
+): readonly RulePeer[] {
+  if (needsAuthentication) return [];
+  if (peers !== undefined) return peers.flatMap((peer) => peersOf(state, peer, namespace, variant));
+  return ports === undefined ? [] : [{ kind: "anyone", path }];
 }
 
 function portsOf({ path, protocols, port, endPort, redirect }: CiliumPort): readonly RulePort[] {

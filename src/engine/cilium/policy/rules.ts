@@ -6,7 +6,7 @@
  */
 import type { ClusterState, VendorObject } from "../../../k8s/index.ts";
 import type { Diagnostic } from "../../engine.ts";
-import type { BeyondField, CiliumPolicySpec } from "../resources/spec.ts";
+import type { BeyondField, CiliumPolicySpec, CiliumRuleSpec } from "../resources/spec.ts";
 import type { CiliumVariant } from "../variant.ts";
 import { ruleOfCiliumPolicy } from "./cilium-policy-rule.ts";
 import { ruleOfNetworkPolicy } from "./network-policy-rule.ts";
@@ -25,11 +25,12 @@ export function rulesOf(state: ClusterState, variant: CiliumVariant): TakenRules
   for (const kind of ["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"])
     for (const object of [...(state.vendor.get(kind)?.values() ?? [])].sort(byName)) {
       const specs = (object.spec as CiliumPolicySpec).rules;
-      const found = specs.flatMap(({ beyond }) => beyond.map((field) => said(object, field, variant)));
+      const found = answersOf(object, specs, variant);
       diagnostics.push(...found.map(({ diagnostic }) => diagnostic));
       if (found.some(({ isRefused }) => isRefused)) continue;
       for (const spec of specs) {
         const rule = ruleOfCiliumPolicy(state, object, spec, variant);
+        diagnostics.push(...notKnown(object, spec, variant));
         if (!rule.isForNodes || variant.hostFirewall) rules.push(rule);
         else diagnostics.push(noHostFirewall(object, `${spec.path}.nodeSelector`));
       }
@@ -74,25 +75,59 @@ function noHostFirewall(object: VendorObject, path: string): Diagnostic {
   return diagnosticOf(object, path, "host-firewall-off", "warning", what);
 }
 
+/** What the CRD of an older version does not know: the API server drops it, and the rest of the rule stays. */
+function notKnown(
+  object: VendorObject,
+  { path, defaultDeny, sections }: CiliumRuleSpec,
+  { version, nonDefaultDeny, endPort }: CiliumVariant,
+): readonly Diagnostic[] {
+  const say = (at: string, what: string): Diagnostic =>
+    diagnosticOf(object, at, "field-ignored", "warning", `not known to Cilium ${version}: ${what}`);
+  const isSet = defaultDeny.ingress !== undefined || defaultDeny.egress !== undefined;
+  const ranges = sections.flatMap(({ ports = [] }) => ports.filter((port) => port.endPort !== undefined));
+  return [
+    ...(isSet && !nonDefaultDeny
+      ? [say(`${path}.enableDefaultDeny`, "a rule of a direction isolates in it")]
+      : []),
+    ...(endPort ? [] : ranges.map((port) => say(`${port.path}.endPort`, "the rule covers `port` alone"))),
+  ];
+}
+
 const refused = "the whole policy is not enforced";
 
-function said(
+interface Answer {
+  readonly diagnostic: Diagnostic;
+  readonly isRefused: boolean;
+}
+
+/** The agent stops at the first reason to refuse: what is wrong with a rule matters where the setting that it needs is on. */
+function answersOf(
   object: VendorObject,
-  { path, need }: BeyondField,
-  { l7 }: CiliumVariant,
-): { readonly diagnostic: Diagnostic; readonly isRefused: boolean } {
-  const answer = (
-    code: string,
-    isRefused: boolean,
-    what: string,
-  ): { readonly diagnostic: Diagnostic; readonly isRefused: boolean } => ({
-    diagnostic: diagnosticOf(object, path, code, isRefused ? "error" : "warning", what),
+  specs: readonly CiliumRuleSpec[],
+  variant: CiliumVariant,
+): readonly Answer[] {
+  const fields = specs.flatMap(({ beyond }) => beyond);
+  const bySettings = fields
+    .filter(({ need }) => need !== "other")
+    .map((field) => said(object, field, variant));
+  if (bySettings.some(({ isRefused }) => isRefused)) return bySettings;
+  const byRule = fields.filter(({ need }) => need === "other").map((field) => said(object, field, variant));
+  return [...bySettings, ...byRule];
+}
+
+function said(object: VendorObject, field: BeyondField, { l7 }: CiliumVariant): Answer {
+  const answer = (code: string, isRefused: boolean, what: string): Answer => ({
+    diagnostic: diagnosticOf(object, field.path, code, isRefused ? "error" : "warning", what),
     isRefused,
   });
-  switch (need) {
+  switch (field.need) {
     case "l7":
       return l7
-        ? answer("l7-not-emulated", false, "the proxy's verdict is not emulated: what the ports allow passes")
+        ? answer(
+            "l7-not-emulated",
+            false,
+            "with Advanced Container Networking Services the ports are redirected to a proxy, whose rules are not emulated: what the ports allow passes",
+          )
         : answer(
             "l7-refused",
             true,
@@ -103,7 +138,7 @@ function said(
         ? answer(
             "fqdn-not-emulated",
             false,
-            "no DNS answer is ever seen here: names select no address until a proxy has seen one",
+            "with Advanced Container Networking Services a DNS proxy learns the addresses of names from answers to pods; none is seen here: names select no address",
           )
         : answer(
             "fqdn-refused",
@@ -128,11 +163,13 @@ function said(
         true,
         `fromRequires/toRequires are not emulated; ${refused} here`,
       );
+    case "other":
+      return answer("policy-refused", true, `${field.why}; ${refused}`);
     case "authentication":
       return answer(
-        "authentication-not-emulated",
+        "authentication-never",
         false,
-        "mutual authentication is off on AKS and not emulated: the rule is taken without it",
+        "no peer ever authenticates on AKS (mesh-auth-enabled is off, there is no SPIRE): what the rule allows is dropped (189, Authentication required); other rules that allow the same are not held to it here",
       );
   }
 }

@@ -3,7 +3,8 @@
  * Governing source: cilium/cilium pkg/policy/api/{l4,icmp,rule_validation}.go, Documentation/security/policy/layer4.rst.
  */
 import { type Fields, portNameFaults } from "../../../k8s/index.ts";
-import type { BeyondField, CiliumPort } from "./spec.ts";
+import { decodeLayer7, layer7 } from "./decode-layer7.ts";
+import type { BeyondField, CiliumPort, CiliumSection } from "./spec.ts";
 
 /** Of ports in one `toPorts` element, and of fields in one `icmps` element. */
 const elementsMax = 40;
@@ -11,59 +12,23 @@ const elementsMax = 40;
 const numbers = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPV6: 58, VRRP: 112, IGMP: 2 } as const;
 const protocols = [...(Object.keys(numbers) as (keyof typeof numbers)[]), "ANY"] as const;
 
-/** Priorities of listeners (pkg/policy/types): of two redirects the lower number wins. */
-const listener = { http: 101, kafka: 106, l7proto: 111, tls: 116, dns: 121, crd: 126 } as const;
-
 export function decodePortRules(
   fields: Fields,
   value: unknown,
   path: string,
-  denies: boolean,
+  { direction, deny }: Pick<CiliumSection, "direction" | "deny">,
   beyond: BeyondField[],
 ): readonly CiliumPort[] {
   return fields.list(value, path).flatMap((item, i) => {
     const at = `${path}[${i}]`;
     const raw = fields.object(item, at) ?? {};
-    fields.known(raw, at, denies ? ["ports"] : ["ports", ...Object.keys(layer7), "rules"]);
-    const redirect = denies ? 0 : decodeLayer7(fields, raw, at, beyond);
+    fields.known(raw, at, deny ? ["ports"] : ["ports", ...Object.keys(layer7), "rules"]);
+    const redirect = deny ? 0 : decodeLayer7(fields, raw, at, direction === "ingress", beyond);
     const ports = fields.list(raw["ports"], `${at}.ports`);
     if (ports.length > elementsMax)
       fields.invalid(`${at}.ports`, ports.length, `must have at most ${elementsMax} items`);
     return ports.map((port, j) => decodePort(fields, port, `${at}.ports[${j}]`, redirect));
   });
-}
-
-/** Fields of a `toPorts` element that a proxy would look at, with the listener that they need. */
-const layer7: Readonly<Record<string, number>> = {
-  terminatingTLS: listener.tls,
-  originatingTLS: listener.tls,
-  serverNames: listener.tls,
-  listener: listener.crd,
-};
-
-function decodeLayer7(
-  fields: Fields,
-  raw: Readonly<Record<string, unknown>>,
-  path: string,
-  beyond: BeyondField[],
-): number {
-  let redirect = 0;
-  const note = (at: string, priority: number): void => {
-    beyond.push({ path: at, need: "l7" });
-    redirect = redirect === 0 ? priority : Math.min(redirect, priority);
-  };
-  for (const [name, priority] of Object.entries(layer7))
-    if (raw[name] !== undefined && raw[name] !== null) note(`${path}.${name}`, priority);
-  const rules = fields.object(raw["rules"], `${path}.rules`) ?? {};
-  fields.known(rules, `${path}.rules`, ["http", "kafka", "dns", "l7", "l7proto"]);
-  const has = (name: string): boolean => rules[name] !== undefined && rules[name] !== null;
-  const kinds = ["http", "kafka", "dns", "l7proto"].filter(has);
-  if (kinds.length > 1) fields.invalid(`${path}.rules`, kinds, "may hold rules of one protocol only");
-  if (has("l7") && !has("l7proto"))
-    fields.required(`${path}.rules.l7proto`, "must be specified when `l7` is");
-  for (const kind of kinds)
-    note(`${path}.rules.${kind}`, listener[kind as "http" | "kafka" | "dns" | "l7proto"]);
-  return redirect;
 }
 
 function decodePort(fields: Fields, value: unknown, path: string, redirect: number): CiliumPort {

@@ -4,6 +4,7 @@
  * Governing source: cilium/cilium pkg/policy/api/{rule,ingress,egress,rule_validation}.go.
  */
 import type { Fields } from "../../../k8s/index.ts";
+import { decodeName } from "./decode-layer7.ts";
 import { decodeIcmps, decodePortRules } from "./decode-ports.ts";
 import { decodeCiliumCidr, decodeCiliumSelector, decodeExceptions } from "./decode-selector.ts";
 import {
@@ -47,6 +48,13 @@ export function decodeRule(
       `${path}.nodeSelector`,
       "NodeSelector can only be used in CiliumClusterwideNetworkPolicy",
     );
+  fields.text(raw["description"], `${path}.description`);
+  const log = fields.object(raw["log"], `${path}.log`);
+  if (log !== undefined) fields.known(log, `${path}.log`, ["value"]);
+  fields.list(raw["labels"], `${path}.labels`).forEach((item, i) => {
+    const label = fields.object(item, `${path}.labels[${i}]`);
+    if (label !== undefined) fields.known(label, `${path}.labels[${i}]`, ["key", "value", "source"]);
+  });
   const beyond: BeyondField[] = [];
   const sections = lists.flatMap((name) =>
     fields
@@ -76,7 +84,7 @@ function decodeDefaultDeny(fields: Fields, value: unknown, path: string): Cilium
 }
 
 /** Fields of one side that AKS's settings leave without a meaning here, and what they would need. */
-const beyondPeers: Readonly<Record<string, BeyondField["need"]>> = {
+const beyondPeers: Readonly<Record<string, "node-labels" | "cloud-groups" | "requirements" | "fqdn">> = {
   Nodes: "node-labels",
   Groups: "cloud-groups",
   Requires: "requirements",
@@ -98,13 +106,17 @@ function decodeSection(
   const beyondNames = Object.keys(beyondPeers).filter((name) => name !== "FQDNs" || (side === "to" && !deny));
   const own = [...peerFields, ...beyondNames].map((name) => `${side}${name}`);
   fields.known(raw, path, [...own, "toPorts", "icmps", ...(deny ? [] : ["authentication"])]);
-  for (const name of beyondNames)
-    if (fields.list(raw[`${side}${name}`], `${path}.${side}${name}`).length > 0)
-      beyond.push({ path: `${path}.${side}${name}`, need: beyondPeers[name] as BeyondField["need"] });
-  if (raw["authentication"] !== undefined && raw["authentication"] !== null)
-    beyond.push({ path: `${path}.authentication`, need: "authentication" });
+  for (const name of beyondNames) {
+    const at = `${path}.${side}${name}`;
+    const items = fields.list(raw[`${side}${name}`], at);
+    for (const [i, item] of items.entries()) decodeBeyond(fields, item, `${at}[${i}]`, name);
+    const need = beyondPeers[name];
+    if (items.length > 0 && need !== undefined) beyond.push({ path: at, need });
+  }
+  const needsAuthentication = decodeAuthentication(fields, raw["authentication"], `${path}.authentication`);
+  if (needsAuthentication) beyond.push({ path: `${path}.authentication`, need: "authentication" });
   checkOneKindOfPeer(fields, raw, path, own);
-  const ports = decodePortRules(fields, raw["toPorts"], `${path}.toPorts`, deny, beyond);
+  const ports = decodePortRules(fields, raw["toPorts"], `${path}.toPorts`, { direction, deny }, beyond);
   const icmps = decodeIcmps(fields, raw["icmps"], `${path}.icmps`);
   const isNamed = (name: string): boolean => fields.list(raw[name], `${path}.${name}`).length > 0;
   if (isNamed("toPorts") && isNamed("icmps"))
@@ -117,8 +129,31 @@ function decodeSection(
     direction,
     deny,
     peers: decodePeers(fields, raw, path, side, own),
+    needsAuthentication,
     ports: isNamed("toPorts") || isNamed("icmps") ? [...ports, ...icmps] : undefined,
   };
+}
+
+/** What is not taken is well-formed all the same. */
+function decodeBeyond(fields: Fields, value: unknown, path: string, name: string): void {
+  if (name === "FQDNs") decodeName(fields, fields.object(value, path) ?? {}, path);
+  else if (name !== "Groups") decodeCiliumSelector(fields, value, path);
+  else {
+    const group = fields.object(value, path) ?? {};
+    fields.known(group, path, ["aws"]);
+    const aws = fields.object(group["aws"], `${path}.aws`) ?? {};
+    fields.known(aws, `${path}.aws`, ["labels", "securityGroupsIds", "securityGroupsNames", "region"]);
+  }
+}
+
+/** True where a peer must have shown who it is before a packet passes. */
+function decodeAuthentication(fields: Fields, value: unknown, path: string): boolean {
+  const raw = fields.object(value, path);
+  if (raw === undefined) return false;
+  fields.known(raw, path, ["mode"]);
+  const modes = ["disabled", "required", "test-always-fail"] as const;
+  const mode = fields.oneOfExactly(raw["mode"], `${path}.mode`, modes);
+  return mode !== undefined && mode !== "disabled";
 }
 
 function checkOneKindOfPeer(fields: Fields, raw: RawFields, path: string, own: readonly string[]): void {

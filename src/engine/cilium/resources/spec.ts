@@ -31,6 +31,8 @@ export interface CiliumSection {
   readonly deny: boolean;
   /** `undefined`: no list of peers is there. A list that is there and empty stands for nobody. */
   readonly peers: readonly CiliumPeer[] | undefined;
+  /** What it allows waits until both ends have shown who they are. */
+  readonly needsAuthentication: boolean;
   /** `undefined`: no ports and no ICMP types are named. */
   readonly ports: readonly CiliumPort[] | undefined;
 }
@@ -83,10 +85,13 @@ export interface CiliumPort {
 }
 
 /** A field that AKS takes with the add-on alone, or not at all. */
-export interface BeyondField {
-  readonly path: string;
-  readonly need: "l7" | "fqdn" | "node-labels" | "cloud-groups" | "requirements" | "authentication";
-}
+export type BeyondField = { readonly path: string } & (
+  | {
+      readonly need: "l7" | "fqdn" | "node-labels" | "cloud-groups" | "requirements" | "authentication";
+    }
+  /** What no setting changes: the agent's reason to refuse the policy. */
+  | { readonly need: "other"; readonly why: string }
+);
 
 /** The `spec` of a CiliumCIDRGroup. */
 export interface CiliumCidrGroupSpec {

@@ -138,18 +138,83 @@ describe("the documented truth table of denies", () => {
 });
 
 describe("a rule beyond layer 4", () => {
-  const said = (spec: unknown, switches: Readonly<Record<string, string>> = {}): readonly Diagnostic[] =>
-    resolvePolicies(stateOf(policy(spec)), ciliumVariant("1.18", switches)).diagnostics;
-  const http = { ...all, ingress: [{ toPorts: [{ ports: [{ port: "80" }], rules: { http: [{}] } }] }] };
-  const names = { ...all, egress: [{ toFQDNs: [{ matchName: "example.com" }] }] };
+  const said = (
+    spec: unknown,
+    switches: Readonly<Record<string, string>> = {},
+    version = "1.18",
+  ): readonly Diagnostic[] =>
+    resolvePolicies(stateOf(policy(spec)), ciliumVariant(version, switches)).diagnostics;
+  const tcp = { port: "80", protocol: "TCP" };
+  const ports = (rule: object, direction: "ingress" | "egress" = "ingress"): object => ({
+    ...all,
+    [direction]: [{ toPorts: [{ ports: [tcp], ...rule }] }],
+  });
+  const peers = (direction: "ingress" | "egress", peer: object): object => ({ ...all, [direction]: [peer] });
+  const http = ports({ rules: { http: [{ method: "GET", path: "/x" }] } });
+  const names = peers("egress", { toFQDNs: [{ matchName: "example.com" }] });
+  const acns = { acns: "true" };
+  const at = "spec.ingress[0].toPorts[0]";
+  const out = "spec.egress[0].toPorts[0]";
+  const secret = { secret: { name: "tls" } };
+  const listener = { envoyConfig: { name: "e" }, name: "l" };
 
   it.each([
-    [http, {}, "l7-refused", "spec.ingress[0].toPorts[0].rules.http"],
-    [http, { acns: "true" }, "l7-not-emulated", "spec.ingress[0].toPorts[0].rules.http"],
+    [http, {}, "l7-refused", `${at}.rules.http`],
+    [http, acns, "l7-not-emulated", `${at}.rules.http`],
+    [ports({ rules: { kafka: [{ topic: "t" }] } }), {}, "l7-refused", `${at}.rules.kafka`],
+    [ports({ rules: { l7proto: "p", l7: [{ a: "b" }] } }), {}, "l7-refused", `${at}.rules.l7proto`],
+    [ports({ terminatingTLS: secret }), {}, "l7-refused", `${at}.terminatingTLS`],
+    [ports({ originatingTLS: secret }), {}, "l7-refused", `${at}.originatingTLS`],
+    [ports({ serverNames: ["a.example"] }), {}, "l7-refused", `${at}.serverNames`],
+    [ports({ listener }, "egress"), {}, "l7-refused", `${out}.listener`],
+    [ports({ rules: { dns: [{ matchPattern: "*" }] } }, "egress"), {}, "l7-refused", `${out}.rules.dns`],
     [names, {}, "fqdn-refused", "spec.egress[0].toFQDNs"],
-    [names, { acns: "true" }, "fqdn-not-emulated", "spec.egress[0].toFQDNs"],
+    [names, acns, "fqdn-not-emulated", "spec.egress[0].toFQDNs"],
+    [peers("ingress", { fromNodes: [{}] }), acns, "node-labels-refused", "spec.ingress[0].fromNodes"],
+    [peers("egress", { toGroups: [{ aws: {} }] }), acns, "cloud-groups-refused", "spec.egress[0].toGroups"],
+    [
+      peers("ingress", { fromRequires: [{}] }),
+      acns,
+      "requirements-not-emulated",
+      "spec.ingress[0].fromRequires",
+    ],
+    [
+      peers("ingress", { authentication: { mode: "required" } }),
+      acns,
+      "authentication-never",
+      "spec.ingress[0].authentication",
+    ],
   ] as const)("%#: is told of, with its path", (spec, switches, code, path) => {
     expect(said(spec, switches).map(({ code: one, origin }) => [one, origin?.path])).toEqual([[code, path]]);
+  });
+
+  it.each([
+    [{ rules: { http: [{}] }, ports: [{ port: "80" }] }, "ingress", "ports[0].protocol", /TCP \(not ANY\)/],
+    [{ rules: { http: [{}] }, ports: [{ ...tcp, port: "0" }] }, "egress", "ports[0].port", /port is 0/],
+    [{ rules: { dns: [{ matchName: "a.b" }] } }, "ingress", "rules.dns", /not allowed on ingress/],
+    [{ rules: { dns: [{ matchName: "a.b" }] }, ports: [] }, "egress", "ports", /Port 53 must be specified/],
+    [
+      { rules: { dns: [{ matchName: "a.b" }] }, ports: [{ port: "53", endPort: 54 }] },
+      "egress",
+      "ports[0].endPort",
+      /port ranges/,
+    ],
+    [{ serverNames: [""] }, "ingress", "serverNames", /Empty server name/],
+    [{ serverNames: ["a"], rules: { http: [{}] } }, "egress", "serverNames", /without TLS termination/],
+    [{ listener }, "ingress", "listener", /not allowed on ingress/],
+    [{ listener, rules: { http: [{}] } }, "egress", "listener", /with L7 rules/],
+  ] as const)("%#: that the agent refuses takes its policy with it", (rule, direction, where, why) => {
+    const spec = ports(rule, direction);
+    const path = `spec.${direction}[0].toPorts[0].${where}`;
+    const refused = said(spec, acns).filter(({ code }) => code === "policy-refused");
+    expect(refused.map(({ origin, severity }) => [origin?.path, severity])).toContainEqual([path, "error"]);
+    expect(refused.map(({ message }) => message).join()).toMatch(why);
+    expect(said(spec).map(({ code }) => code)).not.toContain("policy-refused"); // L7 is refused before
+    const state = stateOf(policy(spec));
+    const { ingressEnforced, egressEnforced } = resolvePolicies(state, ciliumVariant("1.18", acns)).policyOf(
+      get(state, "x/server"),
+    );
+    expect([ingressEnforced, egressEnforced]).toEqual([false, false]);
   });
 
   it("leaves pods unisolated where the policy is refused", () => {
@@ -158,6 +223,54 @@ describe("a rule beyond layer 4", () => {
       const repository = resolvePolicies(state, ciliumVariant("1.18", switches));
       return repository.policyOf(get(state, "x/server")).ingressEnforced;
     };
-    expect([enforced({}), enforced({ acns: "true" })]).toEqual([false, true]);
+    expect([enforced({}), enforced(acns)]).toEqual([false, true]);
+  });
+
+  it("that wants peers to authenticate isolates and lets none in, unless the mode is disabled", () => {
+    const allowed = (mode: string): number => {
+      const state = stateOf(policy(peers("ingress", { fromEndpoints: [{}], authentication: { mode } })));
+      const { entries, ingressEnforced } = resolvePolicies(state, ciliumVariant("1.18")).policyOf(
+        get(state, "x/server"),
+      );
+      expect(ingressEnforced).toBe(true);
+      return entries.filter(({ direction, identity }) => direction === "ingress" && identity > 255).length;
+    };
+    expect([allowed("required"), allowed("test-always-fail"), allowed("disabled")]).toEqual([0, 0, 2]);
+  });
+
+  it("is told of as far as the version does not know it", () => {
+    const range = { ...all, ingress: [{ toPorts: [{ ports: [{ ...tcp, endPort: 90 }] }] }] };
+    const open = { ...all, ingress: [{}], enableDefaultDeny: { ingress: false } };
+    const told = (spec: unknown, version: string): readonly (string | undefined)[] =>
+      said(spec, {}, version).map(({ origin }) => origin?.path);
+    expect(told(range, "1.14")).toEqual(["spec.ingress[0].toPorts[0].ports[0].endPort"]);
+    expect(told(open, "1.14")).toEqual(["spec.enableDefaultDeny"]);
+    expect([told(range, "1.16"), told(open, "1.16")]).toEqual([[], []]);
+  });
+
+  it.each([
+    [ports({ rules: { http: [{ verb: "GET" }] } }), `${at}.rules.http[0].verb`],
+    [
+      ports({ rules: { http: [{ headerMatches: [{ value: "x" }] }] } }),
+      `${at}.rules.http[0].headerMatches[0].name`,
+    ],
+    [ports({ rules: { kafka: [{ role: "produce", apiKey: "fetch" }] } }), `${at}.rules.kafka[0].apiKey`],
+    [ports({ rules: { smtp: [] } }), `${at}.rules.smtp`],
+    [ports({ rules: { dns: [{}] } }, "egress"), `${out}.rules.dns[0]`],
+    [ports({ terminatingTLS: {} }), `${at}.terminatingTLS.secret`],
+    [ports({ listener: { ...listener, priority: 101 } }, "egress"), `${out}.listener.priority`],
+    [peers("egress", { toFQDNs: [{ matchName: "a b" }] }), "spec.egress[0].toFQDNs[0].matchName"],
+    [
+      peers("egress", { toFQDNs: [{ matchName: "a", matchPattern: "*" }] }),
+      "spec.egress[0].toFQDNs[0].matchPattern",
+    ],
+    [peers("egress", { toGroups: [{ gcp: {} }] }), "spec.egress[0].toGroups[0].gcp"],
+    [peers("ingress", { fromNodes: [{ labels: {} }] }), "spec.ingress[0].fromNodes[0].labels"],
+    [peers("ingress", { authentication: { mode: "spire" } }), "spec.ingress[0].authentication.mode"],
+    [peers("ingress", { authentication: { type: "x" } }), "spec.ingress[0].authentication.type"],
+    [{ ...all, ingress: [{}], log: { text: "x" } }, "spec.log.text"],
+    [{ ...all, ingress: [{}], labels: [{ name: "x" }] }, "spec.labels[0].name"],
+  ] as const)("%#: is no place for fields that the API does not have", (spec, path) => {
+    expect(issuesOf(policy(spec))).toContain(path);
   });
 });
