@@ -323,6 +323,21 @@ const replayRule = z.nullable(
   }),
 );
 
+const replayCounts = z.strictObject({
+  packets: natural,
+  judged: natural,
+  delivered: natural,
+  denied: natural,
+  failed: natural,
+  notIp: natural,
+  unknownAddress: natural,
+  notUnicast: natural,
+  noTables: natural,
+  held: natural,
+  copies: natural,
+  flows: natural,
+});
+
 const replay = documented<ReplayDocument>()(
   z.strictObject({
     schema: z.literal("podwire/replay/v1"),
@@ -374,21 +389,9 @@ const replay = documented<ReplayDocument>()(
         ),
       }),
     ),
-    engines: z.array(z.strictObject({ engine: text, engineVersion: text })),
-    counts: z.strictObject({
-      packets: natural,
-      judged: natural,
-      delivered: natural,
-      denied: natural,
-      failed: natural,
-      notIp: natural,
-      unknownAddress: natural,
-      notUnicast: natural,
-      noTables: natural,
-      held: natural,
-      copies: natural,
-      flows: natural,
-    }),
+    engines: z.array(z.strictObject({ engine: text, engineVersion: text, counts: maybe(replayCounts) })),
+    counts: replayCounts,
+    fault: maybe(z.strictObject({ offset: natural, message: text })),
     interrupted: maybe(z.literal(true)),
   }),
 );

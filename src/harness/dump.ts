@@ -59,7 +59,7 @@ export function readDump(texts: DumpTexts): NodeTables {
   );
   if (issues.length === 0)
     for (const text of [iptables, ip6tables])
-      if (text !== undefined) issues.push(...missingSets(text, new Set(sets.keys())));
+      if (text !== undefined) issues.push(...missingSets(text, new Set(sets.keys()), ipset === undefined));
   const titles = setTitles === undefined ? {} : attempt(() => readTitles(setTitles), {});
   if (issues.length > 0) throw new InputError(issues);
   const titled = [...sets].map(([name, set]): [string, IpsetRepr] => {
@@ -70,7 +70,11 @@ export function readDump(texts: DumpTexts): NodeTables {
 }
 
 /** Rules that name a set which is not there: the kernel would not have taken them. */
-function missingSets({ name, text }: DumpText, sets: ReadonlySet<string>): readonly Issue[] {
+function missingSets(
+  { name, text }: DumpText,
+  sets: ReadonlySet<string>,
+  isUntold: boolean,
+): readonly Issue[] {
   const issues: Issue[] = [];
   for (const [i, line] of text.split("\n").entries()) {
     if (!/^(\[\d+:\d+\] )?-[AI] /.test(line)) continue;
@@ -80,7 +84,8 @@ function missingSets({ name, text }: DumpText, sets: ReadonlySet<string>): reado
       const [whole, set = ""] = match;
       if (sets.has(set)) continue;
       const column = match.index + whole.length - set.length + 1;
-      const message = `a rule names the set ${set}, which does not exist`;
+      const why = isUntold ? "no sets are given (what ipset save prints)" : "it does not exist";
+      const message = `a rule names the set ${set}, but ${why}`;
       issues.push({ code: "unknown-name", path: "", message, file: name, line: i + 1, column });
     }
   }

@@ -3,6 +3,7 @@
  * midst of the packets, so that what belongs behind them says so; counts at the end.
  */
 import type {
+  ReplayCounts,
   ReplayFlowDocument,
   ReplayPacketDocument,
   ReplayRuleDocument,
@@ -170,7 +171,18 @@ function textWriter({ color, packets }: ReplayReportOptions): ReplayWriter {
   };
 }
 
-function summaryText({ counts, engines, interrupted }: ReplaySummaryDocument): string {
+/** A line for each engine. */
+function summaryText({ counts, engines, interrupted, fault }: ReplaySummaryDocument): string {
+  const end =
+    fault === undefined
+      ? interrupted
+        ? "; interrupted"
+        : ""
+      : `; the capture is damaged at byte ${fault.offset}`;
+  return engines.map((one) => `${one.engine}: ${countsText(one.counts ?? counts)}${end}\n`).join("");
+}
+
+function countsText(counts: ReplayCounts): string {
   const others: readonly (readonly [number, string])[] = [
     [counts.copies, "copies of packets judged before"],
     [counts.held, "fragments that were held"],
@@ -180,10 +192,9 @@ function summaryText({ counts, engines, interrupted }: ReplaySummaryDocument): s
     [counts.noTables, "of a family without tables"],
   ];
   return [
-    `${engines.map((one) => one.engine).join(", ")}: ${thousands(counts.packets)} packets in ${thousands(counts.flows)} flows; `,
+    `${thousands(counts.packets)} packets in ${thousands(counts.flows)} flows; `,
     `${thousands(counts.delivered)} delivered, ${thousands(counts.denied)} denied, ${thousands(counts.failed)} failed`,
     ...others.flatMap(([count, what]) => (count > 0 ? [`; ${thousands(count)} ${what}`] : [])),
-    interrupted ? "; interrupted\n" : "\n",
   ].join("");
 }
 

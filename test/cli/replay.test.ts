@@ -10,6 +10,7 @@ import {
   pcapPacket,
   readCapture,
 } from "../../src/capture/index.ts";
+import type { ReplayDocument } from "../../src/harness/index.ts";
 import { tcp, udp } from "../../src/packet/index.ts";
 import { type CommandResult, folderWith, podwire, podwires } from "./installed.ts";
 
@@ -31,6 +32,7 @@ spec: { podSelector: { matchLabels: { app: b } }, policyTypes: [Ingress] }
   "in-out.save":
     "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -p udp -j DROP\n-A INPUT -j ACCEPT\n-A OUTPUT -j DROP\nCOMMIT\n",
   "sets.save": "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m set --match-set gone src -j DROP\nCOMMIT\n",
+  "addr.json": '[{ "ifname": "lo", "flags": ["LOOPBACK"] }, { "ifname": "eth0", "addr_info": [] }]',
   "bad.save": "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD --no-such-thing -j DROP\nCOMMIT\n",
 });
 const [a, b] = ["10.224.0.10", "10.224.0.11"];
@@ -119,6 +121,15 @@ it("shows first the flows that engines differ about, and the reasons", () => {
   expect(run.stdout).toContain("\n1 flows differ between the engines\n");
 });
 
+it("tells what it read of a damaged capture, and where the damage is", () => {
+  const run = podwire(["replay", "cut.pcap", "--iptables", "iptables.save", "-o", "json"], { cwd });
+  expect(run.code).toBe(2);
+  expect(JSON.parse(run.stdout)).toMatchObject({
+    counts: { packets: 3 },
+    fault: { offset: capture.length - (records[3]?.length ?? 0) },
+  });
+});
+
 it("reads a capture from standard input", () => {
   const run = podwire(["replay", "-", "--iptables", "iptables.save", "-o", "csv"], { cwd, input: capture });
   expect(run.code).toBe(0);
@@ -172,6 +183,54 @@ it("judges by a BPF program", () => {
   expect(judged).toEqual(["accept", "accept", "accept", "drop"]);
 });
 
+/** What was found of each packet: disposition and the hook whose rule said so. */
+const judgedAt: readonly (readonly [what: string, args: readonly string[], found: readonly string[]])[] = [
+  [
+    "one hook of a dump alone",
+    ["c.pcap", "--iptables", "in-out.save", "--hook", "output"],
+    Array<string>(4).fill("denied-egress OUTPUT"),
+  ],
+  [
+    "another",
+    ["c.pcap", "--iptables", "in-out.save", "--hook", "INPUT"],
+    [...Array<string>(3).fill("delivered INPUT"), "denied-ingress INPUT"],
+  ],
+  [
+    "a hook that the dump has nothing at",
+    ["c.pcap", "--iptables", "in-out.save", "--hook", "FORWARD"],
+    Array<string>(4).fill("delivered"),
+  ],
+  [
+    "a node that every packet comes to, whatever its addresses",
+    ["c.pcap", "cluster.yaml", "-e", "azure-npm", "--at", "n1"],
+    ["delivered FORWARD", "delivered FORWARD", "denied-ingress FORWARD", "delivered FORWARD"],
+  ],
+  [
+    "an interface of it: answers to what came by another are answers all the same",
+    ["c.pcap", "cluster.yaml", "-e", "azure-npm", "--at", "n1:eth0"],
+    ["delivered FORWARD", "delivered FORWARD", "denied-ingress FORWARD", "delivered FORWARD"],
+  ],
+];
+
+describe("judges at", () => {
+  let results: readonly CommandResult[] = [];
+  beforeAll(() => {
+    results = podwires(
+      judgedAt.map(([, args]) => ["replay", ...args, "-o", "json"]),
+      cwd,
+    );
+  });
+
+  it.each(judgedAt.map(([what, , found], i) => [what, found, i] as const))("%s", (_, found, i) => {
+    const { code, stdout, stderr } = results[i] ?? { code: -1, stdout: "", stderr: "" };
+    expect([code, stderr]).toEqual([0, ""]);
+    const { packets } = JSON.parse(stdout) as ReplayDocument;
+    expect(packets.map(({ disposition, rule }) => [disposition, rule?.hook ?? []].flat().join(" "))).toEqual(
+      found,
+    );
+  });
+});
+
 const refusals: readonly (readonly [what: string, args: readonly string[], message: string])[] = [
   ["a cut capture, after what was whole", ["cut.pcap", "cluster.yaml", "-e", "none"], "cut.pcap:byte "],
   ["a dump with what is not supported", ["c.pcap", "--iptables", "bad.save"], "bad.save:3:"],
@@ -184,6 +243,19 @@ const refusals: readonly (readonly [what: string, args: readonly string[], messa
   ["a program at no hook", ["c.pcap", "--bpf", "bad.save", "--hook", "sideways"], "bad.save:1:"],
   ["sets without rules", ["c.pcap", "--ipset", "iptables.save"], "--iptables"],
   ["two judges of a kind", ["c.pcap", "--bpf", "a.o", "--iptables", "iptables.save"], "needs --engine"],
+  ["a hook that is none", ["c.pcap", "--iptables", "in-out.save", "--hook", "SIDEWAYS"], "--hook takes"],
+  [
+    "an interface that the node has not",
+    ["c.pcap", "--iptables", "in-out.save", "--addresses", "addr.json", "--in-interface", "eth9"],
+    "it has lo, eth0",
+  ],
+  [
+    "an interface that the emulated node has not",
+    ["c.pcap", "cluster.yaml", "-e", "none", "--at", "n1:eth9"],
+    "no interface eth9",
+  ],
+  ["a hook for an engine", ["c.pcap", "cluster.yaml", "-e", "none", "--hook", "FORWARD"], "--hook"],
+  ["what is no capture", ["cluster.yaml", "cluster.yaml", "-e", "none"], "neither a pcap nor a pcapng file"],
   ["all from one standard input", ["-", "-", "-e", "none"], "cannot both come from standard input"],
   ["a file that is not there", ["no.pcap", "cluster.yaml", "-e", "none"], "no such file"],
 ];
@@ -199,6 +271,7 @@ describe("refuses, with exit code 2,", () => {
 
   it.each(refusals.map(([what, , message], i) => [what, message, i] as const))("%s", (_, message, i) => {
     expect(results[i]?.code).toBe(2);
+    if (!message.startsWith("cut.pcap")) expect(results[i]?.stdout).toBe("");
     expect(results[i]?.stderr).toContain(message);
   });
 });

@@ -117,7 +117,8 @@ async function runReplay(
       fault = error; // what was read before it is reported all the same
     }
     progress.stop();
-    replay.finish(progress.isInterrupted());
+    if (fault !== undefined && replay.counts().packets === 0) throw fault; // nothing to report
+    replay.finish({ isInterrupted: progress.isInterrupted(), fault });
     noteUnjudged(replay.counts(), noter(options));
   } catch (error) {
     outputs.abandon();
@@ -216,6 +217,12 @@ class DocumentSink {
   }
 }
 
+/** How the reading of a capture came to its end. */
+interface ReplayEnd {
+  readonly isInterrupted: boolean;
+  readonly fault: InputError | undefined;
+}
+
 /** Every packet to every judge, and what they find to every sink. */
 class Replay {
   readonly #judges: readonly (Judge & { readonly replayer: Replayer })[];
@@ -264,13 +271,20 @@ class Replay {
     for (const sink of this.#outputs.sinks) sink.flow(views);
   }
 
-  finish(isInterrupted: boolean): void {
+  finish({ isInterrupted, fault }: ReplayEnd): void {
     for (const { replayer } of this.#judges) replayer.finish();
     for (const views of this.#pending.values()) for (const sink of this.#outputs.sinks) sink.flow(views);
+    const isSeveral = this.#judges.length > 1;
+    const [issue] = fault?.issues ?? [];
     this.#outputs.end({
-      engines: this.#judges.map(({ engine, engineVersion }) => ({ engine, engineVersion })),
+      engines: this.#judges.map(({ engine, engineVersion, replayer: { counts } }) => ({
+        engine,
+        engineVersion,
+        ...(isSeveral ? { counts } : {}),
+      })),
       counts: this.counts(),
       ...(isInterrupted ? { interrupted: true as const } : {}),
+      ...(issue === undefined ? {} : { fault: { offset: issue.offset ?? 0, message: issue.message } }),
     });
   }
 

@@ -104,10 +104,19 @@ export interface ReplayCounts {
 
 /** What stands around packets and flows. */
 export interface ReplaySummaryDocument {
-  readonly engines: readonly { readonly engine: string; readonly engineVersion: string }[];
+  readonly engines: readonly ReplayEngineDocument[];
   /** Of every engine together where there are several. */
   readonly counts: ReplayCounts;
   readonly interrupted?: true;
+  /** The capture is damaged: what stands here is what was read before. */
+  readonly fault?: { readonly offset: number; readonly message: string };
+}
+
+export interface ReplayEngineDocument {
+  readonly engine: string;
+  readonly engineVersion: string;
+  /** Its own, where there are several engines. */
+  readonly counts?: ReplayCounts;
 }
 
 /** What `replay` prints. */

@@ -67,6 +67,7 @@ export class DumpTarget implements ReplayTarget {
   constructor(tables: NodeTables, place: DumpPlace, facts: DumpedNode, seed: number) {
     this.#hook = place.hook === undefined ? undefined : hookOf(place.hook);
     this.#families = place.families;
+    for (const name of [place.inInterface, place.outInterface]) checkInterface(name, facts);
     const interfaces = interfacesOf(place, facts);
     const indexOf = (name: string | undefined): number =>
       interfaces.find((one) => one.name === name)?.index ?? 0;
@@ -218,6 +219,15 @@ export class DumpTarget implements ReplayTarget {
       ? `node:${this.#node.name}`
       : undefined;
   }
+}
+
+/** @throws InputError for an interface that a node whose interfaces are known does not have. */
+function checkInterface(name: string | undefined, { interfaces }: DumpedNode): void {
+  if (name === undefined || interfaces.length === 0) return;
+  if (interfaces.some((one) => one.name === name)) return;
+  throw usageError(
+    `the node has no interface ${name}; it has ${interfaces.map((one) => one.name).join(", ")}`,
+  );
 }
 
 /** Loopback, the node's own, and those that are named. */
