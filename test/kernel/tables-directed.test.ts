@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { compareCase } from "../../src/harness/fuzz/table-comparison.ts";
 import { startTableJudge } from "../../src/harness/fuzz/table-judge.ts";
 import type { JudgedPacket, JudgedTables, KernelJudge } from "../../src/harness/kernel/index.ts";
-import { icmpError, tcp, udp } from "../../src/packet/index.ts";
+import { icmpError, ipPacket, tcp, udp } from "../../src/packet/index.ts";
 import { TcpFlag, type TcpOption } from "../../src/wire/index.ts";
 import { describeNeeding } from "../needs.ts";
 
@@ -15,6 +15,9 @@ interface Case extends JudgedTables {
 const node = "2001:db8::1";
 /** Hosts behind either device. */
 const behind = { in0: "fd00::3", out0: "2001:db8:5::80" } as const;
+
+const esp = (src: string, dst: string, size: number): Uint8Array =>
+  ipPacket({ src, dst, identification: 1, protocol: 50, payload: new Uint8Array(size) });
 
 const cases: readonly Case[] = [
   {
@@ -59,6 +62,50 @@ const cases: readonly Case[] = [
         }),
       })),
     ),
+  },
+  ...[
+    "-j CONNMARK --restore-mark",
+    "-m conntrack --ctstate NEW",
+    "-m conntrack --ctstate INVALID",
+    "-m conntrack --ctstatus NONE",
+    "-m conntrack --ctstatus CONFIRMED",
+    "-m conntrack --ctdir ORIGINAL",
+    "-m conntrack ! --ctproto 6",
+    "-m conntrack --ctexpire 0",
+    "-m conntrack --ctorigsrc 0.0.0.0/8",
+    "-m conntrack --ctorigdstport 0",
+    "-m connbytes --connbytes 0: --connbytes-mode packets --connbytes-dir both",
+    "-m connmark --mark 5",
+    "-m connmark ! --mark 5",
+    "-j CT --zone 2",
+    "-j CT --notrack",
+  ].map((asked) => ({
+    title: `takes what target CT has looked at for a connection without addresses: ${asked}`,
+    v4: `*raw
+-A PREROUTING -i in0 -j CT --zone 1
+-A PREROUTING ${asked}
+-A PREROUTING -j CONNMARK --set-mark 5
+-A PREROUTING -j MARK --set-mark 7
+-A PREROUTING -j CONNMARK --restore-mark
+COMMIT
+*filter
+-A FORWARD -m conntrack --ctstate UNTRACKED -j DROP
+COMMIT
+`,
+    packets: [1, 1, 2].map((sport) => ({
+      from: "in0",
+      bytes: udp({ src: "10.0.0.1", dst: "203.0.113.1", sport, dport: 53 }),
+    })),
+  })),
+  {
+    title: "drops in table nat what a match cannot judge",
+    v4: "*nat\n-A OUTPUT -m hashlimit --hashlimit-upto 1/hour --hashlimit-mode dstport --hashlimit-name n\nCOMMIT\n",
+    v6: "*nat\n-A POSTROUTING -m hashlimit --hashlimit-upto 1/hour --hashlimit-mode srcport --hashlimit-name n -j ACCEPT\nCOMMIT\n",
+    packets: [
+      { from: "inside", bytes: esp("192.0.2.1", "198.51.100.2", 1) },
+      { from: "inside", bytes: esp("192.0.2.1", "198.51.100.2", 4) },
+      { from: "out0", bytes: esp("2001:db8:5::80", "fd00::3", 0) },
+    ],
   },
   {
     title: "masquerades as ::1 what the node sends to ::1",

@@ -314,8 +314,9 @@ export class IptablesDatapath implements Datapath {
     if (chain < 0) return undefined;
     const decision = this.#decision;
     evaluateChain(family.linked, family.atRun, chain, batch, row, decision, observer);
-    if (decision.verdict !== RuleVerdict.nat) return undefined;
+    if (decision.verdict !== RuleVerdict.nat && decision.verdict !== RuleVerdict.drop) return undefined;
     out.rule[row] = decision.rule;
+    if (decision.verdict === RuleVerdict.drop) return "drop"; // a match could not judge it, or the policy
     const target = family.linked.natTargets[decision.detail]!;
     const entry = this.conntrack.entryOf(batch, row);
     if (target.kind === "MASQUERADE" && entry !== undefined) entry.masqueradeOif = batch.state.oif[row]!;
