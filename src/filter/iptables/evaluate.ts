@@ -168,7 +168,9 @@ export function evaluateChain(
         pc = next;
         break;
       case TargetOp.notrack:
-        if (batch.state.ctState[row] === CtState.none) batch.state.ctState[row] = CtState.untracked;
+        // a packet that has a connection, or a template of target CT, keeps it
+        if (batch.state.ctState[row] === CtState.none && batch.state.ctEntry[row] === 0)
+          batch.state.ctState[row] = CtState.untracked;
         pc = next;
         break;
       case TargetOp.jump:

@@ -154,9 +154,12 @@ function bindAction(
     case "CT": {
       const { zone, zoneDirection } = target;
       const reach = zoneReach(zoneDirection);
+      const template = conntrack.template(target);
       return (batch, row) => {
-        const { ctState, ctZone, ctZoneReach, mark } = batch.state;
-        if (ctState[row] !== CtState.none || zone === undefined) return; // seen already: the target leaves it alone
+        const { ctState, ctEntry, ctZone, ctZoneReach, mark } = batch.state;
+        if (ctState[row] !== CtState.none || ctEntry[row] !== 0) return; // seen already: the target leaves it alone
+        ctEntry[row] = template;
+        if (zone === undefined) return;
         ctZone[row] = zone === "mark" ? mark[row]! & 0xffff : zone;
         ctZoneReach[row] = reach;
       };

@@ -9,7 +9,7 @@ import { CtState, DecodeStatus, type PacketBatch, packetEnd, relatedState } from
 import { IpProtocol, isIcmpv4Error, isIcmpv6Error } from "../../wire/index.ts";
 import { isSound } from "./checksum.ts";
 import { type ConntrackOptions, type CtEntry, CtStatus, conntrackDefaults } from "./entry.ts";
-import { EntryStore } from "./entry-store.ts";
+import { EntryStore, newEntry } from "./entry-store.ts";
 import { carriedPacketAt, tupleOfCarried } from "./icmp-error.ts";
 import { trackSctp } from "./sctp-state.ts";
 import { followTcp, openTcp } from "./tcp-state.ts";
@@ -30,6 +30,8 @@ const secondNs = 1_000_000_000;
 const streamAfterNs = 2 * secondNs;
 const clashTimeoutNs = 1 * secondNs;
 const replyBit = 0x8000_0000;
+/** The row has a template, no connection. */
+const templateBit = 0x4000_0000;
 /** The highest ICMP type that the kernel knows. */
 const icmpTypeMax = 18;
 
@@ -50,6 +52,8 @@ export class Conntrack {
   readonly #store: EntryStore;
   readonly #tuple: Tuple = newTuple();
   readonly #inverse: Tuple = newTuple();
+  readonly #templates: CtEntry[] = [];
+  readonly #templateOf = new WeakMap<object, number>();
 
   constructor(nowNs: () => number, options: Partial<ConntrackOptions> = {}) {
     this.#nowNs = nowNs;
@@ -57,10 +61,25 @@ export class Conntrack {
     this.#store = new EntryStore(this.options);
   }
 
-  /** The row's entry; `undefined` for INVALID and untracked packets. */
+  /** The row's entry, or its template before the lookup; `undefined` for INVALID and untracked packets. */
   entryOf(batch: PacketBatch, row: number): CtEntry | undefined {
     const ref = batch.state.ctEntry[row]! & ~replyBit;
-    return ref === 0 ? undefined : this.#store.entry(ref - 1);
+    if (ref === 0) return undefined;
+    return ref & templateBit ? this.#templates[ref & ~templateBit] : this.#store.entry(ref - 1);
+  }
+
+  /**
+   * What a rule with target CT hangs on packets, as a value of `ctEntry`: rules between it and the lookup take it for a new
+   * connection without addresses, and may mark it (kernel net/netfilter/xt_CT.c, nf_ct_tmpl_alloc). One for each `target`.
+   */
+  template(target: object): number {
+    const known = this.#templateOf.get(target);
+    if (known !== undefined) return known;
+    const entry = newEntry(-1, newTuple(), newTuple());
+    entry.status = CtStatus.template | CtStatus.confirmed;
+    const ref = templateBit | (this.#templates.push(entry) - 1);
+    this.#templateOf.set(target, ref);
+    return ref;
   }
 
   /** Number of live confirmed entries. */

@@ -12,6 +12,28 @@ import { setTupleZone, type Tuple, TupleTable, tupleFamily, tupleProtocol, tuple
 const evictionRange = 8;
 /** An entry taken out keeps its number until as many others were: rows under way may still refer to it. */
 const retiredMax = 4096;
+/** An entry in no table, of a connection of which nothing is known but its tuples. */
+export function newEntry(id: number, original: Tuple, reply: Tuple): CtEntry {
+  const protocol = tupleProtocol(original);
+  return {
+    id,
+    protocol,
+    family: tupleFamily(original),
+    zone: tupleZone(original),
+    tuples: [original.slice(), reply.slice()],
+    status: 0,
+    mark: 0,
+    expiresNs: Number.POSITIVE_INFINITY,
+    packets: [0, 0],
+    bytes: [0, 0],
+    tcp: protocol === IpProtocol.tcp ? newTcpTrack() : undefined,
+    sctp: protocol === IpProtocol.sctp ? newSctpTrack() : undefined,
+    streamAtNs: 0,
+    masqueradeOif: 0,
+    isHeld: false,
+  };
+}
+
 /** Entries looked at for the end of their life with every new one. */
 const sweepStep = 2;
 
@@ -105,24 +127,7 @@ export class EntryStore {
   create(original: Tuple, reply: Tuple, nowNs: number): CtEntry {
     this.#sweep(nowNs, sweepStep);
     const id = this.#free.pop() ?? this.#entries.length;
-    const protocol = tupleProtocol(original);
-    const entry: CtEntry = {
-      id,
-      protocol,
-      family: tupleFamily(original),
-      zone: tupleZone(original),
-      tuples: [original.slice(), reply.slice()],
-      status: 0,
-      mark: 0,
-      expiresNs: Number.POSITIVE_INFINITY,
-      packets: [0, 0],
-      bytes: [0, 0],
-      tcp: protocol === IpProtocol.tcp ? newTcpTrack() : undefined,
-      sctp: protocol === IpProtocol.sctp ? newSctpTrack() : undefined,
-      streamAtNs: 0,
-      masqueradeOif: 0,
-      isHeld: false,
-    };
+    const entry = newEntry(id, original, reply);
     this.#entries[id] = entry;
     this.#count++;
     return entry;

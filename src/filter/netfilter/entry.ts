@@ -22,6 +22,8 @@ export const CtStatus: {
   readonly dying: 512;
   /** Traffic does not prolong its life. */
   readonly fixedTimeout: 1024;
+  /** No connection: what target CT hangs on a packet until it is looked up. */
+  readonly template: 2048;
   /** Lost a race for its original tuple and is known by its reply tuple alone. */
   readonly natClash: 4096;
 } = {
@@ -35,6 +37,7 @@ export const CtStatus: {
   dstNatDone: 256,
   dying: 512,
   fixedTimeout: 1024,
+  template: 2048,
   natClash: 4096,
 };
 

@@ -269,6 +269,7 @@ export const connectionKinds: MatchKinds<ConnectionMatch["kind"]> = {
 export function ctStateBits(batch: PacketBatch, row: number, entry: CtEntry | undefined): number {
   let bits = stateBits[batch.state.ctState[row]!]!;
   if (entry !== undefined) {
+    if (entry.status & CtStatus.template) return CtStateBit.NEW;
     if (entry.status & CtStatus.srcNat) bits |= CtStateBit.SNAT;
     if (entry.status & CtStatus.dstNat) bits |= CtStateBit.DNAT;
   }
@@ -319,7 +320,7 @@ function bindConntrack(match: MatchOf<"conntrack">, node: MatchNode): RowTest {
   port(match.replDstPort, 1, 0);
   add(status, (entry) => status !== undefined && (entry.status & status.bits) !== 0);
   add(expires, (entry) => {
-    const isTimed = (entry.status & CtStatus.confirmed) !== 0;
+    const isTimed = (entry.status & (CtStatus.confirmed | CtStatus.template)) === CtStatus.confirmed;
     const left = isTimed ? Math.max(0, Math.floor((entry.expiresNs - node.nowNs()) / 1e9)) : 0;
     return expires !== undefined && left >= expires.range[0] && left <= expires.range[1];
   });
@@ -350,7 +351,7 @@ function bindConnbytes(match: MatchOf<"connbytes">, { conntrack }: MatchNode): R
     direction === "both" ? original + reply : direction === "original" ? original : reply;
   return (batch, row) => {
     const entry = conntrack.entryOf(batch, row);
-    if (entry === undefined) return Answer.no; // negated or not
+    if (entry === undefined || entry.status & CtStatus.template) return Answer.no; // negated or not
     const [packets, bytes] = [sum(entry.packets), sum(entry.bytes)];
     const average = packets === 0 ? 0 : Math.floor(bytes / packets);
     const value = mode === "packets" ? packets : mode === "bytes" ? bytes : average;
