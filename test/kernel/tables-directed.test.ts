@@ -97,6 +97,21 @@ COMMIT
       bytes: udp({ src: "10.0.0.1", dst: "203.0.113.1", sport, dport: 53 }),
     })),
   })),
+  ...["--zone", "--zone-orig", "--zone-reply"].map((option) => ({
+    title: `takes for the zone the mark at the time of the lookup: ${option}`,
+    v4: `*raw
+-A PREROUTING -j CT ${option} mark
+-A PREROUTING -i in0 -j MARK --set-mark 0x10001
+COMMIT
+*filter
+-A FORWARD -m conntrack --ctstate ESTABLISHED -j MARK --set-mark 9
+COMMIT
+`,
+    packets: [
+      { from: "in0", bytes: udp({ src: "10.0.0.1", dst: "203.0.113.1", sport: 5, dport: 53 }) },
+      { from: "out0", bytes: udp({ src: "203.0.113.1", dst: "10.0.0.1", sport: 53, dport: 5 }) },
+    ],
+  })),
   {
     title: "drops in table nat what a match cannot judge",
     v4: "*nat\n-A OUTPUT -m hashlimit --hashlimit-upto 1/hour --hashlimit-mode dstport --hashlimit-name n\nCOMMIT\n",

@@ -153,14 +153,14 @@ function bindAction(
       return bindConnmark(target, conntrack);
     case "CT": {
       const { zone, zoneDirection } = target;
-      const reach = zoneReach(zoneDirection);
+      const reach = zoneReach(zoneDirection) | (zone === "mark" ? ZoneReach.ofMark : 0);
       const template = conntrack.template(target);
       return (batch, row) => {
-        const { ctState, ctEntry, ctZone, ctZoneReach, mark } = batch.state;
+        const { ctState, ctEntry, ctZone, ctZoneReach } = batch.state;
         if (ctState[row] !== CtState.none || ctEntry[row] !== 0) return; // seen already: the target leaves it alone
         ctEntry[row] = template;
         if (zone === undefined) return;
-        ctZone[row] = zone === "mark" ? mark[row]! & 0xffff : zone;
+        ctZone[row] = zone === "mark" ? 0 : zone;
         ctZoneReach[row] = reach;
       };
     }

@@ -35,8 +35,11 @@ const templateBit = 0x4000_0000;
 /** The highest ICMP type that the kernel knows. */
 const icmpTypeMax = 18;
 
-/** Reach of a row's zone: target CT's `--zone`, `--zone-orig` or `--zone-reply`. */
-export const ZoneReach = { both: 0, original: 1, reply: 2 } as const;
+/**
+ * Reach of a row's zone: target CT's `--zone`, `--zone-orig` or `--zone-reply`; with `ofMark` added the zone is the mark that
+ * the packet has when it is looked up (nf_ct_zone_tmpl).
+ */
+export const ZoneReach = { both: 0, original: 1, reply: 2, ofMark: 4 } as const;
 
 /** Direction of a row's packet in its connection: 0 original, 1 reply. */
 export function rowDirection(batch: PacketBatch, row: number): 0 | 1 {
@@ -103,6 +106,7 @@ export class Conntrack {
   lookup(batch: PacketBatch, row: number, verifiesChecksum: boolean): LookupEnd {
     const { ctState } = batch.state;
     if (ctState[row] !== CtState.none) return "tracked";
+    settleZone(batch, row);
     batch.state.ctEntry[row] = 0;
     ctState[row] = CtState.invalid;
     const protocol = batch.protocol[row]!;
@@ -398,6 +402,12 @@ export class Conntrack {
     store.insert(entry, 1);
     return true;
   }
+}
+
+function settleZone({ state: { ctZone, ctZoneReach, mark } }: PacketBatch, row: number): void {
+  if (!(ctZoneReach[row]! & ZoneReach.ofMark)) return;
+  ctZone[row] = mark[row]! & 0xffff;
+  ctZoneReach[row] = ctZoneReach[row]! & ~ZoneReach.ofMark;
 }
 
 /** Zone of a row's connection in its original direction. */
