@@ -60,6 +60,13 @@ function clientsOf(event: TapEvent | undefined): readonly string[] {
   return endsOf(event).filter((end) => Number(end.slice(end.lastIndexOf(".") + 1)) >= 32_768);
 }
 
+/** A truth table of any ends tries every way that chance might go, one after the other: no course that a capture shows. */
+function withoutEveryWay(scenario: Scenario): Scenario {
+  const isOneCourse = (step: Scenario["steps"][number]): boolean =>
+    step.action !== "expectMatrix" || step.matrix.ends === undefined;
+  return { ...scenario, steps: scenario.steps.filter(isOneCourse) };
+}
+
 function replayScenario(scenario: Scenario, selection: ProductSelection): Replayed {
   const events: TapEvent[] = [];
   const fates = new Map<number, PacketFate>();
@@ -129,7 +136,7 @@ function isBeyondReplay({ label, product }: ProductSelection, scenario: Scenario
 describe("law: a scenario's own capture replays with the fate that every packet had", () => {
   let packets = 0;
   it.each(files.map((file) => [file.slice(root.length + 1), file] as const))("%s", (_, file) => {
-    const scenario = load(file);
+    const scenario = withoutEveryWay(load(file));
     for (const selection of parseSelections(scenario.engines.join(","))) {
       if (selection.kind !== "product" || isBeyondReplay(selection, scenario)) continue;
       const replayed = replayScenario(scenario, selection);
