@@ -52,12 +52,20 @@ export function judgeConnection(
   const request = network.deliver(attempt.from, first, watch?.("request", first));
   if (request.disposition !== "delivered" || request.receiver === undefined)
     return { isAllowed: false, request, reply: undefined };
+  // a packet may come back as an error about itself
+  if (isOtherwise(attempt, request.bytes)) return { isAllowed: false, request, reply: undefined };
   const answer = replyTo(request.bytes);
   if (answer === undefined) return { isAllowed: true, request, reply: undefined };
   const reply = network.deliver(request.receiver, answer, watch?.("reply", answer));
   const isAllowed =
     reply.disposition === "delivered" && reply.receiver === attempt.from && answers(attempt, reply.bytes);
   return { isAllowed, request, reply };
+}
+
+/** Whether what is delivered is of ICMP, where something else was sent. */
+function isOtherwise({ protocol }: ConnectionAttempt, bytes: Uint8Array): boolean {
+  const arrived = readIp(bytes)?.protocol;
+  return protocol !== "ICMP" && (arrived === IpProtocol.icmp || arrived === IpProtocol.icmpv6);
 }
 
 /** True if the client takes the packet for an answer: translated back to the addresses and ports that it used. */

@@ -75,6 +75,55 @@ describe("a connection's entry", () => {
   });
 });
 
+describe("a full table of connections", () => {
+  /** `max` connections and as many datagrams at the most. */
+  const small = (max: number, place: number): LoneNode =>
+    new LoneNode({
+      policyA: [{ identity: 0, egress: true }],
+      adjust: (tables) => ({
+        ...tables,
+        maps: tables.maps.map((map, i) => (i === place ? { ...map, maxEntries: max } : map)),
+      }),
+    });
+
+  it("forgets the one that was used longest ago, whose answers are strangers then", () => {
+    const node = small(4, MapPlace.connections4);
+    const from = (sport: number): Uint8Array => segment(podA, sport, podB, 80, syn);
+    const answer = (sport: number): ReturnType<LoneNode["to"]> =>
+      node.to("A", segment(podB, 80, podA, sport, synAck));
+    for (const sport of [1, 2, 3, 4]) expect(node.from("A", from(sport)).verdict).toBe("accept");
+    expect(answer(1).verdict).toBe("accept"); // and was used just now
+    expect(node.from("A", from(5)).verdict).toBe("accept");
+    expect(answer(2)).toMatchObject({ verdict: "drop", reason: 133 });
+    for (const sport of [1, 3, 4, 5]) expect(answer(sport).verdict, `${sport}`).toBe("accept");
+    expect(node.from("A", segment(podA, 2, podB, 80, ack)).verdict).toBe("accept"); // picked up again
+    expect(answer(2).verdict).toBe("accept");
+  });
+
+  it("of fragments forgets ports, and with them the fragments that need them", () => {
+    const node = small(2, MapPlace.fragments4);
+    const datagram = (id: number): readonly Uint8Array[] =>
+      fragment(
+        udp({
+          src: ip(podA),
+          dst: ip(podB),
+          sport: 9,
+          dport: 80,
+          payload: new Uint8Array(2000),
+          dontFragment: false,
+        }),
+        1280,
+        id,
+      );
+    const [firsts, seconds] = [0, 1].map((i) => [1, 2, 3].map((id) => datagram(id)[i] as Uint8Array)) as [
+      Uint8Array[],
+      Uint8Array[],
+    ];
+    for (const one of firsts) expect(node.from("A", one).verdict).toBe("accept");
+    expect(seconds.map((one) => node.from("A", one).reason)).toEqual([175, undefined, undefined]);
+  });
+});
+
 describe("policy", () => {
   const closed = (node: LoneNode): void => {
     const map = node.datapath.tables().maps.find(({ name }) => name === "cilium_policy_0");
@@ -152,6 +201,11 @@ describe("a drop", () => {
     expect(node.from("A", second).reason).toBe(175);
     expect(node.from("A", first).verdict).toBe("accept");
     expect(node.from("A", second).verdict).toBe("accept");
+    const other = new LoneNode({ policyA: [{ identity: 0, egress: true, protocol: 17, port: 81 }] });
+    // the ports are known by then, and those that policy does not allow
+    expect([first, second].map((one) => other.from("A", one).reason)).toEqual([133, 133]);
+    // at the other end they are found in a table of its own node; here the two pods are on one
+    expect([first, second].map((one) => node.to("B", one).verdict)).toEqual(["accept", "accept"]);
   });
 
   it("of IPv6 fragments happens before 1.18", () => {

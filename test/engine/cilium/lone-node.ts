@@ -1,6 +1,13 @@
 /** One node with two pods and hand-made maps, to run packets through the datapath's programs alone. */
 import { hostEndpointId } from "../../../src/engine/cilium/endpoints.ts";
-import { configEntry, ipcacheEntry, lxcEntry, policyMapEntry } from "../../../src/engine/cilium/entries.ts";
+import {
+  configEntry,
+  ipcacheEntry,
+  lxcEntry,
+  policyMapEntry,
+  writeAddress,
+} from "../../../src/engine/cilium/entries.ts";
+import { serviceFields, serviceKeyOffsets } from "../../../src/engine/cilium/layouts.ts";
 import { datapathMaps, firstPolicyPlace, MapPlace, policyMapShape } from "../../../src/engine/cilium/maps.ts";
 import { datapathPrograms, type ProgramVariant } from "../../../src/engine/cilium/programs/index.ts";
 import { type BpfDatapath, type BpfTables, linkBpf, type MapEntry } from "../../../src/filter/bpf/index.ts";
@@ -71,6 +78,17 @@ export interface LoneNodeOptions {
   readonly prefixes?: readonly (readonly [string, number, number])[];
   /** A last change of the tables. */
   readonly adjust?: (tables: BpfTables) => BpfTables;
+}
+
+/** A Service of IPv6 that has no backend, in the map of those. */
+export function emptyService6(address: string, port: number): MapEntry {
+  const at = serviceKeyOffsets(6);
+  const key = new Uint8Array(at.bytes);
+  const view = new DataView(key.buffer);
+  writeAddress(view, at.address, ip(address));
+  view.setUint16(at.port, port);
+  key[at.protocol] = 6;
+  return { key, value: new Uint8Array(serviceFields.bytes) };
 }
 
 const open: readonly RawPolicy[] = [{ identity: 0 }, { identity: 0, egress: true }];

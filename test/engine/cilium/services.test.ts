@@ -1,6 +1,7 @@
 /** Services through the programs: which backend a packet gets, what its answer looks like, and where it is refused. */
 import { describe, expect, it } from "vitest";
 import { MapPlace } from "../../../src/engine/cilium/maps.ts";
+import type { ProgramVariant } from "../../../src/engine/cilium/programs/index.ts";
 import { serviceEntries } from "../../../src/engine/cilium/services.ts";
 import type { MapEntry } from "../../../src/filter/bpf/index.ts";
 import { Hook } from "../../../src/filter/index.ts";
@@ -9,7 +10,7 @@ import { tcp, udp } from "../../../src/packet/index.ts";
 import { printPacket } from "../../../src/wire/index.ts";
 import { ip, nodeAddress } from "../../filter/node.ts";
 import { cluster, node, type RawObject, type SliceEndpoint, service, slice } from "../platform/cluster.ts";
-import { LoneNode, type Passage, podA, podB, type RawPolicy } from "./lone-node.ts";
+import { emptyService6, LoneNode, type Passage, podA, podB, type RawPolicy, variants } from "./lone-node.ts";
 
 const clusterIP = "10.0.0.20";
 const client = "203.0.113.9";
@@ -24,6 +25,7 @@ interface World {
   readonly protocol?: "UDP";
   readonly policyA?: readonly RawPolicy[];
   readonly policyB?: readonly RawPolicy[];
+  readonly variant?: ProgramVariant;
 }
 
 function lone({ spec = {}, status = {}, backends, protocol, ...policies }: World): LoneNode {
@@ -78,10 +80,51 @@ describe("a pod's packet to a Service", () => {
     expect(sent(80).reason).toBe(133);
   });
 
-  it("is dropped where the Service has no backend", () => {
-    expect(lone({ backends: [] }).from("A", syn(podA, 1, clusterIP, 80)).reason).toBe(158);
+  it("is dropped by 1.14 where the Service has no backend", () => {
+    const variant = { ...variants.G1, version: "1.14" } as const;
+    expect(lone({ variant, backends: [] }).from("A", syn(podA, 1, clusterIP, 80)).reason).toBe(158);
+  });
+
+  it("comes back from 1.16 on as an error about itself, which the pod's ingress policy may keep out", () => {
     const local = { internalTrafficPolicy: "Local" };
-    expect(lone({ spec: local, backends: [far] }).from("A", syn(podA, 1, clusterIP, 80)).reason).toBe(158);
+    for (const world of [{ backends: [] }, { spec: local, backends: [far] }]) {
+      const one = lone({ ...world, policyB: [] });
+      for (const [pod, address] of [
+        ["A", podA],
+        ["B", podB],
+      ] as const) {
+        const { verdict, oif, bytes } = one.from(pod, syn(address, 1, clusterIP, 80));
+        expect([verdict, oif]).toEqual(["redirect", pod === "A" ? 3 : 4]);
+        expect(printPacket(bytes)).toMatch(
+          new RegExp(
+            `^IP ${clusterIP} > ${address}: ICMP ${clusterIP} tcp port 80 unreachable, length \\d+$`,
+          ),
+        );
+        expect(one.to(pod, bytes)).toMatchObject(pod === "A" ? { verdict: "accept" } : { reason: 133 });
+      }
+    }
+  });
+
+  it("comes back whatever its length: long ones are quoted in part, short ones are filled up", () => {
+    for (const size of [0, 1, 22, 23, 24, 500]) {
+      const one = lone({ spec: { ports: [{ port: 80, protocol: "UDP" }] }, backends: [] });
+      const asked = udp({
+        src: ip(podA),
+        dst: ip(clusterIP),
+        sport: 5,
+        dport: 80,
+        payload: new Uint8Array(size).fill(7),
+      });
+      const { bytes } = one.from("A", asked);
+      expect(bytes).toHaveLength(28 + Math.min(64, asked.length + 14));
+      expect([...bytes.subarray(28, 28 + 28)]).toEqual([...asked.subarray(0, 28)]);
+      expect(printPacket(bytes)).toMatch(/udp port 80 unreachable, length \d+$/);
+    }
+    const node = new LoneNode({ entries: { [MapPlace.services6]: [emptyService6("fd00::99", 80)] } });
+    const { bytes } = node.from("A", syn("fd00::5", 1, "fd00::99", 80));
+    expect(printPacket(bytes)).toMatch(
+      /^IP6 fd00::99 > fd00::5: ICMP6, .*unreachable.* tcp port 80, length \d+$/,
+    );
   });
 
   it("stays with its backend for as long as its connection is known", () => {
@@ -199,7 +242,9 @@ describe("an outsider's packet to a node port", () => {
   it("reaches only backends here with external policy Local, while pods reach all", () => {
     const spec = { type: "NodePort", externalTrafficPolicy: "Local" };
     const one = lone({ spec, backends: [far] });
-    expect(arrive(one, syn(client, 5000, nodeAddress, 30_080)).reason).toBe(158);
+    expect(printPacket(arrive(one, syn(client, 5000, nodeAddress, 30_080)).bytes)).toMatch(
+      /^IP 192\.0\.2\.1 > 203\.0\.113\.9: ICMP .* tcp port 30080 unreachable/,
+    );
     expect(ends(one.from("A", syn(podA, 1, nodeAddress, 30_080)))).toBe(`${podA}.1 > ${elsewhere}.8080`);
   });
 

@@ -26,6 +26,7 @@ import { emitProgram } from "./program.ts";
 import { Reason } from "./reasons.ts";
 import { emitRewrite } from "./rewrite.ts";
 import { emitBackend, emitReverseNat, emitServiceLookup } from "./service.ts";
+import { emitWithoutBackend, withoutBackend } from "./unreachable.ts";
 
 export function fromContainer(variant: ProgramVariant): readonly Instruction[] {
   return emitProgram(variant, "pod", emitFromContainer);
@@ -70,6 +71,7 @@ function emitFromContainer(e: FamilyEmission): void {
     .jump("jeq", r1, 0, "pass")
     .load("w", r1, r6, Skb.ifindex); // back to the pod that it came from
   emitRedirect(e);
+  emitWithoutBackend(e);
 }
 
 /** The node itself judges too what its pod may send to it. */
@@ -93,7 +95,7 @@ function emitPodService(e: FamilyEmission): void {
   const { b } = e;
   const done = e.at("no service");
   emitServiceLookup(e, true, done);
-  emitBackend(e);
+  emitBackend(e, withoutBackend(e));
   const other = e.at("no loopback");
   e.unlessEqual([r10, Frame.address], [r10, e.tupleAt("saddr")], [r1, r2], other);
   b.store("w", r10, Frame.newFlags, ConnectionFlag.loopback);

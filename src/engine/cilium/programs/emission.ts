@@ -49,6 +49,11 @@ export const Frame = {
   event: -264,
   /** The connection's key as the packet came: 40 bytes, where a second judgement begins anew. */
   savedTuple: -304,
+  /** What an ICMP error quotes: 64 bytes; before it, back to back, the headers in front of it, behind two unused bytes. */
+  quoted: -368,
+  answer: -432,
+  /** Bytes of a checksum's pseudo header, and of the link header that was. */
+  pseudo: -448,
 } as const;
 
 /** In `Frame.tcpFlags`: the packet is TCP. */
@@ -73,7 +78,10 @@ export const Helper = {
   l4Checksum: 11,
   redirect: 23,
   perfOutput: 25,
+  loadBytes: 26,
   checksumDifference: 28,
+  changeTail: 38,
+  changeHead: 43,
 } as const;
 
 export const Protocol = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const;

@@ -25,6 +25,7 @@ import { Reason } from "./reasons.ts";
 import { emitRewrite } from "./rewrite.ts";
 import { emitBackend, emitReverseNat, emitServiceLookup } from "./service.ts";
 import { emitReverseSnat, emitSnat } from "./snat.ts";
+import { emitWithoutBackend, withoutBackend } from "./unreachable.ts";
 
 export function fromNetdev(variant: ProgramVariant): readonly Instruction[] {
   return emitProgram(variant, "node", emitFromNetdev);
@@ -49,7 +50,7 @@ function emitFromNetdev(e: FamilyEmission): void {
     .jump("jeq", r1, 0, toStack); // a cluster address is nothing that outsiders reach
   if (!hostFirewall) emitClock(e);
   emitSourceRange(e);
-  emitBackend(e);
+  emitBackend(e, withoutBackend(e));
   emitRewrite(e, "destination");
   if (hostFirewall) emitBackendPort(e);
   emitNodePortEntry(e);
@@ -73,6 +74,7 @@ function emitFromNetdev(e: FamilyEmission): void {
   emitOutgoingNodePort(e, toStack);
   emitReverseNat(e);
   emitToNode(e);
+  emitWithoutBackend(e);
   if (!hostFirewall) return;
   b.label(toStack);
   emitHostIngress(e, { elsewhere: "pass", passed: "pass" });
@@ -94,7 +96,7 @@ function emitToNetdev(e: FamilyEmission): void {
   if (!hostFirewall) emitClock(e);
   emitMarkIsHost(e, noService);
   emitServiceLookup(e, true, noService);
-  emitBackend(e);
+  emitBackend(e, e.drop(Reason.noBackend)); // at their sockets processes would be refused
   emitRewrite(e, "destination");
   if (hostFirewall) emitBackendPort(e);
   emitNodePortEntry(e);

@@ -55,14 +55,14 @@ export function emitServiceLookup(e: FamilyEmission, fromInside: boolean, noServ
 }
 
 /**
- * The backend of the connection to the Service that r8 names: its address and port into the frame. Overwrites r8 and r9;
- * the key of the Service stands in the frame still.
+ * The backend of the connection to the Service that r8 names: its address and port into the frame; goes to the label
+ * without one. Overwrites r8 and r9; the key of the Service stands in the frame still.
  */
-export function emitBackend(e: FamilyEmission): void {
+export function emitBackend(e: FamilyEmission, noBackend: string): void {
   const { b } = e;
   const [select, chosen, known] = [e.at("select backend"), e.at("backend chosen"), e.at("backend known")];
   b.load("h", r1, r8, serviceFields.count)
-    .jump("jeq", r1, 0, e.drop(Reason.noBackend))
+    .jump("jeq", r1, 0, noBackend)
     .load("h", r1, r8, serviceFields.revNat)
     .store("w", r10, Frame.revNat, r1);
   emitConnectionMap(e);
@@ -81,11 +81,11 @@ export function emitBackend(e: FamilyEmission): void {
     .store("w", r10, Frame.backend, r1);
   e.lookup(e.place("backends4", "backends6"), Frame.backend);
   b.jump("jne", r0, 0, known).label(select);
-  emitSelect(e);
+  emitSelect(e, noBackend);
   b.label(chosen);
   emitServiceEntry(e);
   e.lookup(e.place("backends4", "backends6"), Frame.backend);
-  b.jump("jeq", r0, 0, e.drop(Reason.noBackend)).label(known);
+  b.jump("jeq", r0, 0, noBackend).label(known);
   const at = backendFields(e.family);
   e.copyAddress(r10, Frame.address, r0, at.address, r1);
   b.load("h", r1, r0, at.port)
@@ -96,7 +96,7 @@ export function emitBackend(e: FamilyEmission): void {
 }
 
 /** A backend of the Service that r8 names: the client's, or any. */
-function emitSelect(e: FamilyEmission): void {
+function emitSelect(e: FamilyEmission, noBackend: string): void {
   const { b } = e;
   const [random, done, remember] = [e.at("draw"), e.at("selected"), e.at("remember")];
   const affinity = Frame.value; // key, behind it the value
@@ -120,7 +120,7 @@ function emitSelect(e: FamilyEmission): void {
     .alu("add", r0, 1)
     .store("h", r10, Frame.key + key.slot, r0);
   e.lookup(e.place("services4", "services6"), Frame.key);
-  b.jump("jeq", r0, 0, e.drop(Reason.noBackend))
+  b.jump("jeq", r0, 0, noBackend)
     .load("w", r1, r0, serviceFields.backend)
     .store("w", r10, Frame.backend, r1)
     .label(remember)
