@@ -75,14 +75,12 @@ async function runDemo(options: CommonOptions): Promise<ExitCode> {
     matrixReport["text"]?.(await computeMatrix([first, ...rest], version, { seed: options.seed }), look) ??
       [],
   );
-  say("\n3. Why: the client's SYN on Azure NPM, rule by rule.\n\n");
-  const npm = clusters.find(
-    ({ selection }) => selection.kind === "product" && selection.product === "azure-npm",
-  );
-  if (npm?.selection.kind === "product") {
-    const cluster = emulate(npm.state, npm.selection, { seed: options.seed });
-    const from = resolveSource(npm.state, parseEnd("demo/client"));
-    const to = resolveEnd(npm.state, parseEnd("demo/server"));
+  for (const { selection, state } of clusters) {
+    if (selection.kind !== "product") continue;
+    say(`\n3. Why: the client's SYN on ${selection.label}, rule by rule.\n\n`);
+    const cluster = emulate(state, selection, { seed: options.seed });
+    const from = resolveSource(state, parseEnd("demo/client"));
+    const to = resolveEnd(state, parseEnd("demo/server"));
     const document = traceConnection(
       cluster,
       from,
@@ -92,6 +90,7 @@ async function runDemo(options: CommonOptions): Promise<ExitCode> {
       { version, seed: options.seed },
     );
     writeOutput(screen, traceReport["text"]?.(document, look) ?? []);
+    break; // one engine shows how
   }
   say("\n4. How fast: Azure NPM's tables at its documented limit, walked rule by rule on one core.\n\n");
   const bench = await runBench(

@@ -1,8 +1,6 @@
 /**
- * Where Azure NPM on Linux departs from the API, as predicates over API objects. Each quirk is stated by what NPM's
- * documents and issues say it does; `npmVerdict` is NetworkPolicy's decision procedure with some of the quirks applied.
- * A divergence holds where the verdict with all quirks is not the API's and this quirk is a cause: alone it would do,
- * or without it the verdict would be another.
+ * Where Azure NPM on Linux departs from the API, as predicates over API objects: each quirk is stated by what NPM's
+ * documents and issues say it does, `npmVerdict` is NetworkPolicy's decision procedure with some of them applied.
  */
 import { cidrContains, formatIp, type Ip } from "../../addr/index.ts";
 import { unreachable } from "../../base/index.ts";
@@ -23,6 +21,7 @@ import {
   type Translation,
 } from "../../k8s/index.ts";
 import type { Divergence } from "../engine.ts";
+import { type QuirkStatement, quirkDivergences } from "../index.ts";
 import { masqueradeMark, wireserverAddress } from "../platform/index.ts";
 import type { NpmVariant } from "./versions.ts";
 
@@ -38,15 +37,7 @@ type Quirk =
   | "mark-collision"
   | "wireserver";
 
-interface Statement {
-  readonly quirk: Quirk;
-  readonly id: string;
-  readonly cause: string;
-  readonly source: string;
-  readonly versions: string;
-}
-
-const statements: readonly Statement[] = [
+const statements: readonly QuirkStatement<Quirk>[] = [
   {
     quirk: "namespace-not-in",
     id: "npm-namespace-not-in",
@@ -144,26 +135,10 @@ export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
   if (variant.bareNegation === "unscoped") active.add("bare-negation");
   if (!variant.placeFirst) active.add("marked-ingress").add("marked-egress");
   else if (variant.marks.ingressDrop === masqueradeMark) active.add("mark-collision");
-  return statements
-    .filter(({ quirk }) => active.has(quirk))
-    .map(
-      ({ quirk, ...statement }): Divergence => ({
-        ...statement,
-        when(state, cell, expected) {
-          const verdict = npmVerdict(state, cell, active);
-          const asked = expected === "undefined" ? npmVerdict(state, cell, noQuirks) : expected;
-          if (verdict === asked) return null;
-          const alone = npmVerdict(state, cell, new Set([quirk]));
-          const without = npmVerdict(state, cell, new Set([...active].filter((other) => other !== quirk)));
-          return alone === verdict || without !== verdict ? verdict : null;
-        },
-      }),
-    );
+  return quirkDivergences(statements, active, (quirks) => (state, cell) => npmVerdict(state, cell, quirks));
 }
 
 type Quirks = ReadonlySet<Quirk>;
-
-const noQuirks: Quirks = new Set();
 
 interface Side {
   readonly end: CellEnd;

@@ -78,7 +78,7 @@ export class ClusterTables {
     const overflows: Diagnostic[] = [];
     for (const pod of state.pods.values()) {
       if (!hasInterface(pod)) continue;
-      const name = policyMapName(variant, this.#policies.identityOf(pod), pod);
+      const name = sharedMapName(variant, this.#policies.identityOf(pod), pod);
       let map = this.#policyMaps.get(name);
       if (map === undefined) {
         const policy = this.#policies.policyOf(pod);
@@ -111,7 +111,7 @@ export class ClusterTables {
     }
     const host = this.#policies.hostPolicyOf(node);
     if (host !== undefined)
-      policyMaps.set(hostEndpointId, this.#policyMap(policyMapName(this.#variant, hostIdentity), host));
+      policyMaps.set(hostEndpointId, this.#policyMap(sharedMapName(this.#variant, hostIdentity), host));
     const ipcache = node.addresses.map((ip) => ipcacheEntry(hostCidr(ip), hostIdentity));
     return nodeTables(this.#state, this.#variant, node, {
       ipcacheBase: this.#ipcache,
@@ -146,7 +146,7 @@ export class ClusterTables {
 }
 
 /** Named by whom the policy is for: what makes it is the identity, and for named ports the pod's port list. */
-function policyMapName({ generation }: CiliumVariant, identity: number, pod?: Pod): string {
+function sharedMapName({ generation }: CiliumVariant, identity: number, pod?: Pod): string {
   const ports = pod === undefined ? "" : namedPortsText(pod);
   const suffix = ports === "" ? "" : `_${hashText(ports).toString(16).padStart(8, "0")}`;
   return `cilium_policy_${generation === "G1" ? "" : "v2_"}id${identity}${suffix}`;

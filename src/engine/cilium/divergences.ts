@@ -1,23 +1,14 @@
 /**
- * Where Cilium on AKS departs from the API, as predicates over API objects. Each quirk is stated by what documents and
- * issues say; `Judge` is NetworkPolicy's decision procedure with some of the quirks applied. A divergence holds
- * where the verdict with all quirks is not the API's and this quirk is a cause: alone it would do, or without it the
- * verdict would be another.
+ * Where Cilium on AKS departs from the API, as predicates over API objects: each quirk is stated by what documents and
+ * issues say, `Judge` is NetworkPolicy's decision procedure with some of them applied.
  */
 import type { Divergence } from "../engine.ts";
-import { Judge, type Quirk, type Quirks } from "./judge.ts";
+import { type QuirkStatement, quirkDivergences } from "../index.ts";
+import { Judge, type Quirk } from "./judge.ts";
 import { sctpService, unrangedService } from "./service-divergences.ts";
 import type { CiliumVariant } from "./variant.ts";
 
-interface Statement {
-  readonly quirk: Quirk;
-  readonly id: string;
-  readonly cause: string;
-  readonly source: string;
-  readonly versions: string;
-}
-
-const statements: readonly Statement[] = [
+const statements: readonly QuirkStatement<Quirk>[] = [
   {
     quirk: "ipblock-pods",
     id: "ipblock-pods",
@@ -115,25 +106,11 @@ export function ciliumDivergences(variant: CiliumVariant): readonly Divergence[]
   if (variant.endPort) active.delete("end-port");
   if (variant.sctp) active.delete("sctp");
   if (!variant.otherFamilyIsWorld.includes("cidr-set")) active.delete("other-family");
-  const judged = (quirks: Quirks): Judge => new Judge(variant, quirks);
-  const [all, none] = [judged(active), judged(new Set())];
-  return statements
-    .filter(({ quirk }) => active.has(quirk))
-    .map(({ quirk, ...statement }): Divergence => {
-      const alone = judged(new Set([quirk]));
-      const without = judged(new Set([...active].filter((other) => other !== quirk)));
-      return {
-        ...statement,
-        when(state, cell, expected) {
-          const verdict = all.verdictOf(state, cell);
-          if (verdict === (expected === "undefined" ? none.verdictOf(state, cell) : expected)) return null;
-          return alone.verdictOf(state, cell) === verdict || without.verdictOf(state, cell) !== verdict
-            ? verdict
-            : null;
-        },
-        ...whenService(quirk, variant, all),
-      };
-    });
+  const all = new Judge(variant, active);
+  return quirkDivergences(statements, active, (quirks) => {
+    const judge = new Judge(variant, quirks);
+    return (state, cell) => judge.verdictOf(state, cell);
+  }).map((divergence) => ({ ...divergence, ...whenService(divergence.quirk, variant, all) }));
 }
 
 function whenService(quirk: Quirk, variant: CiliumVariant, judge: Judge): Pick<Divergence, "whenService"> {

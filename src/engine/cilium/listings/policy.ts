@@ -1,5 +1,6 @@
 /** Policy maps as `cilium bpf policy get` prints them: the table for people, and what `-o json` writes. */
 import type { MapEntry } from "../../../filter/bpf/index.ts";
+import { policyMapName } from "../maps.ts";
 import type { MapGeneration } from "../variant.ts";
 import type { ListingForms } from "./forms.ts";
 import { type GoValue, goTable, type TableLine } from "./go-text.ts";
@@ -61,8 +62,8 @@ export function policyText(listing: PolicyListing, forms: ListingForms, labelsOf
   return `${heading}${goTable(lines, 5)}${lines.length === 1 ? empty : ""}\n\n`;
 }
 
-function pathOf({ endpoint, generation }: PolicyListing): string {
-  return `${mapFolder}/cilium_policy_${generation === "G1" ? "" : "v2_"}${String(endpoint).padStart(5, "0")}`;
+function pathOf(listing: PolicyListing): string {
+  return `${mapFolder}/${policyMapName(listing, listing.endpoint)}`;
 }
 
 const titles = [

@@ -25,10 +25,10 @@ import type { CiliumVariant } from "../variant.ts";
 import { cidrSetPeers } from "./cidr-set.ts";
 import type { Direction } from "./entry.ts";
 import {
-  bothSelectors,
   type CiliumRule,
+  everything,
   hasLabel,
-  labelIs,
+  inNamespace,
   namespaceLabelPrefix,
   podNamespaceKey,
   type RulePeer,
@@ -65,8 +65,6 @@ export function ruleOfCiliumPolicy(
     statements: sections.map((section) => statementOf(state, section, namespace, variant)),
   };
 }
-
-const everything: LabelSelector = { matchLabels: {}, matchExpressions: [] };
 
 function statementOf(
   state: ClusterState,
@@ -108,10 +106,7 @@ const anyNamespaceKey = podNamespaceKey.replace("k8s:", "any:");
 const anyNamespaceLabelPrefix = namespaceLabelPrefix.replace("k8s:", "any:");
 
 function subjectOf(written: LabelSelector, namespace: string | undefined): LabelSelector {
-  const selector = withKeys(written, sourced);
-  return namespace === undefined
-    ? bothSelectors(selector, hasLabel(podNamespaceKey))
-    : bothSelectors(selector, labelIs(podNamespaceKey, namespace));
+  return inNamespace(withKeys(written, sourced), namespace);
 }
 
 /** A peer is of the policy's namespace unless it names one, by name or by a label; of a cluster-wide policy, a pod. */
@@ -119,11 +114,11 @@ function endpointsOf(written: LabelSelector, namespace: string | undefined): Lab
   const selector = withKeys(written, sourced);
   const keys = [...Object.keys(selector.matchLabels), ...selector.matchExpressions.map(({ key }) => key)];
   if (keys.some((key) => key === podNamespaceKey || key === anyNamespaceKey)) return selector;
-  if (namespace === undefined) return bothSelectors(selector, hasLabel(podNamespaceKey));
+  if (namespace === undefined) return inNamespace(selector, undefined);
   const byLabel = [namespaceLabelPrefix, anyNamespaceLabelPrefix];
   return keys.some((key) => byLabel.some((prefix) => key.startsWith(prefix)))
     ? selector
-    : bothSelectors(selector, labelIs(podNamespaceKey, namespace));
+    : inNamespace(selector, namespace);
 }
 
 function peersOf(
@@ -176,8 +171,7 @@ function servicePeers(state: ClusterState, service: Service, path: string): read
   const { namespace, name, selector } = service;
   if (selector !== undefined) {
     const pods = withKeys({ matchLabels: selector, matchExpressions: [] }, (key) => `k8s:${key}`);
-    const where = labelIs(podNamespaceKey, namespace);
-    return [{ kind: "labels", path, selector: bothSelectors(pods, where) }];
+    return [{ kind: "labels", path, selector: inNamespace(pods, namespace) }];
   }
   return [...state.endpointSlices.values()]
     .filter((slice) => slice.namespace === namespace && slice.serviceName === name)

@@ -3,17 +3,21 @@
  * namespace. A direction without rules isolates where the policy's types name it; one with rules is not asked for.
  * Governing source: cilium/cilium pkg/k8s/network_policy.go.
  */
-import type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from "../../../k8s/index.ts";
+import type {
+  LabelSelector,
+  NetworkPolicy,
+  NetworkPolicyPeer,
+  NetworkPolicyPort,
+} from "../../../k8s/index.ts";
 import type { CiliumVariant } from "../variant.ts";
 import { cidrSetPeers } from "./cidr-set.ts";
 import type { Direction } from "./entry.ts";
 import {
   bothSelectors,
   type CiliumRule,
-  hasLabel,
-  labelIs,
+  everything,
+  inNamespace,
   namespaceLabelPrefix,
-  podNamespaceKey,
   type RulePeer,
   type RulePort,
   type RuleStatement,
@@ -34,7 +38,7 @@ export function ruleOfNetworkPolicy(policy: NetworkPolicy, variant: CiliumVarian
     name: `${namespace}/${name}`,
     source,
     path: "spec",
-    subject: bothSelectors(ofPods(podSelector), labelIs(podNamespaceKey, namespace)),
+    subject: inNamespace(ofPods(podSelector), namespace),
     isForNodes: false,
     isolates: new Map(directions.map((direction) => [direction, true])),
     statements: directions.flatMap((direction) => statementsOf(policy, direction, variant)),
@@ -68,18 +72,19 @@ function peersOf(
   variant: CiliumVariant,
 ): readonly RulePeer[] {
   if (ipBlock !== undefined) return cidrSetPeers(ipBlock, path, variant);
-  const where =
+  const pods = podSelector === undefined ? everything : ofPods(podSelector);
+  const selector =
     namespaceSelector === undefined
-      ? labelIs(podNamespaceKey, namespace)
-      : bothSelectors(
-          withKeys(namespaceSelector, (key) => `${namespaceLabelPrefix}${key}`),
-          hasLabel(podNamespaceKey),
-        );
-  const selector = podSelector === undefined ? where : bothSelectors(ofPods(podSelector), where);
+      ? inNamespace(pods, namespace)
+      : bothSelectors(pods, inNamespace(ofNamespaces(namespaceSelector), undefined));
   return [{ kind: "labels", path, selector }];
 }
 
-function ofPods(selector: NetworkPolicy["podSelector"]): NetworkPolicy["podSelector"] {
+function ofNamespaces(selector: LabelSelector): LabelSelector {
+  return withKeys(selector, (key) => `${namespaceLabelPrefix}${key}`);
+}
+
+function ofPods(selector: LabelSelector): LabelSelector {
   return withKeys(selector, (key) => `k8s:${key}`);
 }
 

@@ -57,6 +57,8 @@ export interface RulePort {
 export const podNamespaceKey = "k8s:io.kubernetes.pod.namespace";
 export const namespaceLabelPrefix = "k8s:io.cilium.k8s.namespace.labels.";
 
+export const everything: LabelSelector = { matchLabels: {}, matchExpressions: [] };
+
 /** A selector with other keys. */
 export function withKeys(selector: LabelSelector, rename: (key: string) => string): LabelSelector {
   const { matchLabels, matchExpressions } = selector;
@@ -79,10 +81,16 @@ export function bothSelectors(a: LabelSelector, b: LabelSelector): LabelSelector
   };
 }
 
+/** In a namespace, or with `undefined` in any: of pods. */
+export function inNamespace(selector: LabelSelector, namespace: string | undefined): LabelSelector {
+  const where = namespace === undefined ? hasLabel(podNamespaceKey) : labelIs(podNamespaceKey, namespace);
+  return bothSelectors(selector, where);
+}
+
 export function hasLabel(key: string): LabelSelector {
   return { matchLabels: {}, matchExpressions: [{ key, operator: "Exists", values: [] }] };
 }
 
-export function labelIs(key: string, value: string): LabelSelector {
+function labelIs(key: string, value: string): LabelSelector {
   return { matchLabels: { [key]: value }, matchExpressions: [] };
 }

@@ -1,0 +1,43 @@
+/**
+ * Divergences as quirks of one decision procedure: each is what documents and issues say of an engine, and the procedure
+ * can be run with any set of them. A divergence holds where the verdict with all quirks is not the API's and this quirk is
+ * a cause: alone it would do, or without it the verdict would be another.
+ */
+import type { Cell, ClusterState } from "../k8s/index.ts";
+import type { Divergence } from "./engine.ts";
+
+/** What a divergence says of itself. */
+export interface QuirkStatement<Quirk extends string> {
+  readonly quirk: Quirk;
+  readonly id: string;
+  readonly cause: string;
+  readonly source: string;
+  readonly versions: string;
+}
+
+/** NetworkPolicy's decision procedure with a set of quirks applied. */
+export type QuirkedVerdict = (state: ClusterState, cell: Cell) => "allow" | "deny";
+
+/** The statements of quirks that an engine has, in their order. */
+export function quirkDivergences<Quirk extends string>(
+  statements: readonly QuirkStatement<Quirk>[],
+  active: ReadonlySet<Quirk>,
+  verdictWith: (quirks: ReadonlySet<Quirk>) => QuirkedVerdict,
+): readonly (Divergence & { readonly quirk: Quirk })[] {
+  const [withAll, withNone] = [verdictWith(active), verdictWith(new Set())];
+  return statements
+    .filter(({ quirk }) => active.has(quirk))
+    .map((statement) => {
+      const { quirk } = statement;
+      const alone = verdictWith(new Set([quirk]));
+      const without = verdictWith(new Set([...active].filter((other) => other !== quirk)));
+      return {
+        ...statement,
+        when(state, cell, expected) {
+          const verdict = withAll(state, cell);
+          if (verdict === (expected === "undefined" ? withNone(state, cell) : expected)) return null;
+          return alone(state, cell) === verdict || without(state, cell) !== verdict ? verdict : null;
+        },
+      };
+    });
+}
