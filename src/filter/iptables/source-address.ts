@@ -13,12 +13,7 @@ import type { NodeFacts } from "../datapath.ts";
  */
 export function addressOf(facts: NodeFacts, oif: number, towards: Ip): Ip | undefined {
   const { family } = towards;
-  const text = formatIp(towards);
-  if (
-    family === 6 &&
-    facts.interfaces.some(({ addresses }) => addresses.some((own) => formatIp(own) === text))
-  )
-    return towards;
+  if (family === 6 && (isLoopback(towards) || isOwn(facts, towards))) return towards;
   const leaving = facts.interfaces.find(({ index }) => index === oif);
   const candidates = leaving === undefined || leaving.isLoopback ? [] : leaving.addresses;
   const own = candidates.filter((address) => address.family === family);
@@ -29,16 +24,26 @@ export function addressOf(facts: NodeFacts, oif: number, towards: Ip): Ip | unde
   return undefined;
 }
 
-/** The address that a node answers a packet from `src` to `dst` from; `undefined`: it cannot. */
+/**
+ * The address that a node answers a packet from `src` to `dst` from; `undefined`: it cannot. From ::1 it answers over
+ * loopback alone (ipv6_chk_addr asks for the interface of addresses with the scope of the host).
+ */
 export function answeringAddress(facts: NodeFacts, src: Ip, dst: Ip): Ip | undefined {
-  const isOwn = (ip: Ip): boolean => {
-    const text = formatIp(ip);
-    return facts.localAddresses.some((own) => formatIp(own) === text);
-  };
-  if (isOwn(dst)) return dst;
-  if (isOwn(src)) return src; // over loopback
+  const isOverLoopback = isLoopback(src) || isOwn(facts, src);
+  if (isOwn(facts, dst) || (isLoopback(dst) && (dst.family === 4 || isOverLoopback))) return dst;
+  if (isOverLoopback) return src;
   const oif = facts.routeTo(src);
   return oif === 0 ? undefined : addressOf(facts, oif, src);
+}
+
+/** Of the node's addresses that other hosts know. */
+function isOwn(facts: NodeFacts, ip: Ip): boolean {
+  const text = formatIp(ip);
+  return facts.localAddresses.some((own) => formatIp(own) === text);
+}
+
+function isLoopback({ family, words }: Ip): boolean {
+  return family === 4 ? (words[0] ?? 0) >>> 24 === 127 : formatIp({ family, words }) === "::1";
 }
 
 /** True for multicast and broadcast destinations, those of the node's own subnets among them: nothing answers them. */
