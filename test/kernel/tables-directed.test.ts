@@ -112,6 +112,63 @@ COMMIT
       { from: "out0", bytes: udp({ src: "203.0.113.1", dst: "10.0.0.1", sport: 53, dport: 5 }) },
     ],
   })),
+  ...[
+    { chain: "OUTPUT", kinds: ["icmp-host-prohibited", "icmp6-reject-route"] },
+    { chain: "INPUT", kinds: ["icmp-host-prohibited", "icmp6-reject-route"] },
+  ].map(({ chain, kinds: [kind4, kind6] }) => ({
+    title: `answers from loopback what is redirected to it and rejected in ${chain}`,
+    v4: `*nat
+-A OUTPUT -j REDIRECT
+-A PREROUTING -i out0 -j DNAT --to-destination 127.0.0.1
+COMMIT
+*filter
+-A ${chain} ! -p icmp -j REJECT --reject-with ${kind4}
+-A OUTPUT -s 127.0.0.1
+-A OUTPUT -s 192.0.2.1
+COMMIT
+`,
+    v6: `*nat
+-A OUTPUT -j REDIRECT
+COMMIT
+*filter
+-A ${chain} ! -p icmpv6 -j REJECT --reject-with ${kind6}
+-A OUTPUT -s ::1
+-A OUTPUT -s ${node}
+COMMIT
+`,
+    packets: [
+      { from: "inside", bytes: udp({ src: "192.0.2.1", dst: "10.0.0.1", sport: 5, dport: 53 }) },
+      { from: "out0", bytes: udp({ src: "203.0.113.1", dst: "192.0.2.1", sport: 5, dport: 53 }) },
+      { from: "inside", bytes: udp({ src: node, dst: "2001:db8:5::1", sport: 5, dport: 53 }) },
+    ],
+  })),
+  {
+    title: "goes through a rule that asks a cut packet for chunks that it lacks, and drops it",
+    v4: ["", "! "]
+      .flatMap((not, i) => [
+        `-A FORWARD -p sctp -m sctp --dport ${i} ${not}--chunk-types any INIT -m mark --mark 1 -j DROP`,
+        `-A FORWARD -p sctp -m sctp --dport ${i} ${not}--chunk-types all INIT -j SET --add-set seen src`,
+        `-A FORWARD -p sctp -m sctp --dport ${i} ${not}--chunk-types only INIT -j ACCEPT`,
+      ])
+      .join("\n")
+      .replace(/^/, "*filter\n")
+      .concat("\nCOMMIT\n"),
+    v6: "*filter\n-A FORWARD -p sctp -m sctp ! --chunk-types any INIT -j ACCEPT\nCOMMIT\n",
+    sets: "create seen hash:ip\n",
+    packets: [
+      { src: "10.0.0.1", dst: "203.0.113.1", dport: 0 },
+      { src: "10.0.0.1", dst: "203.0.113.1", dport: 1 },
+      { src: "fd00::1", dst: "2001:db8:5::1", dport: 1 },
+    ].map(({ dport, ...ends }) => ({
+      from: "in0",
+      bytes: ipPacket({
+        ...ends,
+        identification: 1,
+        protocol: 132,
+        payload: Uint8Array.of(0, 9, 0, dport, ...Array(9).fill(0)),
+      }),
+    })),
+  },
   {
     title: "drops in table nat what a match cannot judge",
     v4: "*nat\n-A OUTPUT -m hashlimit --hashlimit-upto 1/hour --hashlimit-mode dstport --hashlimit-name n\nCOMMIT\n",

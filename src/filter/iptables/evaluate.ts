@@ -52,6 +52,9 @@ export interface Decision {
 const classUnknown = -1;
 const classUnused = -2;
 
+/** The rule that matches now is the packet's last: one of its matches could not judge it. */
+let isLastRule = false;
+
 const returnStack = new Int32Array(jumpDepthMax + 1);
 const chainStack = new Int32Array(jumpDepthMax + 1);
 
@@ -71,6 +74,7 @@ export function evaluateChain(
   let current = chain;
   let pc = chains[chain]!.start;
   out.detail = 0;
+  isLastRule = false;
   let srcClass: number = classUnknown;
   let dstClass = 0;
   if (observer !== undefined) observer.enter(chain + linked.indexBase, row);
@@ -114,8 +118,8 @@ export function evaluateChain(
     }
     const at = matchRule(code, pc + 2, node, batch, row, srcClass, dstClass);
     if (at < 0) {
-      const isDropped = at <= hotdropBase;
-      if (observer !== undefined) observer.rule(rule, isDropped ? hotdropBase - at : -2 - at);
+      const isDropped = isLastRule || at <= hotdropBase;
+      if (observer !== undefined) observer.rule(rule, at <= hotdropBase ? hotdropBase - at : -2 - at);
       if (isDropped) {
         out.verdict = RuleVerdict.drop;
         out.rule = rule;
@@ -143,7 +147,7 @@ export function evaluateChain(
         pc = next;
         break;
       case TargetOp.accept:
-        out.verdict = RuleVerdict.accept;
+        out.verdict = isLastRule ? RuleVerdict.drop : RuleVerdict.accept;
         out.rule = rule;
         return;
       case TargetOp.drop:
@@ -156,7 +160,7 @@ export function evaluateChain(
         out.detail = code[at + 1]!;
         return;
       case TargetOp.nat:
-        out.verdict = RuleVerdict.nat;
+        out.verdict = isLastRule ? RuleVerdict.drop : RuleVerdict.nat;
         out.rule = rule;
         out.detail = code[at + 1]!;
         return;
@@ -186,6 +190,11 @@ export function evaluateChain(
         pc = chains[current]!.start;
         if (observer !== undefined) observer.enter(current + linked.indexBase, row);
         break;
+    }
+    if (isLastRule) {
+      out.verdict = RuleVerdict.drop;
+      out.rule = rule;
+      return;
     }
   }
   if (observer?.policy !== undefined) observer.policy(chain + linked.indexBase, row);
@@ -311,7 +320,8 @@ function matchRule(
       default: {
         const answer = node.tests[code[at + 1]!]!(batch, row);
         if (answer === Answer.drop) return dropped(word);
-        holds = answer === Answer.yes;
+        if (answer === Answer.yesAndDrop) isLastRule = true;
+        holds = answer !== Answer.no;
         at += 2;
       }
     }

@@ -106,8 +106,11 @@ export interface MatchReader {
   read(options: OptionValues, rule: RuleContext): readonly Match[];
 }
 
-/** What a test of a match answers. `drop`: the packet cannot be judged and is dropped whatever the rule says (hotdrop). */
-export const Answer = { no: 0, yes: 1, drop: 2 } as const;
+/**
+ * What a test of a match answers. `drop`: the packet cannot be judged and is dropped whatever the rule says (hotdrop).
+ * `yesAndDrop`: likewise, but the rule is gone through first.
+ */
+export const Answer = { no: 0, yes: 1, drop: 2, yesAndDrop: 3 } as const;
 
 /** Tests a decoded row; answers an `Answer`. Negation is already applied. */
 export type RowTest = (batch: PacketBatch, row: number) => number;

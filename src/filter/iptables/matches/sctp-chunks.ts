@@ -6,7 +6,14 @@ import { packetEnd } from "../../../packet/index.ts";
 import { readU16 } from "../../../wire/index.ts";
 import { transportStart, transportWith } from "../headers.ts";
 import type { Match, MatchOf, SctpChunkTest } from "../match.ts";
-import { Answer, bang, type MatchKinds, type OptionValues, type RowTest } from "./extension.ts";
+import {
+  Answer,
+  bang,
+  type MatchKinds,
+  type MatchNode,
+  type OptionValues,
+  type RowTest,
+} from "./extension.ts";
 
 /** Letters of the flags that libxt_sctp knows, bit 7 first; `-` where a bit has no name. */
 const chunkNames: readonly (readonly [type: number, name: string, flags?: string])[] = [
@@ -111,10 +118,12 @@ export const sctpKinds: MatchKinds<"sctp-chunks"> = {
   },
 };
 
-function bindSctpChunks({ mode, chunks, not }: MatchOf<"sctp-chunks">): RowTest {
+function bindSctpChunks({ mode, chunks, not }: MatchOf<"sctp-chunks">, { backend }: MatchNode): RowTest {
   const byType = new Map(chunks.map((chunk) => [chunk.type, chunk]));
   const hit = not ? Answer.no : Answer.yes;
   const miss = not ? Answer.yes : Answer.no;
+  // xt_sctp negates the answer about a packet that it cannot read; only iptables-legacy looks at the rest of the rule then
+  const unreadable = not && backend === "legacy" ? Answer.yesAndDrop : Answer.drop;
   const seen = new Uint8Array(chunkTypes);
   return (batch, row) => {
     let at = transportWith(batch, row, commonHeaderSize);
@@ -126,7 +135,7 @@ function bindSctpChunks({ mode, chunks, not }: MatchOf<"sctp-chunks">): RowTest 
     at += commonHeaderSize;
     do {
       const length = at + 4 <= end ? readU16(bytes, at + 2) : 0;
-      if (length === 0) return Answer.drop;
+      if (length === 0) return unreadable;
       const type = bytes[at]!;
       const test = byType.get(type);
       const agrees = test !== undefined && (bytes[at + 1]! & test.mask) === test.flags;
