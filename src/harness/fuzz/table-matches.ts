@@ -3,7 +3,6 @@
  * answer is the same within the seconds that a case takes: rates of one an hour, weeks of seven days.
  */
 import type { Prng } from "../../base/index.ts";
-import type { Match } from "../../filter/iptables/index.ts";
 import { setsOf } from "./table-sets.ts";
 import {
   drawAddress,
@@ -15,14 +14,6 @@ import {
   type Place,
   worlds,
 } from "./table-world.ts";
-
-/** Kinds that no rule of the search asks for, and why. */
-export const undrawnMatches: { readonly [K in Match["kind"]]?: string } = {
-  owner:
-    "the kernel knows the injector's process, the emulator none: test/kernel/iptables-text.test.ts has its forms",
-  cgroup:
-    "the kernel knows the injector's process, the emulator none: test/kernel/iptables-text.test.ts has its forms",
-};
 
 const marks = ["0x0", "0x1", "0x2", "0x3", "0x10", "0x4000", "0xffffffff"];
 const masks = ["0xffffffff", "0x1", "0x2", "0x3", "0xf0", "0x4000"];

@@ -1,14 +1,8 @@
 /** Random targets of rules: verdicts, marks, changes of sets and headers, translations, rejections, events. */
 import type { Prng } from "../../base/index.ts";
-import type { Target } from "../../filter/iptables/index.ts";
 import { drawMark, outputHooks } from "./table-matches.ts";
 import { setsOf } from "./table-sets.ts";
 import { type Family, type Place, worlds } from "./table-world.ts";
-
-/** Kinds that no rule of the search has, and why. */
-export const undrawnTargets: { readonly [K in Target["kind"]]?: string } = {
-  AUDIT: "writes into the log of the whole system",
-};
 
 export interface DrawnTarget {
   readonly text: string;
