@@ -31,6 +31,8 @@ import { type Outcome, outcomeName, outcomeOf, outcomeOrder } from "./verdicts.t
 import type { Fault } from "./vm.ts";
 
 const packetOutgoing = 4;
+/** More than there are hooks. */
+const hooksMax = 16;
 
 export class BpfDatapath implements Datapath {
   /** What guards have stopped, in order. */
@@ -39,6 +41,12 @@ export class BpfDatapath implements Datapath {
   readonly #context: LinkContext;
   readonly #runner: BpfRunner;
   readonly #sent: OutputEvent[] = [];
+  /** Which programs are where, for as long as neither they nor the interfaces change. */
+  #placed: {
+    readonly attached: readonly AttachedProgram[];
+    readonly generation: number;
+    readonly places: Map<number, readonly number[]>;
+  } = { attached: [], generation: -1, places: new Map() };
   /** Of the last run, if it was watched. */
   readonly #log = new LookupLog();
 
@@ -70,7 +78,7 @@ export class BpfDatapath implements Datapath {
     out: HookResults,
     observer?: FilterObserver,
   ): void {
-    this.#sent.length = 0;
+    if (this.#sent.length > 0) this.#sent.length = 0;
     this.#log.clear();
     for (let row = first; row < last; row++) {
       out.verdict[row] = Verdict.accept;
@@ -143,11 +151,9 @@ export class BpfDatapath implements Datapath {
     observer: FilterObserver | undefined,
   ): void {
     const index = hook === Hook.tcEgress ? batch.state.oif[row]! : batch.state.iif[row]!;
-    const name = this.#context.facts.interfaces.find((one) => one.index === index)?.name ?? "";
     const { attached } = this.#loaded;
-    for (let i = 0; i < attached.length; i++) {
+    for (const i of this.#placesAt(hook, index)) {
       const linked = attached[i] as AttachedProgram;
-      if (linked.hook !== hook || !fits(linked.attachment.interface, name)) continue;
       if (observer !== undefined) observer.enter(i, row);
       const outcome = this.#runProgram(linked, batch, row, index, out, observer);
       const rule = i * outcomeOrder.length + outcomeOrder.indexOf(outcome);
@@ -160,6 +166,26 @@ export class BpfDatapath implements Datapath {
       }
       return;
     }
+  }
+
+  /** Numbers of the programs that are attached to an interface at a hook, in order. */
+  #placesAt(hook: number, index: number): readonly number[] {
+    const { facts } = this.#context;
+    const { attached } = this.#loaded;
+    if (this.#placed.attached !== attached || this.#placed.generation !== facts.generation)
+      this.#placed = { attached, generation: facts.generation, places: new Map() };
+    const { places } = this.#placed;
+    const key = index * hooksMax + hook;
+    let found = places.get(key);
+    if (found === undefined) {
+      const name = facts.interfaces.find((one) => one.index === index)?.name ?? "";
+      found = [...attached.keys()].filter((i) => {
+        const one = attached[i] as AttachedProgram;
+        return one.hook === hook && fits(one.attachment.interface, name);
+      });
+      places.set(key, found);
+    }
+    return found;
   }
 
   #runProgram(
@@ -185,7 +211,7 @@ export class BpfDatapath implements Datapath {
           };
     const onLookup = observer === undefined ? undefined : this.#watcher(observer);
     const outcome = this.#runner.run(program, type, before, ethernetHeaderBytes, context, onLookup);
-    this.#sent.push(...outcome.events);
+    if (outcome.events.length > 0) this.#sent.push(...outcome.events);
     if (observer !== undefined) for (const event of outcome.events) this.#reportRecord(event, observer);
     if (outcome.fault !== undefined || outcome.code === undefined) {
       if (outcome.fault !== undefined) this.faults.push(outcome.fault);
@@ -193,8 +219,8 @@ export class BpfDatapath implements Datapath {
     }
     const buffer = this.#runner.packet(type);
     if (type !== ProgramType.xdp) mark[row] = buffer.get("mark");
-    const after = buffer.copy();
-    if (!sameBytes(before, after)) {
+    if (!buffer.equals(before)) {
+      const after = buffer.copy();
       if (after.length < ethernetHeaderBytes || !replaceRow(batch, row, after.subarray(ethernetHeaderBytes)))
         return "drop";
       decodeRow(batch, row);
@@ -246,12 +272,6 @@ function framed(batch: PacketBatch, row: number): Uint8Array {
   frame[13] = type & 0xff;
   frame.set(packet, ethernetHeaderBytes);
   return frame;
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
 
 /** Makes a node's programs ready to run. @throws InputError for maps and programs that cannot be loaded. */

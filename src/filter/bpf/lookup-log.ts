@@ -34,7 +34,7 @@ export class LookupLog {
   readonly #steps: Step[] = [];
 
   clear(): void {
-    this.#steps.length = 0;
+    if (this.#steps.length > 0) this.#steps.length = 0;
   }
 
   /** Number of the step. `value` undefined: nothing was there. */

@@ -24,6 +24,9 @@ export class PacketBuffer {
   readonly #base: number;
   /** Address of `xdp_md` or `__sk_buff`. */
   readonly contextAt: number;
+  /** Addresses of the fields that follow from the packet: pointers, then lengths. */
+  readonly #pointersAt: { readonly data: number; readonly end: number; readonly meta: number };
+  readonly #lengthsAt: readonly number[];
   meta = 0;
   data = 0;
   end = 0;
@@ -47,6 +50,9 @@ export class PacketBuffer {
     this.#packet = packet;
     this.#base = memory.start(packet);
     this.contextAt = memory.start(context);
+    const at = (name: string): number => this.contextAt + this.#layout.offsetOf(name);
+    this.#pointersAt = { data: at("data"), end: at("data_end"), meta: at("data_meta") };
+    this.#lengthsAt = type === ProgramType.xdp ? [] : [at("len"), at("wire_len")];
   }
 
   /** Starts over with a packet. `networkOffset`: 14 behind an Ethernet header, 0 when the packet starts with its network header. */
@@ -63,7 +69,7 @@ export class PacketBuffer {
     bytes.fill(0, this.#base, this.data); // what a program uncovers is no earlier packet's
     bytes.set(packet, this.data);
     bytes.fill(0, this.contextAt, this.contextAt + this.#layout.sizeBytes);
-    for (const [name, value] of Object.entries(values)) this.set(name, value);
+    for (const name in values) this.set(name, values[name]!);
     this.sync();
   }
 
@@ -84,6 +90,14 @@ export class PacketBuffer {
   /** A copy of the packet as it is now. */
   copy(): Uint8Array {
     return this.memory.bytes.slice(this.data, this.end);
+  }
+
+  /** Whether the packet is as it was loaded. */
+  equals(packet: Uint8Array): boolean {
+    if (packet.length !== this.length) return false;
+    const { bytes } = this.memory;
+    for (let i = 0; i < packet.length; i++) if (packet[i] !== bytes[this.data + i]) return false;
+    return true;
   }
 
   /** What stands before the packet: metadata that an XDP program made room for. */
@@ -108,12 +122,11 @@ export class PacketBuffer {
   /** Writes the pointers and the length to the context, after any of them has changed. */
   sync(): void {
     this.memory.setBounds(this.#packet, this.meta, this.end);
-    this.set("data", this.data);
-    this.set("data_end", this.end);
-    this.set("data_meta", this.meta);
-    if (this.type === ProgramType.xdp) return;
-    this.set("len", this.length);
-    this.set("wire_len", this.length);
+    const { view } = this.memory;
+    view.setUint32(this.#pointersAt.data, this.data, true);
+    view.setUint32(this.#pointersAt.end, this.end, true);
+    view.setUint32(this.#pointersAt.meta, this.meta, true);
+    for (const at of this.#lengthsAt) view.setUint32(at, this.length, true);
   }
 
   isContext(low: number, high: number): boolean {

@@ -27,6 +27,8 @@ export interface PacketOutcome {
   readonly redirects: readonly Redirect[];
 }
 
+const nothing: readonly never[] = Object.freeze([]);
+
 interface Station {
   readonly packet: PacketBuffer;
   readonly machine: BpfMachine;
@@ -62,15 +64,15 @@ export class BpfRunner {
   ): PacketOutcome {
     const { packet: buffer, machine, environment } = this.#station(type);
     environment.onLookup = onLookup;
-    environment.events.length = 0;
-    environment.redirects.length = 0;
+    if (environment.events.length > 0) environment.events.length = 0;
+    if (environment.redirects.length > 0) environment.redirects.length = 0;
     buffer.load(packet, networkOffset, context);
     const result = machine.run(program, buffer.contextAt);
     return {
       code: result.ok ? result.low : undefined,
       fault: result.ok ? undefined : result.fault,
-      events: [...environment.events],
-      redirects: [...environment.redirects],
+      events: environment.events.length === 0 ? nothing : [...environment.events],
+      redirects: environment.redirects.length === 0 ? nothing : [...environment.redirects],
     };
   }
 

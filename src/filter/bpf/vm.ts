@@ -65,6 +65,11 @@ const defaultFuel = 1_000_000;
 /** The longest key of a map. */
 const scratchBytes = 512;
 const frameTop = framePointer * 2;
+const loadWord = InsnClass.ldx | MemMode.mem | MemSize.w;
+const loadByte = InsnClass.ldx | MemMode.mem | MemSize.b;
+const storeWord = InsnClass.stx | MemMode.mem | MemSize.w;
+/** By opcode. */
+const accessBytes = Uint8Array.from({ length: 256 }, (_, opcode) => sizeBytes(opcode));
 
 export class BpfMachine {
   readonly memory: BpfMemory;
@@ -211,57 +216,85 @@ export class BpfMachine {
     this.registers[frameTop] = top;
   }
 
-  /** Runs until the frame it was entered in exits. */
+  /**
+   * Runs until the frame it was entered in exits. What programs do most is done here and not in the functions that know
+   * every case: moves, sums, equality, and memory of the frame, which needs no look-up (nothing writes r10).
+   */
   #execute(program: LinkedProgram, entry: number): void {
     const { registers, memory } = this;
     const floor = this.#depth;
     let { opcode, dst, src, offset, imm } = program;
+    let { bytes, view } = memory;
+    let fuel = this.#fuel;
     this.#program = program;
     let pc = entry;
     for (;;) {
-      if (--this.#fuel < 0) {
-        this.#pc = pc;
+      if (--fuel < 0) {
+        this.#note(pc, fuel);
         throw new BpfStop("fuel", `stopped after ${this.#fuelMax} instructions`);
       }
       const op = opcode[pc]!;
       const d = dst[pc]!;
       const s = src[pc]!;
       switch (op & 7) {
-        case InsnClass.alu64:
-          if ((op & 0xf0) === AluOp.end) changeByteOrder(registers, op, d, imm[pc]!, true);
-          else if ((op & SourceBit.reg) !== 0)
-            alu64(registers, op, d, registers[s]!, registers[s + 1]!, offset[pc]!);
-          else alu64(registers, op, d, imm[pc]!, imm[pc]! >> 31, offset[pc]!);
+        case InsnClass.alu64: {
+          const kind = op & 0xf0;
+          const isReg = (op & SourceBit.reg) !== 0;
+          const low = isReg ? registers[s]! : imm[pc]!;
+          const high = isReg ? registers[s + 1]! : low >> 31;
+          if (kind === AluOp.mov && offset[pc] === 0) {
+            registers[d] = low;
+            registers[d + 1] = high;
+          } else if (kind === AluOp.add) {
+            const sum = (registers[d]! >>> 0) + (low >>> 0);
+            registers[d] = sum;
+            registers[d + 1] = registers[d + 1]! + high + (sum > 0xffff_ffff ? 1 : 0);
+          } else if (kind === AluOp.end) changeByteOrder(registers, op, d, imm[pc]!, true);
+          else alu64(registers, op, d, low, high, offset[pc]!);
           pc++;
           break;
+        }
         case InsnClass.alu:
           if ((op & 0xf0) === AluOp.end) changeByteOrder(registers, op, d, imm[pc]!, false);
           else alu32(registers, op, d, (op & SourceBit.reg) !== 0 ? registers[s]! : imm[pc]!, offset[pc]!);
           pc++;
           break;
         case InsnClass.ldx: {
-          this.#pc = pc;
-          const base = (registers[s]! >>> 0) + offset[pc]!;
-          const carry = base < 0 ? -1 : base > 0xffff_ffff ? 1 : 0;
-          const at = memory.locate(base | 0, (registers[s + 1]! + carry) | 0, sizeBytes(op), false);
-          this.#load(op, d, at);
+          const off = offset[pc]!;
+          let at: number;
+          if (s === frameTop && off >= -stackBytes && off + accessBytes[op]! <= 0) at = registers[s]! + off;
+          else {
+            this.#note(pc, fuel);
+            at = this.#locate(s, off, accessBytes[op]!, false);
+          }
+          if (op === loadWord) {
+            registers[d] = view.getInt32(at, true);
+            registers[d + 1] = 0;
+          } else if (op === loadByte) {
+            registers[d] = bytes[at]!;
+            registers[d + 1] = 0;
+          } else this.#load(op, d, at);
           pc++;
           break;
         }
         case InsnClass.st:
         case InsnClass.stx: {
-          this.#pc = pc;
-          const base = (registers[d]! >>> 0) + offset[pc]!;
-          const carry = base < 0 ? -1 : base > 0xffff_ffff ? 1 : 0;
-          const at = memory.locate(base | 0, (registers[d + 1]! + carry) | 0, sizeBytes(op), true);
-          if ((op & 0xe0) === MemMode.atomic) this.#atomic(op, imm[pc]!, at, s);
+          const off = offset[pc]!;
+          let at: number;
+          if (d === frameTop && off >= -stackBytes && off + accessBytes[op]! <= 0) at = registers[d]! + off;
+          else {
+            this.#note(pc, fuel);
+            at = this.#locate(d, off, accessBytes[op]!, true);
+          }
+          if (op === storeWord) view.setInt32(at, registers[s]!, true);
+          else if ((op & 0xe0) === MemMode.atomic) this.#atomic(op, imm[pc]!, at, s);
           else if ((op & 7) === InsnClass.stx) this.#store(op, at, registers[s]!, registers[s + 1]!);
           else this.#store(op, at, imm[pc]!, imm[pc]! >> 31);
           pc++;
           break;
         }
         case InsnClass.ld:
-          this.#pc = pc;
+          this.#note(pc, fuel);
           if ((op & 0xe0) === MemMode.imm) {
             registers[d] = imm[pc]!;
             registers[d + 1] = imm[pc + 1]!;
@@ -276,6 +309,7 @@ export class BpfMachine {
         default: {
           const kind = op & 0xf0;
           if (kind === JmpOp.exit) {
+            this.#fuel = fuel;
             if (this.#depth === floor) {
               if (floor > 0) this.#leaveCall();
               return;
@@ -286,13 +320,15 @@ export class BpfMachine {
             this.#program = program;
             pc = this.#returns[this.#depth]!;
           } else if (kind === JmpOp.call) {
-            this.#pc = pc;
+            this.#note(pc, fuel);
             if (s === 2) {
               this.#enterCall(program, pc + 1);
               pc += 1 + imm[pc]!;
               break;
             }
             this.#callHelper((op & SourceBit.reg) !== 0 ? registers[d]! : imm[pc]!, s);
+            fuel = this.#fuel; // of callbacks
+            ({ bytes, view } = memory); // which may have grown
             pc++;
             if (this.#next !== undefined) {
               program = this.#next;
@@ -310,11 +346,29 @@ export class BpfMachine {
             const bHigh = is64 ? (isReg ? registers[s + 1]! : bLow >> 31) : bLow >> 31;
             const aLow = registers[d]!;
             const aHigh = is64 ? registers[d + 1]! : aLow >> 31;
-            pc += isTaken(op, aLow, aHigh, bLow, bHigh) ? 1 + offset[pc]! : 1;
+            const isMet =
+              kind === JmpOp.jeq || kind === JmpOp.jne
+                ? (aLow === bLow && aHigh === bHigh) === (kind === JmpOp.jeq)
+                : isTaken(op, aLow, aHigh, bLow, bHigh);
+            pc += isMet ? 1 + offset[pc]! : 1;
           }
         }
       }
     }
+  }
+
+  /** Before anything that may stop the run, or look at how far it is. */
+  #note(pc: number, fuel: number): void {
+    this.#pc = pc;
+    this.#fuel = fuel;
+  }
+
+  /** Where an access by a register lies. @throws MemoryFault */
+  #locate(register: number, offset: number, size: number, isStore: boolean): number {
+    const { registers } = this;
+    const base = (registers[register]! >>> 0) + offset;
+    const carry = base < 0 ? -1 : base > 0xffff_ffff ? 1 : 0;
+    return this.memory.locate(base | 0, (registers[register + 1]! + carry) | 0, size, isStore);
   }
 
   /** Ends every frame down to the one that `#execute` was entered in. */
