@@ -6,13 +6,13 @@
  */
 import { formatCidr, type Ip } from "../../addr/index.ts";
 import { hashText } from "../../base/index.ts";
-import type { BpfTables, MapEntry, MapRepr } from "../../filter/bpf/index.ts";
+import type { BpfTables, MapEntry, MapRepr, MapShape } from "../../filter/bpf/index.ts";
 import { type ClusterState, hasInterface, type Node, type Pod, podInterfaceName } from "../../k8s/index.ts";
 import type { CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
 import { type Endpoint, endpointsOf, hostEndpointId } from "./endpoints.ts";
 import { ipcacheEntry, lxcEntry } from "./entries.ts";
 import { withCiliumChains } from "./iptables.ts";
-import { policyMapShape } from "./maps.ts";
+import { datapathMaps, MapPlace, policyMapShape } from "./maps.ts";
 import { nodeTables } from "./node-tables.ts";
 import type { EndpointPolicy, IdentityLabels, PolicyRepository } from "./policy/entry.ts";
 import { namedPortsText } from "./policy/named-ports.ts";
@@ -75,7 +75,7 @@ export class ClusterTables {
     this.#variant = variant;
     this.#policies = resolvePolicies(state, variant);
     this.#ipcache = ipcacheBase(state, this.#policies);
-    const overflows: Diagnostic[] = [];
+    const overflows: Diagnostic[] = ipcacheOverflow(this.#ipcache, variant);
     for (const pod of state.pods.values()) {
       if (!hasInterface(pod)) continue;
       const name = sharedMapName(variant, this.#policies.identityOf(pod), pod);
@@ -165,6 +165,14 @@ function ipcacheBase(state: ClusterState, policies: PolicyRepository): readonly 
     if (hasInterface(pod)) for (const ip of pod.ips) add(ip, policies.identityOf(pod));
   for (const { addresses } of state.nodes.values()) for (const ip of addresses) add(ip, remoteNodeIdentity);
   return Object.freeze([...entries.values()]);
+}
+
+/** Which addresses find no place is arbitrary in the real agent; here the last ones. */
+function ipcacheOverflow({ length }: readonly MapEntry[], variant: CiliumVariant): Diagnostic[] {
+  const { name, maxEntries } = datapathMaps(variant)[MapPlace.ipcache] as MapShape;
+  if (length <= maxEntries) return [];
+  const message = `Unable to update element for map ${name}: no space left on device: ${length} entries, its map ${maxEntries}; addresses without a place are the world's`;
+  return [{ code: "ipcache-full", severity: "error", policy: undefined, message }];
 }
 
 function hostCidr({ family, words }: Ip): Parameters<typeof ipcacheEntry>[0] {

@@ -45,12 +45,13 @@ const icmpNames: Readonly<Record<"IPv4" | "IPv6", Readonly<Record<string, number
   IPv6: { DestinationUnreachable: 1, PacketTooBig: 2, TimeExceeded: 3, EchoRequest: 128, EchoReply: 129 },
 };
 
+/** A rule about type 0 lets every type of its family in (cilium/cilium #41304). */
 export function icmpTest({ fields }: WrittenIcmps): TrafficTest {
   return (traffic) =>
     traffic.protocol === "ICMP" &&
     fields.some(({ family = "IPv4", type }) => {
       const number = icmpNames[family][String(type)] ?? Number(type);
-      return (family === "IPv4" ? 4 : 6) === traffic.family && number === traffic.port;
+      return (family === "IPv4" ? 4 : 6) === traffic.family && (number === 0 || number === traffic.port);
     });
 }
 

@@ -1,5 +1,6 @@
 /** Cilium's limits as behaviour: a policy map too small for its policy, more label sets than identities, a full ipcache. */
 import { describe, expect, it } from "vitest";
+import type { Ip } from "../../../src/addr/index.ts";
 import { datapathMaps, MapPlace } from "../../../src/engine/cilium/maps.ts";
 import { type BpfTables, contentOf } from "../../../src/filter/bpf/index.ts";
 import {
@@ -12,7 +13,7 @@ import {
   resolveEnd,
   resolveSource,
 } from "../../../src/harness/index.ts";
-import type { ClusterState } from "../../../src/k8s/index.ts";
+import type { ClusterState, Pod } from "../../../src/k8s/index.ts";
 import { tcp } from "../../../src/packet/index.ts";
 import { parseEnd } from "../../../src/scenario/index.ts";
 import { TcpFlag } from "../../../src/wire/index.ts";
@@ -116,33 +117,69 @@ describe("a policy of 20,000 keys in a map of 16,384", () => {
   });
 });
 
+/** A state with more pods than manifests are read in good time: copies of one that was, with labels and addresses of their own. */
+function withPods(
+  state: ClusterState,
+  of: Pod,
+  tweaks: Iterable<Partial<Pod> & { readonly name: string }>,
+): ClusterState {
+  const pods = new Map(state.pods);
+  for (const tweak of tweaks) pods.set(`${of.namespace}/${tweak.name}`, { ...of, ...tweak });
+  return { ...state, pods };
+}
+
+/** Addresses of 172.16.0.0/12, one after another. */
+const podAddress = (i: number): Ip => ({ family: 4, words: [0xac10_0000 + i] });
+
 describe("more label sets than identities", () => {
-  it("leaves the last ones without: they are of no policy's peers, and the agent says so", {
+  const labelled = {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { namespace: "x", name: "labelled" },
+    spec: {
+      podSelector: { matchLabels: { unique: "u0" } },
+      ingress: [{ from: [{ podSelector: { matchExpressions: [{ key: "unique", operator: "Exists" }] } }] }],
+    },
+  };
+  const identityCount = 65_280;
+
+  it("leave the last pods without: they are nobody's peers, and closed as pods without labels are", {
     timeout: 120_000,
   }, () => {
-    const pods = Array.from({ length: 65_400 }, (_, i) => pod(`p${i}`, { unique: `u${i}` }));
-    const policy = {
-      apiVersion: "networking.k8s.io/v1",
-      kind: "NetworkPolicy",
-      metadata: { namespace: "x", name: "labelled" },
-      spec: {
-        podSelector: { matchLabels: { unique: "u0" } },
-        ingress: [{ from: [{ podSelector: { matchExpressions: [{ key: "unique", operator: "Exists" }] } }] }],
-      },
-    };
-    const { state } = clusterOf([node, ...pods, policy], {
-      ...product("cilium").aks,
-      nodeSubnet: "172.16.0.0/12",
-    } as never);
-    const compiled = compileCluster(state, product("cilium+policy-map-max=65536")).get("n1");
-    expect(compiled?.diagnostics.map(({ code }) => code)).toContain("identities-exhausted");
-    const values = new Set(
-      contentOf(compiled?.tables.bpf?.maps[MapPlace.ipcache] as never).map(({ value }) =>
-        new DataView(value.buffer, value.byteOffset).getUint32(0, true),
-      ),
+    const { state: small } = clusterOf(
+      [
+        node,
+        { ...node, metadata: { ...node.metadata, name: "n2" } },
+        pod("first", { unique: "u0" }),
+        labelled,
+      ],
+      product("cilium").aks,
     );
-    expect([...values].filter((identity) => identity >= 256 && identity <= 65_535)).toHaveLength(65_280);
-    expect(values.has(5)).toBe(true);
+    const first = small.pods.get("x/first") as Pod;
+    const others = Array.from({ length: identityCount - 1 }, (_, i) => ({
+      name: `p${i}`,
+      nodeName: "n2",
+      labels: { unique: `u${i + 1}` },
+      // most have an identity before they have an address
+      ips: i < 2 || i === identityCount - 2 ? [podAddress(i)] : [],
+    }));
+    const late = { name: "late", labels: { unique: "late" }, ips: [podAddress(identityCount)] };
+    const state = withPods(small, first, [...others, late]);
+    const { judge, diagnostics } = createJudge(state, product("cilium+policy-map-max=65536"), 1);
+    expect(diagnostics.map(({ code }) => code)).toEqual(["identities-exhausted"]);
+    const verdict = (from: string, to: string): string => {
+      const [source, target] = [resolveSource(state, parseEnd(from)), resolveEnd(state, parseEnd(to))];
+      const cell = connectionBetween(source, target, { protocol: "TCP", port: 80, family: 4 });
+      const answer = judge({ from: source, to: target, cell, isSelf: false });
+      return `${answer.verdict} ${answer.by ?? ""}`.trim();
+    };
+    expect(verdict("x/p0", "x/first")).toBe("allow");
+    expect(verdict("x/p65278", "x/first")).toBe("allow");
+    expect(verdict("x/late", "x/first")).toBe("deny egress");
+    expect(verdict("x/p0", "x/late")).toBe("deny ingress");
+    expect(verdict("node:n2", "x/late")).toBe("deny ingress");
+    expect(verdict("node:n1", "x/late")).toBe("allow");
+    expect(verdict("x/p0", "x/p1")).toBe("allow");
   });
 });
 
@@ -159,5 +196,17 @@ describe("a full ipcache", () => {
       ),
     });
     expect(new LoneNode({ ...options, adjust }).to("B", syn)).toMatchObject({ verdict: "drop", reason: 133 });
+  });
+
+  it("is told of, with how many addresses there are for how many places", { timeout: 60_000 }, () => {
+    const { state: small } = clusterOf([node, pod("a")], product("cilium").aks);
+    const first = small.pods.get("x/a") as Pod;
+    // a pod's and a node's beside them: one too many
+    const ips = Array.from({ length: 512_000 - 1 }, (_, i) => podAddress(i));
+    const state = withPods(small, first, [{ name: "many", nodeName: "elsewhere", ips }]);
+    const { diagnostics = [] } = compileCluster(state, product("cilium")).get("n1") ?? {};
+    expect(diagnostics.map(({ code }) => code)).toEqual(["ipcache-full"]);
+    expect(diagnostics[0]?.message).toContain("512001 entries, its map 512000");
+    expect(compileCluster(small, product("cilium")).get("n1")?.diagnostics).toEqual([]);
   });
 });

@@ -205,7 +205,7 @@ class Repository implements PolicyRepository {
               origin,
             });
         const filter = port === undefined ? "any" : `${port.protocol}/${port.port}-${port.endPort}`;
-        contributions.push({ filter, isPorted: port?.port !== undefined, entries });
+        contributions.push({ filter, isPorted: !isOfEveryPort(port), entries });
       }
     }
     return contributions;
@@ -217,7 +217,7 @@ class Repository implements PolicyRepository {
     identities: readonly number[],
     subject: Pod | undefined,
   ): readonly PortBlock[] {
-    if (port?.port === undefined) return everyPort;
+    if (port?.port === undefined || isOfEveryPort(port)) return everyPort;
     const { endPort, zeroStartDefect } = this.#variant;
     if (typeof port.port === "string")
       return this.#numbersOf(port.port, port.protocol, direction, identities, subject).map((number) => ({
@@ -241,6 +241,11 @@ class Repository implements PolicyRepository {
     const numbers = this.#namedPorts.numbersOf(name, protocol, isOfSelected ? identities : undefined);
     return numbers.length > 1 ? [] : numbers;
   }
+}
+
+/** Type 0 of ICMP is of every type: agents tell a port from none by its not being 0 (cilium/cilium #41304). */
+function isOfEveryPort(port: RulePort | undefined): boolean {
+  return port?.port === undefined || (port.port === 0 && port.endPort === undefined);
 }
 
 /** An ingress rule's port name is the subject's own. */
