@@ -19,7 +19,7 @@ export function nodeFiles(
   engine?: Engine,
 ): NodeFiles {
   const files = new Map<string, string>();
-  const { spec } = createTopology(state);
+  const spec = networkOf(state);
   const { iptables, bpf } = tables;
   if (iptables !== undefined) {
     files.set("iptables.save", saveRuleset(iptables.v4));
@@ -43,6 +43,15 @@ export function nodeFiles(
   }
   files.set("node.json", `${JSON.stringify(describeNode(spec, nodeName), null, 2)}\n`);
   return files;
+}
+
+const networks = new WeakMap<ClusterState, NetworkSpec>();
+
+/** The same for all nodes of a state. */
+function networkOf(state: ClusterState): NetworkSpec {
+  const spec = networks.get(state) ?? createTopology(state).spec;
+  networks.set(state, spec);
+  return spec;
 }
 
 /** Programs as `bpftool prog dump xlated` prints them, and the maps that they name, as `bpftool map list` does. */

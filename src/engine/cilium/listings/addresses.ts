@@ -4,21 +4,34 @@
  * Governing source: cilium/cilium pkg/maps/ipcache/ipcache.go, pkg/maps/lxcmap/lxcmap.go, cilium-dbg/cmd/helpers.go.
  */
 import { formatCidr, formatIp, formatMac, type Ip } from "../../../addr/index.ts";
-import type { MapEntry } from "../../../filter/bpf/index.ts";
+import type { MapEntry, MapRepr } from "../../../filter/bpf/index.ts";
 import type { ListingForms } from "./forms.ts";
 import { type GoValue, goTable } from "./go-text.ts";
 
 /** What is printed for a key, by the key. */
 export type AddressListing = ReadonlyMap<string, string>;
 
-export function ipcacheListing(entries: readonly MapEntry[], forms: ListingForms): AddressListing {
-  return sorted(
-    entries.map(({ key, value }) => {
-      const prefix = viewOf(key).getUint32(0, true) - ipcacheStaticBits;
-      const { family, words } = addressAt(key, 8, key[7] === 1 ? 4 : 6);
-      return [formatCidr({ family, words, prefix }), ipcacheLine(value, forms)];
-    }),
-  );
+/** What all nodes know alike is printed once. */
+export function ipcacheListing(
+  { base = [], entries }: Pick<MapRepr, "base" | "entries">,
+  forms: ListingForms,
+): AddressListing {
+  let shared = printed.get(base)?.get(forms);
+  if (shared === undefined) {
+    shared = sorted(base.map((entry) => ipcachePair(entry, forms)));
+    printed.set(base, new Map([...(printed.get(base) ?? []), [forms, shared]]));
+  }
+  const all = new Map(shared);
+  for (const entry of entries) all.set(...ipcachePair(entry, forms));
+  return all.size === shared.size ? all : sorted([...all]); // a key that was there has kept its place
+}
+
+const printed = new WeakMap<readonly MapEntry[], ReadonlyMap<ListingForms, AddressListing>>();
+
+function ipcachePair({ key, value }: MapEntry, forms: ListingForms): [string, string] {
+  const prefix = viewOf(key).getUint32(0, true) - ipcacheStaticBits;
+  const { family, words } = addressAt(key, 8, key[7] === 1 ? 4 : 6);
+  return [formatCidr({ family, words, prefix }), ipcacheLine(value, forms)];
 }
 
 /** Bits of a key before the address: cluster and family. */

@@ -51,7 +51,7 @@ const padding = 3;
 /** A column is as wide as its widest cell among neighbouring lines that have it, and wider by three blanks. */
 export function goTable(lines: readonly TableLine[], minWidth: number): string {
   const widths = lines.map(({ cells }) => new Array<number>(cells.length).fill(minWidth));
-  const columns = Math.max(0, ...lines.map(({ cells }) => cells.length));
+  const columns = lines.reduce((most, { cells }) => Math.max(most, cells.length), 0);
   for (let column = 0; column < columns; column++)
     for (let first = 0, last = 0; first < lines.length; first = last + 1) {
       let width = minWidth;

@@ -38,13 +38,15 @@ export function writeListings(
   const labelsOf = (identity: number): readonly string[] =>
     identity === 0 ? ["reserved:unknown"] : printedLabels(cluster.labelsOf(identity) ?? {});
   const policies = policyListings(bpf, variant);
-  const ipcache = ipcacheListing(contentAt(bpf, MapPlace.ipcache), forms);
+  const ipcache = ipcacheListing(bpf.maps[MapPlace.ipcache] ?? { entries: [] }, forms);
   const lxc = lxcListing(contentAt(bpf, MapPlace.lxc), forms, interfaceIndex);
   const endpoints = endpointListings(cluster, node).map((one) => ({
     ...one,
     labels: labelsOf(one.identity),
   }));
-  const identities = identitiesOf(bpf, policies).map((id): IdentityListing => ({ id, labels: labelsOf(id) }));
+  const identities = identitiesOf(endpoints, policies).map(
+    (id): IdentityListing => ({ id, labels: labelsOf(id) }),
+  );
   return new Map([
     ["policy.txt", policies.map((listing) => policyText(listing, forms, labelsOf)).join("")],
     [listingFiles.policy, goJson(policies.map(policyJson))],
@@ -97,13 +99,14 @@ function policyListings(bpf: BpfTables, { generation }: CiliumVariant): readonly
     .sort((a, b) => a.endpoint - b.endpoint);
 }
 
-/** Ascending: those of addresses, and those that policies speak of. */
-function identitiesOf(bpf: BpfTables, policies: readonly PolicyListing[]): readonly number[] {
-  const numberAt = (bytes: Uint8Array, offset: number): number =>
-    new DataView(bytes.buffer, bytes.byteOffset).getUint32(offset, true);
-  const ofAddresses = contentAt(bpf, MapPlace.ipcache).map(({ value }) => numberAt(value, 0));
-  const ofPolicies = policies.flatMap(({ entries }) => entries.map(({ key }) => numberAt(key, 4)));
-  const numbers = new Set([...ofAddresses, ...ofPolicies]);
+/** Ascending: those of the node's endpoints, and those that its policies speak of. */
+function identitiesOf(
+  endpoints: readonly EndpointListing[],
+  policies: readonly PolicyListing[],
+): readonly number[] {
+  const numbers = new Set(endpoints.map(({ identity }) => identity));
+  for (const { entries } of policies)
+    for (const { key } of entries) numbers.add(new DataView(key.buffer, key.byteOffset).getUint32(4, true));
   numbers.delete(0);
   return [...numbers].sort((a, b) => a - b);
 }
