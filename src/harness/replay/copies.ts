@@ -1,9 +1,10 @@
 /**
  * Copies of one packet in a capture that was taken at several interfaces: the packet as it came in, as it went on with a
  * lower TTL, and behind NAT. A copy carries the same payload and identification as a packet that was judged a moment
- * ago, was seen at another interface or with a lower TTL, and runs between the same ends, or between ends of which NAT
- * may have changed one: an address of a node or a Service stands on one side of every translation. The same packet
- * at the same interface with the same TTL is no copy: the sender has sent it again.
+ * ago, was seen at another interface or with a lower TTL, and runs between the same ends, or between ends that NAT may
+ * have changed: an address of a node or a Service stands on one side of every translation. The same packet at the same
+ * interface with the same TTL is no copy: the sender has sent it again. Programs translate and send on without lowering
+ * the TTL, even by the interface that a packet came in: it then has new ends on both sides.
  *
  * The last packets that were judged lie in a ring, chained by the hash of their content; nothing is allocated for one.
  */
@@ -13,6 +14,7 @@ import {
   type Side as EndSide,
   endsFamily,
   endsPort,
+  endsProtocol,
   endsWords,
   lanesAt,
   type PacketEnds,
@@ -32,6 +34,7 @@ const hashedBytes = 128;
 interface Sighting {
   readonly place: number;
   readonly ttl: number;
+  readonly isTranslated: boolean;
 }
 
 export class CopyFinder {
@@ -71,10 +74,7 @@ export class CopyFinder {
       if (atNs - (this.#atNs[slot] ?? 0) > windowNs) break;
       if (this.#hashA[slot] === a && this.#hashB[slot] === b) {
         left--;
-        if (this.#fits(slot, ends, place, ttl)) {
-          this.#see(slot, place, ttl);
-          return slot;
-        }
+        if (this.#fits(slot, ends, place, ttl)) return slot;
       }
       number = this.#before[slot] ?? -1;
     }
@@ -98,33 +98,53 @@ export class CopyFinder {
     return slot;
   }
 
-  #see(slot: number, place: number, ttl: number): void {
-    const list = this.#sightings.get(slot);
-    if (list === undefined) this.#sightings.set(slot, [{ place, ttl }]);
-    else list.push({ place, ttl });
+  /** Whether these ends, there, are a copy of the packet at `slot`; remembered if so. */
+  #fits(slot: number, ends: PacketEnds, place: number, ttl: number): boolean {
+    const [src, dst] = [this.#side(slot, ends, "src"), this.#side(slot, ends, "dst")];
+    if (src === "other" || dst === "other") return false;
+    const [firstPlace, firstTtl] = [this.#place[slot] ?? 0, this.#ttl[slot] ?? 0];
+    const isTranslated = src === "translated" || dst === "translated";
+    const isAway = firstPlace !== place;
+    const others = this.#sightings.get(slot) ?? [];
+    const isSeen = others.some(
+      (one) => one.place === place && one.ttl === ttl && one.isTranslated === isTranslated,
+    );
+    if (isSeen) return false;
+    const isCopy = isTranslated
+      ? ttl < firstTtl || (ttl === firstTtl && (isAway || src === dst) && !this.#isVague(slot, ends))
+      : ttl < firstTtl || isAway || (ttl !== firstTtl && others.some((one) => one.place !== place));
+    if (isCopy) this.#sightings.set(slot, [...others, { place, ttl, isTranslated }]);
+    return isCopy;
   }
 
-  #fits(slot: number, ends: PacketEnds, place: number, ttl: number): boolean {
-    const [firstPlace, firstTtl] = [this.#place[slot] ?? 0, this.#ttl[slot] ?? 0];
-    const others = this.#sightings.get(slot) ?? [];
-    if (firstPlace === place && firstTtl === ttl) return false;
-    if (others.some((one) => one.place === place && one.ttl === ttl)) return false;
-    const [src, dst] = [this.#side(slot, ends, "src"), this.#side(slot, ends, "dst")];
-    if (src === "same" && dst === "same")
-      return ttl < firstTtl || firstPlace !== place || others.some((one) => one.place !== place);
-    return src !== "other" && dst !== "other" && ttl < firstTtl;
+  /** Ends that NAT may have made of those at `slot` without a hop, but that have a likelier origin. */
+  #isVague(slot: number, ends: PacketEnds): boolean {
+    const protocol = endsProtocol(ends);
+    // errors about different packets look alike
+    if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) return true;
+    return isSameSide(this.#endsAt(slot), "src", ends, "dst"); // an echo
+  }
+
+  #endsAt(slot: number): PacketEnds {
+    return this.#ends.subarray(slot * endsWords, (slot + 1) * endsWords);
   }
 
   #side(slot: number, ends: PacketEnds, side: EndSide): "same" | "translated" | "other" {
-    const before = this.#ends.subarray(slot * endsWords, (slot + 1) * endsWords);
+    const before = this.#endsAt(slot);
+    if (isSameSide(before, side, ends, side)) return "same";
     const at = lanesAt(side);
-    let isSame = endsPort(before, side) === endsPort(ends, side);
-    for (let i = at; i < at + 4; i++) if (before[i] !== ends[i]) isSame = false;
-    if (isSame) return "same";
     const mayChange =
       this.#isTranslated(endsFamily(before), before, at) || this.#isTranslated(endsFamily(ends), ends, at);
     return mayChange ? "translated" : "other";
   }
+}
+
+/** Address and port alike. */
+function isSameSide(a: PacketEnds, aSide: EndSide, b: PacketEnds, bSide: EndSide): boolean {
+  if (endsPort(a, aSide) !== endsPort(b, bSide)) return false;
+  const [atA, atB] = [lanesAt(aSide), lanesAt(bSide)];
+  for (let i = 0; i < 4; i++) if (a[atA + i] !== b[atB + i]) return false;
+  return true;
 }
 
 function ttlOf(batch: PacketBatch): number {

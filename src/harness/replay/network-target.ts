@@ -143,7 +143,7 @@ export class NetworkTarget implements ReplayTarget {
   }
 
   isTranslated(family: number, words: Uint32Array, at: number): boolean {
-    return this.#station(family, words, at)?.isTranslated === true;
+    return this.#station(family, words, at)?.isTranslated === true || isLinkLocal(family, words[at] ?? 0);
   }
 
   stationOf(ends: PacketEnds, side: Side): string | undefined {
@@ -200,6 +200,11 @@ function isUnicast(ends: PacketEnds): boolean {
   if (endsFamily(ends) === 4) return first >>> 28 < 14 && first !== 0;
   const isSpecified = first !== 0 || ends[at + 1] !== 0 || ends[at + 2] !== 0 || ends[at + 3] !== 0;
   return first >>> 24 !== 0xff && isSpecified;
+}
+
+/** Nothing routed has such an address (RFC 3927 section 2.6.2) but what an engine puts into packets of its own. */
+function isLinkLocal(family: number, first: number): boolean {
+  return family === 4 && first >>> 16 === 0xa9fe;
 }
 
 /** RST and ICMP errors may be answers of hooks. What the kernel and podwire put into them alike is their ends. */

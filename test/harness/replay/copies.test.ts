@@ -69,6 +69,42 @@ describe("a copy", () => {
     ).toEqual([-1, 0, -1]);
   });
 
+  it("may be translated without a hop: at another interface, or where it came in with new ends on both sides", () => {
+    const asked = packet({ dst: node, dport: 30_080 });
+    const elsewhere = packet({ dst: "10.224.1.11" });
+    expect(
+      copies([
+        [asked, 0, 0],
+        [elsewhere, 1, 1],
+        [elsewhere, 1, 2], // sent again
+      ]),
+    ).toEqual([-1, 0, -1]);
+    expect(
+      copies([
+        [asked, 0, 0],
+        [packet({ src: node, sport: 1024, dst: "10.224.1.11" }), 0, 1],
+      ]),
+    ).toEqual([-1, 0]);
+    expect(
+      copies([
+        [asked, 0, 0],
+        [packet({ dst: "10.224.1.11" }), 0, 1], // asked of two at once
+      ]),
+    ).toEqual([-1, -1]);
+  });
+
+  it("is no echo", () => {
+    const asked = packet({ dst: node });
+    const echoed = packet({ src: node, sport: base.dport, dst: base.src, dport: base.sport });
+    expect(
+      copies([
+        [asked, 0, 0],
+        [echoed, 0, 1],
+        [echoed, 1, 2],
+      ]),
+    ).toEqual([-1, -1, 1]);
+  });
+
   it("is told from others by sequence numbers", () => {
     const segment = (seq: number, ttl: number): Uint8Array => tcp({ ...base, flags: 16, seq, ttl });
     expect(
