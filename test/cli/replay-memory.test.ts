@@ -3,6 +3,7 @@ import { closeSync, openSync, rmSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { type TrafficOptions, trafficCapture } from "../../bench/capture-traffic.ts";
+import { isSoak } from "../runs.ts";
 import { folderWith, podwire } from "./installed.ts";
 
 const cwd = folderWith("replay-memory", {
@@ -40,7 +41,7 @@ it("a capture is never in memory as a whole", () => {
   expect(rss).toBeLessThan(rssMax);
 }, 60_000);
 
-it.runIf(process.env["PODWIRE_SOAK"] === "1")(
+it.runIf(isSoak)(
   "a capture of 1 GB with many connections takes 256 MB",
   () => {
     const { size, rss } = measured({ packets: 740_000, flows: 2000, packetsPerFlow: 40, payloads: [1400] });
