@@ -1,12 +1,12 @@
 /**
  * Classes of ends that every cell treats alike, for truth tables too large to list. Two pods are alike if nothing that a
  * policy, a Service or the platform can tell pods apart by differs: labels under the keys that selectors name (of the pod
- * and of its namespace), the namespace where it has policies of its own, named ports, membership of every block, the
+ * and of its namespace), the namespace where a policy is in it or names it, named ports, membership of every block, the
  * Services behind which they stand, node system, families. Where they stand is kept apart: pairs on one node and on two are
  * judged each, and stand as two cells where the answers differ. Other ends are classes of their own.
  */
-import { type Cidr, cidrContains, formatCidr, formatIp } from "../addr/index.ts";
-import type { ClusterState, LabelSelector, Labels, Pod } from "../k8s/index.ts";
+import { cidrContains, formatIp } from "../addr/index.ts";
+import { type ClusterState, type Labels, mentionsOf, type Pod } from "../k8s/index.ts";
 import { type CellTable, isAsked, type TableCell } from "./cell-table.ts";
 import type { CellDocument, ClassDocument } from "./documents.ts";
 import { describeEnd, isSource, type SourceEnd, type TableEnd } from "./ends.ts";
@@ -47,7 +47,10 @@ export function describeClass({ id, members }: EndClass): ClassDocument {
 type PodKey = (pod: Pod) => string;
 
 function podKeys(state: ClusterState): PodKey {
-  const told = whatPoliciesTellApart(state);
+  const { podCidrs, serviceCidrs, nodeSubnets } = state.options;
+  const mentions = mentionsOf(state);
+  const namespaces = new Set(mentions.namespaces);
+  const blocks = [...podCidrs, ...serviceCidrs, ...nodeSubnets, ...mentions.blocks];
   const shared = new Set<string>();
   const seen = new Set<string>();
   for (const ip of [...state.pods.values()].flatMap((pod) => pod.ips.map(formatIp)))
@@ -60,54 +63,16 @@ function podKeys(state: ClusterState): PodKey {
   return (pod) => {
     const { namespace, labels, ips, ports, nodeName } = pod;
     if (ips.some((ip) => shared.has(formatIp(ip)))) return `${namespace}/${pod.name}`;
-    const named = told.namespaces.has(namespace) ? namespace : "";
+    const named = namespaces.has(namespace) ? namespace : "";
     return JSON.stringify([
       named,
-      valuesOf(labels, told.podKeys),
-      valuesOf(state.namespaces.get(namespace)?.labels ?? {}, told.namespaceKeys),
-      told.blocks.map((block) => ips.some((ip) => cidrContains(block, ip))),
+      valuesOf(labels, mentions.podKeys),
+      valuesOf(state.namespaces.get(namespace)?.labels ?? {}, mentions.namespaceKeys),
+      blocks.map((block) => ips.some((ip) => cidrContains(block, ip))),
       ports.map(({ name, protocol, containerPort }) => [name, protocol, containerPort]),
       ips.map((ip) => [ip.family, backends.get(formatIp(ip)) ?? []]),
       [pod.hostNetwork, pod.phase, state.nodes.get(nodeName)?.os, isLocal || pod.hostNetwork ? nodeName : ""],
     ]);
-  };
-}
-
-interface ToldApart {
-  /** Namespaces that have policies of their own. */
-  readonly namespaces: ReadonlySet<string>;
-  readonly podKeys: readonly string[];
-  readonly namespaceKeys: readonly string[];
-  readonly blocks: readonly Cidr[];
-}
-
-function whatPoliciesTellApart(state: ClusterState): ToldApart {
-  const podKeys = new Set<string>();
-  const namespaceKeys = new Set<string>();
-  const { options } = state;
-  const blocks = [...options.podCidrs, ...options.serviceCidrs, ...options.nodeSubnets];
-  const namespaces = new Set<string>();
-  const note = (keys: Set<string>, selector: LabelSelector | undefined): void => {
-    for (const key of Object.keys(selector?.matchLabels ?? {})) keys.add(key);
-    for (const { key } of selector?.matchExpressions ?? []) keys.add(key);
-  };
-  for (const policy of state.networkPolicies.values()) {
-    namespaces.add(policy.namespace);
-    note(podKeys, policy.podSelector);
-    for (const { podSelector, namespaceSelector, ipBlock } of [...policy.ingress, ...policy.egress].flatMap(
-      (rule) => rule.peers,
-    )) {
-      note(podKeys, podSelector);
-      note(namespaceKeys, namespaceSelector);
-      if (ipBlock !== undefined) blocks.push(ipBlock.cidr, ...ipBlock.except);
-    }
-  }
-  const unique = new Map(blocks.map((block) => [formatCidr(block), block]));
-  return {
-    namespaces,
-    podKeys: [...podKeys].sort(),
-    namespaceKeys: [...namespaceKeys].sort(),
-    blocks: [...unique.values()],
   };
 }
 

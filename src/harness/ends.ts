@@ -20,7 +20,7 @@ import {
   type CellEnd,
   type ClusterState,
   isEnded,
-  type NetworkPolicy,
+  mentionsOf,
   type Pod,
   type ServiceEnd,
 } from "../k8s/index.ts";
@@ -76,9 +76,10 @@ function byId(a: TableEnd, b: TableEnd): number {
 /** The regions between the prefixes that policies name, widest first, `ip:other` last; one list a family. */
 export function externalEnds(state: ClusterState): readonly SourceEnd[] {
   const owned = ownedAddresses(state);
+  const { blocks } = mentionsOf(state);
   const ends: SourceEnd[] = [];
   for (const family of state.options.ipFamilies) {
-    const prefixes = policyPrefixes(state.networkPolicies.values(), family);
+    const prefixes = blocks.filter((block) => block.family === family).sort(widestFirst);
     for (const prefix of prefixes) {
       const inner = prefixes.filter((other) => other !== prefix && cidrCovers(prefix, other));
       const ip = firstFree(prefix, inner, owned);
@@ -97,18 +98,8 @@ function startOfOther(family: Family): Cidr {
   return parseCidr(family === 4 ? "203.0.113.0/24" : "2001:db8:ffff::/64") as Cidr;
 }
 
-function policyPrefixes(policies: Iterable<NetworkPolicy>, family: Family): readonly Cidr[] {
-  const byText = new Map<string, Cidr>();
-  for (const policy of policies) {
-    for (const rule of [...policy.ingress, ...policy.egress]) {
-      for (const peer of rule.peers) {
-        if (peer.ipBlock === undefined) continue;
-        for (const cidr of [peer.ipBlock.cidr, ...peer.ipBlock.except])
-          if (cidr.family === family) byText.set(formatCidr(cidr), cidr);
-      }
-    }
-  }
-  return [...byText.values()].sort((a, b) => a.prefix - b.prefix || compareWords(a.words, b.words));
+function widestFirst(a: Cidr, b: Cidr): number {
+  return a.prefix - b.prefix || compareWords(a.words, b.words);
 }
 
 function compareWords(a: readonly number[], b: readonly number[]): number {
@@ -212,19 +203,14 @@ export interface TablePort {
   readonly port: number;
 }
 
-/** Every port that a container or a policy names (both ends of a range), in protocol and number order. */
+/** Every port that a container or a policy of any kind names (both ends of a range), in protocol and number order. */
 export function tablePorts(state: ClusterState): readonly TablePort[] {
   const ports = new Map<string, TablePort>();
   const add = (protocol: TablePort["protocol"], port: number): void => {
     ports.set(`${protocol}/${port}`, { protocol, port });
   };
   for (const pod of state.pods.values()) for (const port of pod.ports) add(port.protocol, port.containerPort);
-  for (const policy of state.networkPolicies.values())
-    for (const rule of [...policy.ingress, ...policy.egress])
-      for (const { protocol, port, endPort } of rule.ports) {
-        if (typeof port === "number") add(protocol, port);
-        if (endPort !== undefined) add(protocol, endPort);
-      }
+  for (const { protocol, port } of mentionsOf(state).ports) add(protocol, port);
   if (ports.size === 0) add("TCP", 80);
   const order = ["TCP", "UDP", "SCTP", "ICMP"];
   return [...ports.values()].sort(

@@ -31,6 +31,7 @@ export {
   type VendorKind,
 } from "./load.ts";
 export { locate } from "./locate.ts";
+export { mentionsOf, selectorKeys } from "./mentions.ts";
 export { labelKeyFaults, labelValueFaults, portNameFaults } from "./names.ts";
 export { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
 export { type ManifestInput, parseValue } from "./parse.ts";
@@ -45,6 +46,7 @@ export type {
   LabelSelector,
   LabelSelectorRequirement,
   Labels,
+  Mentions,
   Namespace,
   NetworkPolicy,
   NetworkPolicyPeer,

@@ -17,14 +17,14 @@ import type { EndpointSlice, Namespace, NetworkPolicy, VendorObject } from "./ty
 import { decodeWorkload, type Workload, type WorkloadKind, workloadKinds } from "./workloads.ts";
 
 /**
- * An API kind that an engine brings along. `decode` reports through `fields` and returns what the engine works on;
- * `object` is the whole of it, for kinds that keep more than `spec`.
+ * An API kind that an engine brings along. `decode` reports through `fields` and returns what the engine works on, with
+ * what it names; `object` is the whole of it, for kinds that keep more than `spec`.
  */
 export interface VendorKind {
   readonly apiGroup: string;
   readonly kind: string;
   readonly namespaced: boolean;
-  decode(fields: Fields, spec: unknown, object: Raw): unknown;
+  decode(fields: Fields, spec: unknown, object: Raw): Pick<VendorObject, "spec" | "mentions">;
 }
 
 /** Decoded objects by kind, each list in input order. */
@@ -189,7 +189,7 @@ class Loader {
       namespace,
       kind: vendor.kind,
       apiVersion,
-      spec: vendor.decode(fields, raw["spec"], raw),
+      ...vendor.decode(fields, raw["spec"], raw),
     });
   }
 

@@ -179,6 +179,20 @@ export interface VendorObject extends Meta {
   readonly apiVersion: string;
   readonly namespace: string | undefined;
   readonly spec: unknown;
+  readonly mentions: Mentions;
+}
+
+/** What a policy names: whoever asks where verdicts may differ asks at these ports and addresses, of pods that these tell apart. */
+export interface Mentions {
+  /** Single ports, and both ends of ranges; of ICMP, types. */
+  readonly ports: readonly { readonly protocol: Protocol | "ICMP"; readonly port: number }[];
+  /** Exceptions too. */
+  readonly blocks: readonly Cidr[];
+  /** Namespaces by name. */
+  readonly namespaces: readonly string[];
+  /** Keys of labels, of pods and of their namespaces. */
+  readonly podKeys: readonly string[];
+  readonly namespaceKeys: readonly string[];
 }
 
 export type ApiObject = Namespace | Node | Pod | Service | EndpointSlice | NetworkPolicy;

@@ -1,6 +1,12 @@
 /** Small clusters from a line of YAML a thing, for tests of the harness. */
-import { parseSelections, type SelectedCluster } from "../../src/harness/index.ts";
-import { buildCluster, type ClusterState, loadManifests, type ManifestInput } from "../../src/k8s/index.ts";
+import { parseSelections, type SelectedCluster, vendorKinds } from "../../src/harness/index.ts";
+import {
+  buildCluster,
+  type ClusterState,
+  type ClusterWords,
+  loadManifests,
+  type ManifestInput,
+} from "../../src/k8s/index.ts";
 
 export interface PodTweaks {
   readonly labels?: string;
@@ -31,7 +37,11 @@ export const manifest = (...objects: readonly string[]): readonly ManifestInput[
 ];
 
 export function stateOf(...objects: readonly string[]): ClusterState {
-  return buildCluster(loadManifests(manifest(...objects)), {}).state;
+  return stateWith({}, ...objects);
+}
+
+export function stateWith(words: ClusterWords, ...objects: readonly string[]): ClusterState {
+  return buildCluster(loadManifests(manifest(...objects), { vendorKinds }), words).state;
 }
 
 export function selected(engines: string, state: ClusterState): [SelectedCluster, ...SelectedCluster[]] {

@@ -1,7 +1,7 @@
 /** Truth tables: which cells there are, what they say, and that a stopped table keeps what it has. */
 import { describe, expect, it } from "vitest";
 import { computeMatrix, type EngineMatrix, type MatrixDocument } from "../../src/harness/index.ts";
-import { pod, policy, selected, stateOf } from "./cluster.ts";
+import { pod, policy, selected, stateOf, stateWith } from "./cluster.ts";
 
 const isolated = policy("x/b", '{ podSelector: { matchLabels: { app: b } }, policyTypes: ["Ingress"] }');
 
@@ -19,6 +19,21 @@ const verdicts = (document: MatrixDocument, engine = 0): Readonly<Record<string,
       `${cell.verdict}${cell.by === undefined ? "" : ` ${cell.by}`}${cell.self ? " self" : ""}`,
     ]),
   );
+
+const ciliumMatrix = (
+  objects: readonly string[],
+  options: { readonly podsOnly?: boolean; readonly classesAbove?: number },
+): Promise<MatrixDocument> => {
+  const words = { networkPlugin: "azure", networkDataplane: "cilium", networkPolicy: "cilium" } as const;
+  return computeMatrix(selected("cilium", stateWith(words, ...objects)), "0", { seed: 1, ...options });
+};
+
+/** A policy of a kind that an engine brings along. */
+const ciliumPolicy = (spec: string): string => `apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: { namespace: x, name: named }
+spec: ${spec}
+`;
 
 describe("a truth table", () => {
   it("holds every ordered pair on every port that is named, itself included and marked", async () => {
@@ -44,6 +59,60 @@ describe("a truth table", () => {
     const document = await matrix("oracle,azure-npm", both);
     expect(verdicts(document)["x/a>x/b:80"]).toBe("deny both");
     expect(verdicts(document, 1)["x/a>x/b:80"]).toMatch(/^deny (egress|ingress)$/);
+  });
+
+  it("asks at the ports and ranges that policies of other kinds name, too", async () => {
+    const named = ciliumPolicy(`{ endpointSelector: {}, ingress: [
+      { fromCIDRSet: [{ cidr: 192.0.2.0/24, except: [192.0.2.128/25] }], toPorts: [{ ports: [
+        { port: "8443", protocol: TCP }, { port: "9000", endPort: 9010, protocol: UDP }] }] },
+      { fromCIDR: [198.51.100.0/24], icmps: [{ fields: [{ type: EchoRequest }] }] }] }`);
+    const group = `apiVersion: cilium.io/v2alpha1
+kind: CiliumCIDRGroup
+metadata: { name: partners }
+spec: { externalCIDRs: [203.0.113.0/28] }
+`;
+    const document = await ciliumMatrix([pod("x/b"), named, group], {});
+    expect(document.endpoints.map(({ id }) => id)).toEqual([
+      "x/b",
+      "node:n1",
+      "ip:192.0.2.0/24",
+      "ip:198.51.100.0/24",
+      "ip:192.0.2.128/25",
+      "ip:203.0.113.0/28",
+      "ip:other",
+    ]);
+    expect(document.ports).toEqual([
+      { protocol: "TCP", port: 80 },
+      { protocol: "TCP", port: 8443 },
+      { protocol: "UDP", port: 9000 },
+      { protocol: "UDP", port: 9010 },
+      { protocol: "ICMP", type: 8 },
+    ]);
+    expect(verdicts(document)).toMatchObject({
+      "ip:192.0.2.0/24>x/b:8443": "allow",
+      "ip:192.0.2.128/25>x/b:8443": "deny ingress",
+      "ip:192.0.2.0/24>x/b:80": "deny ingress",
+      "ip:192.0.2.0/24>x/b:9010": "allow",
+      "ip:198.51.100.0/24>x/b:8": "allow",
+      "ip:other>x/b:8": "deny ingress",
+    });
+  });
+
+  it("keeps pods apart that policies of other kinds tell apart", async () => {
+    const web = ciliumPolicy(
+      '{ endpointSelector: { matchLabels: { tier: web } }, ingress: [{ fromEndpoints: [{ matchLabels: { "k8s:io.kubernetes.pod.namespace": y } }] }] }',
+    );
+    const objects = ["x/a", "x/b", "y/a", "z/a"].map((id) =>
+      pod(id, { labels: id === "x/b" ? "app: a, tier: web" : "app: a" }),
+    );
+    const all = { podsOnly: true, classesAbove: 0 };
+    const document = await ciliumMatrix([...objects, web], all);
+    const classes = document.results[0]?.classes?.map(({ members }) => members);
+    expect(classes).toEqual([["x/a"], ["x/b"], ["y/a"], ["z/a"]]);
+    const without = await ciliumMatrix(objects, all);
+    expect(without.results[0]?.classes?.map(({ members }) => members)).toEqual([
+      ["x/a", "x/b", "y/a", "z/a"],
+    ]);
   });
 
   it("takes in nodes and the ranges that policies tell apart when all ends are asked for", async () => {

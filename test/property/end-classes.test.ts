@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   type CellDocument,
+  ciliumObjects,
   clusterObjects,
   clusterOf,
   computeMatrix,
@@ -65,12 +66,21 @@ function contradictions(
   });
 }
 
-describe.each(["oracle", "azure-npm", "azure-npm@2022-04", "none"])("classes of ends under %s", (engine) => {
+const plain = clusterObjects({ podsMax: 4 });
+const withPoliciesOfCilium = ciliumObjects({ podsMax: 2, policiesMax: 1, ciliumPoliciesMax: 2 });
+
+describe.each([
+  { engine: "oracle", clusters: plain, runs: 15 },
+  { engine: "azure-npm", clusters: plain, runs: 15 },
+  { engine: "azure-npm@2022-04", clusters: plain, runs: 15 },
+  { engine: "none", clusters: plain, runs: 15 },
+  { engine: "cilium", clusters: withPoliciesOfCilium, runs: 10 },
+])("classes of ends under $engine", ({ engine, clusters, runs }) => {
   it("say what every pair says", async () => {
     const selection = parseSelection(engine);
     let [large, merged] = [0, 0];
     await fc.assert(
-      fc.asyncProperty(clusterObjects({ podsMax: 4 }), placements, async (objects, nodes) => {
+      fc.asyncProperty(clusters, placements, async (objects, nodes) => {
         const words = selection.kind === "product" ? selection.aks : {};
         const { state } = clusterOf(withReplicas(objects, nodes), words);
         const table = (
@@ -87,7 +97,7 @@ describe.each(["oracle", "azure-npm", "azure-npm@2022-04", "none"])("classes of 
         const nodeOf = new Map(full.endpoints.map(({ id, node }) => [id, node ?? ""]));
         expect(contradictions(all, some, nodeOf)).toEqual([]);
       }),
-      { numRuns: 15, seed: 11 },
+      { numRuns: runs, seed: 11 },
     );
     // replicas are alike: the law is not about classes of one
     expect(merged).toBeLessThan(large / 2);

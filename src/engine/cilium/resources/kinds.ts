@@ -5,23 +5,26 @@
 import type { Fields, VendorKind } from "../../../k8s/index.ts";
 import { decodeRule } from "./decode-rule.ts";
 import { decodeCiliumCidr } from "./decode-selector.ts";
+import { mentionsOfCiliumPolicy } from "./mentions.ts";
 import type { CiliumCidrGroupSpec, CiliumPolicySpec } from "./spec.ts";
 
 const apiGroup = "cilium.io";
 
+type Decoded = ReturnType<VendorKind["decode"]>;
 type RawFields = Readonly<Record<string, unknown>>;
 
-function decodePolicy(fields: Fields, object: RawFields, isClusterWide: boolean): CiliumPolicySpec {
+function decodePolicy(fields: Fields, object: RawFields, isClusterWide: boolean): Decoded {
   const isThere = (name: string): boolean => object[name] !== undefined && object[name] !== null;
   if (!isThere("spec") && !isThere("specs")) fields.required("spec", "spec or specs must be given");
   const one = isThere("spec") ? [decodeRule(fields, object["spec"], "spec", isClusterWide)] : [];
   const more = fields
     .list(object["specs"], "specs")
     .map((item, i) => decodeRule(fields, item, `specs[${i}]`, isClusterWide));
-  return { rules: [...one, ...more] };
+  const spec: CiliumPolicySpec = { rules: [...one, ...more] };
+  return { spec, mentions: mentionsOfCiliumPolicy(spec) };
 }
 
-function decodeCidrGroup(fields: Fields, value: unknown, object: RawFields): CiliumCidrGroupSpec {
+function decodeCidrGroup(fields: Fields, value: unknown, object: RawFields): Decoded {
   const raw = fields.object(value, "spec") ?? {};
   fields.known(raw, "spec", ["externalCIDRs"]);
   const list = fields.list(raw["externalCIDRs"], "spec.externalCIDRs");
@@ -29,7 +32,11 @@ function decodeCidrGroup(fields: Fields, value: unknown, object: RawFields): Cil
     .map((item, i) => decodeCiliumCidr(fields, item, `spec.externalCIDRs[${i}]`))
     .filter((cidr) => cidr !== undefined);
   const meta = fields.object(object["metadata"], "metadata") ?? {};
-  return { cidrs, labels: fields.map(meta["labels"], "metadata.labels") };
+  const spec: CiliumCidrGroupSpec = { cidrs, labels: fields.map(meta["labels"], "metadata.labels") };
+  return {
+    spec,
+    mentions: { ports: [], blocks: cidrs, namespaces: [], podKeys: [], namespaceKeys: [] },
+  };
 }
 
 export const ciliumKinds: readonly VendorKind[] = [
