@@ -4,8 +4,9 @@
  * same return code, mark and packet. Maps live on between packets in both. What agents change in between is taken over by
  * filling the kernel's maps anew.
  *
- * Random numbers are the same one on both sides. Not compared: times in map values (the kernel's clock is another) and
- * outputs to perf buffers (nobody reads them there).
+ * Random numbers are the same one on both sides. Clocks are not, so that times in map values are not compared; where the
+ * clock stands still, on both sides too, what programs wrote to maps is compared at the end. Outputs to perf buffers are
+ * not: nobody reads them there.
  */
 import { spawn } from "node:child_process";
 import {
@@ -15,6 +16,7 @@ import {
   type BpfTables,
   contentOf,
   type Instruction,
+  type MapEntry,
   type MapShape,
   MapType,
   ProgramType,
@@ -38,11 +40,16 @@ interface Filled {
 }
 
 /** What one node did, in order; a `filled` before the first run and after every change from outside. */
-export type NodeLog = (Ran | Filled)[];
+export interface NodeLog {
+  readonly steps: readonly (Ran | Filled)[];
+  /** The tables as programs left them, where the clock stood still. */
+  readonly left: BpfTables | undefined;
+}
 
 /** Records every run of BPF on every node that `work` makes and runs. */
-export function recordRuns(work: () => void): readonly NodeLog[] {
-  const logs = new Map<BpfDatapath, NodeLog>();
+export function recordRuns(work: () => void, clock: "runs" | "stands" = "runs"): readonly NodeLog[] {
+  const constants = constantsOf(clock === "stands");
+  const logs = new Map<BpfDatapath, (Ran | Filled)[]>();
   const stale = new Set<BpfDatapath>();
   let current: BpfDatapath | undefined;
   const real = {
@@ -52,7 +59,7 @@ export function recordRuns(work: () => void): readonly NodeLog[] {
     load: BpfSpace.prototype.loadProgram,
   };
   BpfSpace.prototype.loadProgram = function (this: BpfSpace, name, instructions, mapNumbers) {
-    return real.load.call(this, name, withoutChance(instructions), mapNumbers);
+    return real.load.call(this, name, withConstants(instructions, constants), mapNumbers);
   };
   BpfDatapath.prototype.run = function (this: BpfDatapath, ...args): void {
     current = this;
@@ -64,7 +71,7 @@ export function recordRuns(work: () => void): readonly NodeLog[] {
   };
   BpfRunner.prototype.run = function (this: BpfRunner, program, type, packet, networkOffset, context) {
     const node = current as BpfDatapath;
-    const log: NodeLog = logs.get(node) ?? [];
+    const log = logs.get(node) ?? [];
     if (log.length === 0 || stale.has(node)) log.push({ kind: "filled", tables: node.tables() });
     logs.set(node, log);
     stale.delete(node);
@@ -92,18 +99,28 @@ export function recordRuns(work: () => void): readonly NodeLog[] {
     BpfRunner.prototype.run = real.runner;
     BpfSpace.prototype.loadProgram = real.load;
   }
-  return [...logs.values()];
+  return [...logs].map(([node, steps]) => ({
+    steps,
+    left: clock === "stands" ? node.tables() : undefined,
+  }));
 }
 
-/** Calls of bpf_get_prandom_u32 become the number 5. */
-function withoutChance(instructions: readonly Instruction[]): readonly Instruction[] {
+/** What calls of bpf_get_prandom_u32 answer, and of bpf_ktime_get_ns where the clock stands. */
+function constantsOf(isStill: boolean): ReadonlyMap<number, number> {
+  return new Map([[7, 5], ...(isStill ? [[5, 2_000_000_000] as const] : [])]);
+}
+
+/** Calls of helpers that no two machines answer alike become numbers. */
+function withConstants(
+  instructions: readonly Instruction[],
+  constants: ReadonlyMap<number, number>,
+): readonly Instruction[] {
   const call = 0x85;
   const movImm = 0xb7;
-  return instructions.map((one) =>
-    one.opcode === call && one.src === 0 && one.imm === 7
-      ? { opcode: movImm, dst: 0, src: 0, offset: 0, imm: 5 }
-      : one,
-  );
+  return instructions.map((one) => {
+    const imm = one.opcode === call && one.src === 0 ? constants.get(one.imm) : undefined;
+    return imm === undefined ? one : { opcode: movImm, dst: 0, src: 0, offset: 0, imm };
+  });
 }
 
 /** Tables of connections as large as on a node would take the kernel's memory for every node there is. */
@@ -114,22 +131,58 @@ const kernelShape = (shape: MapShape): MapShape => ({
   maxEntries: Math.min(shape.maxEntries, entriesMax),
 });
 
-/** The kernel's copy of one node's programs and maps. */
-class Twin {
+/** Policy maps of nodes that are gone; from here on the kernel's are made anew. */
+const mapsMax = 400;
+
+/**
+ * The kernel's copy of a node's programs and maps, of one node after another: programs that they have in common are
+ * verified once, maps are emptied of what was another's.
+ */
+export class KernelTwin {
   readonly #judge: BpfJudge;
   #programs: ReadonlyMap<string, number> = new Map();
-  #loaded: BpfTables["programs"] = [];
+  #loaded: { readonly programs: BpfTables["programs"]; readonly isStill: boolean } = {
+    programs: [],
+    isStill: false,
+  };
+  /** Nothing of the node has been taken over yet. */
+  #isNew = true;
   /** Number and shape in the kernel by name. */
   readonly #maps = new Map<string, { readonly number: number; readonly shape: MapShape }>();
-  compared = 0;
 
   constructor(judge: BpfJudge) {
     this.#judge = judge;
   }
 
+  /** Runs nodes' logs in the kernel; what it does otherwise (the first of each node), and how many runs were compared. */
+  async compare(
+    logs: readonly NodeLog[],
+  ): Promise<{ readonly problems: readonly string[]; readonly compared: number }> {
+    const problems: string[] = [];
+    let compared = 0;
+    for (const { steps, left } of logs) {
+      this.#isNew = true;
+      const before = problems.length;
+      for (const step of steps) {
+        if (step.kind === "filled") {
+          await this.#fill(step.tables, left !== undefined);
+          continue;
+        }
+        compared++;
+        const problem = await this.#differs(step);
+        if (problem === undefined) continue;
+        problems.push(problem);
+        break;
+      }
+      if (left !== undefined && problems.length === before) problems.push(...(await this.#otherMaps(left)));
+    }
+    return { problems, compared };
+  }
+
   /** Makes the maps hold what the tables say. Programs are loaded when others come, with maps of their own. */
-  async fill({ maps, programs }: BpfTables): Promise<void> {
-    const isReload = programs !== this.#loaded;
+  async #fill({ maps, programs }: BpfTables, isStill: boolean): Promise<void> {
+    const isReload =
+      programs !== this.#loaded.programs || isStill !== this.#loaded.isStill || this.#maps.size > mapsMax;
     if (isReload) {
       await this.#judge.forget();
       this.#maps.clear();
@@ -141,14 +194,15 @@ class Twin {
     }
     const numbers = maps.map(({ name }) => this.#maps.get(name)?.number ?? -1);
     for (const map of maps) await this.#write(map, numbers);
+    this.#isNew = false;
     if (!isReload) return;
     const loaded = new Map<string, number>();
     for (const { name, instructions } of programs) {
-      const code = renumbered(withoutChance(instructions), numbers);
+      const code = renumbered(withConstants(instructions, constantsOf(isStill)), numbers);
       loaded.set(name, await this.#judge.load(ProgramType.schedCls, code));
     }
     this.#programs = loaded;
-    this.#loaded = programs;
+    this.#loaded = { programs, isStill };
   }
 
   async #create(map: MapShape): Promise<void> {
@@ -167,7 +221,7 @@ class Twin {
     for (const { key, value } of contentOf(map)) {
       const old = before.get(key.join());
       before.delete(key.join());
-      if (old !== undefined && (isLru || old === value.join())) continue;
+      if (old !== undefined && ((isLru && !this.#isNew) || old === value.join())) continue;
       const held = isOuter(map)
         ? word(numbers[new DataView(value.buffer, value.byteOffset).getUint32(0, true)] ?? -1)
         : value;
@@ -179,7 +233,7 @@ class Twin {
   }
 
   /** What the kernel does otherwise; `undefined`: nothing. */
-  async differs(ran: Ran): Promise<string | undefined> {
+  async #differs(ran: Ran): Promise<string | undefined> {
     const context = new Uint8Array(192);
     const view = new DataView(context.buffer);
     view.setUint32(8, ran.mark, true);
@@ -187,7 +241,6 @@ class Twin {
     view.setUint32(40, ran.index, true);
     const theirs = await this.#judge.run(this.#programs.get(ran.program) ?? -1, ran.packet, context);
     if (typeof theirs === "number") return `${ran.program}: BPF_PROG_TEST_RUN answers ${theirs}`;
-    this.compared++;
     const mark = new DataView(theirs.context.buffer, theirs.context.byteOffset).getUint32(8, true);
     const ours = `${ran.code} mark ${ran.markAfter} ${Buffer.from(ran.packetAfter).toString("hex")}`;
     const kernel = `${theirs.code} mark ${mark} ${Buffer.from(theirs.packet).toString("hex")}`;
@@ -195,6 +248,25 @@ class Twin {
       ? undefined
       : `${ran.program} on ${Buffer.from(ran.packet).toString("hex")} with mark ${ran.mark} at ${ran.index}:\n  ours ${ours}\n  kernel ${kernel}`;
   }
+
+  /** Entries of hashes that are on one side alone. */
+  async #otherMaps({ maps }: BpfTables): Promise<readonly string[]> {
+    const problems: string[] = [];
+    for (const map of maps) {
+      if (map.type !== MapType.hash && map.type !== MapType.lruHash) continue;
+      const theirs = entryTexts(await this.#judge.entries(this.#maps.get(map.name)?.number ?? -1));
+      const ours = entryTexts(contentOf(map));
+      for (const text of ours) if (!theirs.has(text)) problems.push(`${map.name}: ${text} is here alone`);
+      for (const text of theirs)
+        if (!ours.has(text)) problems.push(`${map.name}: ${text} is in the kernel alone`);
+    }
+    return problems;
+  }
+}
+
+function entryTexts(entries: readonly MapEntry[]): ReadonlySet<string> {
+  const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+  return new Set(entries.map(({ key, value }) => `${hex(key)}=${hex(value)}`));
 }
 
 const isOuter = (map: MapShape | undefined): boolean =>
@@ -214,30 +286,6 @@ function renumbered(
   return instructions.map((one) =>
     one.opcode === 0x18 && (one.src === 1 || one.src === 2) ? { ...one, imm: numbers[one.imm] ?? -1 } : one,
   );
-}
-
-/** Runs nodes' logs in the kernel; what it does otherwise (the first of each node), and how many runs were compared. */
-export async function compareWithKernel(
-  judge: BpfJudge,
-  logs: readonly NodeLog[],
-): Promise<{ readonly problems: readonly string[]; readonly compared: number }> {
-  const problems: string[] = [];
-  let compared = 0;
-  for (const log of logs) {
-    const twin = new Twin(judge);
-    for (const step of log) {
-      if (step.kind === "filled") await twin.fill(step.tables);
-      else {
-        const problem = await twin.differs(step);
-        if (problem !== undefined) {
-          problems.push(problem);
-          break;
-        }
-      }
-    }
-    compared += twin.compared;
-  }
-  return { problems, compared };
 }
 
 /** A judge in a network namespace of its own, with a device for each interface number that nodes may have. */

@@ -21,7 +21,7 @@ import { TcpFlag } from "../../src/wire/index.ts";
 import { LoneNode, podA, podB, type RawPolicy, variants } from "../engine/cilium/lone-node.ts";
 import { ip } from "../filter/node.ts";
 import { describeNeeding } from "../needs.ts";
-import { compareWithKernel, recordRuns, startTwinJudge } from "./bpf-twin.ts";
+import { KernelTwin, recordRuns, startTwinJudge } from "./bpf-twin.ts";
 
 const rawPolicies: fc.Arbitrary<readonly RawPolicy[]> = fc.uniqueArray(
   fc.record(
@@ -79,8 +79,10 @@ const cilium = parseSelection("cilium") as ProductSelection;
 
 describeNeeding("Cilium's datapath", ["root", "cc", "ip"], () => {
   let judge: BpfJudge;
+  let twin: KernelTwin;
   beforeAll(() => {
     judge = startTwinJudge();
+    twin = new KernelTwin(judge);
   });
   afterAll(() => judge.close());
 
@@ -108,7 +110,7 @@ describeNeeding("Cilium's datapath", ["root", "cc", "ip"], () => {
                 if (isOutgoing) node.from(pod, bytes);
                 else node.to(pod, bytes, mark);
             });
-            const { problems, compared } = await compareWithKernel(judge, logs);
+            const { problems, compared } = await twin.compare(logs);
             runs += compared;
             expect(problems).toEqual([]);
           },
@@ -119,42 +121,55 @@ describeNeeding("Cilium's datapath", ["root", "cc", "ip"], () => {
     },
   );
 
-  it("does to the packets of every scenario what it does in the kernel", { timeout: 900_000 }, async () => {
-    const folder = join(import.meta.dirname, "../../scenarios");
-    const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) =>
-      name.endsWith(".yaml"),
-    );
-    let runs = 0;
-    for (const name of files) {
-      const file = join(folder, name);
-      const readManifests = (path: string): readonly { readonly name: string; readonly text: string }[] => [
-        { name: path, text: readFileSync(join(dirname(file), path), "utf8") },
-      ];
-      const text = readFileSync(file, "utf8");
-      const scenario = loadScenario({ name: file, text }, { engineNames: engineNames(), readManifests });
-      const logs = recordRuns(() => runScenario(scenario, cilium, { seed: 1 }));
-      const { problems, compared } = await compareWithKernel(judge, logs);
-      runs += compared;
-      expect(problems.map((problem) => `${name}: ${problem}`)).toEqual([]);
-    }
-    expect(runs).toBeGreaterThan(files.length * 20);
-    console.log(`${runs} runs of ${files.length} scenarios compared with the kernel's`);
-  });
+  it.each([
+    ["cilium", ""],
+    ["cilium@1.16", "cilium/"],
+    ["cilium@1.19", "cilium/"],
+    ["cilium+host-firewall", "cilium/"],
+  ])(
+    "does to the packets of every scenario on %s what it does in the kernel (%s*)",
+    { timeout: 900_000 },
+    async (engine, part) => {
+      const selection = parseSelection(engine) as ProductSelection;
+      const folder = join(import.meta.dirname, "../../scenarios");
+      const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
+        (name) => name.startsWith(part) && name.endsWith(".yaml"),
+      );
+      let runs = 0;
+      for (const name of files) {
+        const file = join(folder, name);
+        const readManifests = (path: string): readonly { readonly name: string; readonly text: string }[] => [
+          { name: path, text: readFileSync(join(dirname(file), path), "utf8") },
+        ];
+        const text = readFileSync(file, "utf8");
+        const scenario = loadScenario({ name: file, text }, { engineNames: engineNames(), readManifests });
+        const logs = recordRuns(() => runScenario(scenario, selection, { seed: 1 }));
+        const { problems, compared } = await twin.compare(logs);
+        runs += compared;
+        expect(problems.map((problem) => `${name}: ${problem}`)).toEqual([]);
+      }
+      expect(runs).toBeGreaterThan(files.length * 20);
+      console.log(`${runs} runs of ${files.length} scenarios on ${engine} compared with the kernel's`);
+    },
+  );
 
   it("judges random clusters as the kernel does", { timeout: 900_000 }, async () => {
-    const clusters = [
-      ...fc.sample(ciliumObjects(), { numRuns: 30, seed: 11 }),
-      ...fc.sample(clusterObjects({ servicesMax: 3 }), { numRuns: 20, seed: 12 }),
-    ];
+    const guarded = parseSelection("cilium+host-firewall") as ProductSelection;
+    const drawn = [
+      [cilium, fc.sample(ciliumObjects(), { numRuns: 30, seed: 11 })],
+      [cilium, fc.sample(clusterObjects({ servicesMax: 3 }), { numRuns: 20, seed: 12 })],
+      [guarded, fc.sample(ciliumObjects({ nodePoliciesMax: 2 }), { numRuns: 10, seed: 13 })],
+    ] as const;
+    const clusters = drawn.flatMap(([selection, list]) => list.map((objects) => ({ selection, objects })));
     let runs = 0;
-    for (const [i, objects] of clusters.entries()) {
-      const { state } = clusterOf(objects, cilium.aks);
+    for (const [i, { selection, objects }] of clusters.entries()) {
+      const { state } = clusterOf(objects, selection.aks);
       const logs = recordRuns(() => {
-        const { judge: judgeCell } = createJudge(state, cilium, 1);
+        const { judge: judgeCell } = createJudge(state, selection, 1);
         const ports = [80, 443].map((port) => ({ protocol: "TCP" as const, port }));
-        for (const cell of tableCells(state, [cilium], { ports }).cells) judgeCell(cell);
+        for (const cell of tableCells(state, [selection], { ports }).cells) judgeCell(cell);
       });
-      const { problems, compared } = await compareWithKernel(judge, logs);
+      const { problems, compared } = await twin.compare(logs);
       runs += compared;
       expect(problems.map((problem) => `cluster ${i}: ${problem}`)).toEqual([]);
     }
@@ -163,11 +178,18 @@ describeNeeding("Cilium's datapath", ["root", "cc", "ip"], () => {
 
   it("is told apart from one that does something else", async () => {
     const bytes = tcp({ src: ip(podA), dst: ip(podB), sport: 40_000, dport: 80, flags: TcpFlag.syn });
-    const [log = []] = recordRuns(() => void new LoneNode().from("A", bytes));
-    expect(await compareWithKernel(judge, [log])).toEqual({ problems: [], compared: 1 });
-    const otherwise = log.map((step) =>
+    const [log = { steps: [], left: undefined }] = recordRuns(
+      () => void new LoneNode().from("A", bytes),
+      "stands",
+    );
+    expect(await twin.compare([log])).toEqual({ problems: [], compared: 1 });
+    const steps = log.steps.map((step) =>
       step.kind === "run" ? { ...step, markAfter: step.markAfter ^ 1 } : step,
     );
-    expect((await compareWithKernel(judge, [otherwise])).problems).toHaveLength(1);
+    expect((await twin.compare([{ ...log, steps }])).problems).toHaveLength(1);
+    const [filled] = log.steps;
+    const untouched = filled?.kind === "filled" ? filled.tables : undefined;
+    // a connection, and its errors, that one side alone has
+    expect((await twin.compare([{ ...log, left: untouched }])).problems).toHaveLength(2);
   });
 });

@@ -1,4 +1,3 @@
-export { BpfComparison, type ComparedPacket } from "./bpf-comparison.ts";
 export { BpfJudge, BpfRefusal, type KernelRun, startBpfJudge } from "./bpf-judge.ts";
 export {
   type ClusterDifferential,
