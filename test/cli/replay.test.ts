@@ -12,6 +12,15 @@ import {
 } from "../../src/capture/index.ts";
 import type { ReplayDocument } from "../../src/harness/index.ts";
 import { tcp, udp } from "../../src/packet/index.ts";
+import {
+  enhancedPacket,
+  interfaceBlock,
+  join as joinBytes,
+  option,
+  pcapFile,
+  pcapForms,
+  section,
+} from "../capture/files.ts";
 import { type CommandResult, folderWith, podwire, podwires } from "./installed.ts";
 
 const pod = (name: string, ip: string): string => `apiVersion: v1
@@ -164,6 +173,62 @@ it("keeps what the source says of interfaces and packets", () => {
   expect(Buffer.from(written.interfaces[0]?.options?.[0]?.value ?? []).toString()).toBe("uplink");
   expect(written.records[0]?.comments?.[0]).toBe("mine");
   expect(written.records[0]?.options).toEqual([flags]);
+});
+
+it("writes one section of what had several, of either byte order and resolution", () => {
+  const nanoseconds = [false, true].map((isLittle) => option(isLittle, 9, Uint8Array.of(9)));
+  const at = { number: 0, high: 0, low: 1_000_000_007 };
+  const sections = [false, true].flatMap((isLittle, i) => [
+    section(isLittle),
+    interfaceBlock(
+      isLittle,
+      LinkType.raw,
+      0,
+      option(isLittle, 2, Buffer.from(`eth${i}`)),
+      ...nanoseconds.slice(i, i + 1),
+    ),
+    enhancedPacket(isLittle, at, packets[3] ?? new Uint8Array(0)),
+  ]);
+  writeFileSync(join(cwd, "sections.pcapng"), joinBytes(sections));
+  const args = [
+    "replay",
+    "sections.pcapng",
+    "--iptables",
+    "iptables.save",
+    "-o",
+    "jsonl",
+    "--write",
+    "one.pcapng",
+  ];
+  const run = podwire(args, { cwd });
+  expect(run.stdout.match(/"time":"1.000000007"/g)).toHaveLength(2);
+  const { interfaces, records: written } = readCapture(readFileSync(join(cwd, "one.pcapng")), "one.pcapng");
+  expect(interfaces.map(({ name }) => name)).toEqual(["eth0", "eth1"]);
+  expect(
+    written.map(({ interfaceIndex, seconds, nanoseconds: ns }) => [interfaceIndex, seconds, ns]),
+  ).toEqual([
+    [0, 1, 7],
+    [1, 1, 7],
+  ]);
+});
+
+it("reads classic captures of either byte order and resolution", () => {
+  const [, , , dns = new Uint8Array(0)] = packets;
+  const files = Object.entries(pcapForms).map(([name, form]) => {
+    const file = pcapFile(form, [{ seconds: 1, fraction: 7, original: dns.length, data: dns }]);
+    writeFileSync(join(cwd, `${name}.pcap`), file);
+    return [
+      `${name}.pcap`,
+      form.magic === pcapForms.nanosecondsBig.magic ? "1.000000007" : "1.000007000",
+    ] as const;
+  });
+  const runs = podwires(
+    files.map(([file]) => ["replay", file, "--iptables", "iptables.save", "-o", "json"]),
+    cwd,
+  );
+  for (const [i, { stdout }] of runs.entries())
+    expect(JSON.parse(stdout).packets[0]).toMatchObject({ time: files[i]?.[1], verdict: "drop" });
+  expect(runs).toHaveLength(6);
 });
 
 it.each([
