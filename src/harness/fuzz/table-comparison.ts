@@ -45,11 +45,11 @@ export function compareCase(
     const fate = fates[index];
     if (fate === undefined) break;
     chooser.follow(fate);
-    const ours = emulatedText(node.judge(packet));
-    const theirs = kernelText(fate);
-    if (chooser.fault === undefined && ours === theirs) continue;
+    const own = node.judge(packet);
+    if (chooser.fault === undefined && emulatedText(own, hex) === kernelText(fate, hex)) continue;
     // rules that ask for a port that the kernel drew and did not show cannot be followed
     if (chooser.hasGuessed) return { compared: index, difference: undefined };
+    const [ours, theirs] = [emulatedText(own, printed), kernelText(fate, printed)];
     const why = chooser.fault === undefined ? "" : `\n  ${chooser.fault}`;
     const text = `${packet.from} ${printPacket(packet.bytes)}\n  kernel ${theirs}\n  ours   ${ours}${why}`;
     return {
@@ -98,44 +98,46 @@ function portIn(bytes: Uint8Array, manip: "src" | "dst"): number {
   return readU16(bytes, at + (manip === "src" ? 0 : 2));
 }
 
-function kernelText({ verdict, output, outputs }: KernelFate): string {
+/** How a packet is written: for comparing, or for people too. */
+type PacketText = (bytes: Uint8Array) => string;
+
+const hex: PacketText = (bytes) => Buffer.from(withoutIdentification(bytes)).toString("hex");
+const printed: PacketText = (bytes) => `[${printPacket(bytes)} ${hex(bytes)}]`;
+
+function kernelText({ verdict, output, outputs }: KernelFate, text: PacketText): string {
   const left = outputs.filter(({ kind }) => kind === "out").map(({ bytes }) => bytes);
   switch (verdict) {
     case "forwarded":
       // left for the node itself, and never came: what became of it there is the last word
-      if (output?.interface === "lo") return answersText(left.slice(1));
-      return `forwarded ${output?.interface} mark ${markText(output?.mark)} ${packetsText(left)}`;
+      if (output?.interface === "lo") return answersText(left.slice(1), text);
+      return `forwarded ${output?.interface} mark ${markText(output?.mark)} ${packetsText(left, text)}`;
     case "delivered":
-      return `delivered mark ${markText(output?.mark)} ${packetsText(output === undefined ? [] : [output.bytes])}`;
+      return `delivered mark ${markText(output?.mark)} ${packetsText(output === undefined ? [] : [output.bytes], text)}`;
     case "rejected":
     case "answered":
     case "dropped":
-      return answersText(left);
+      return answersText(left, text);
   }
 }
 
-const answersText = (answers: readonly Uint8Array[]): string =>
-  answers.length === 0 ? "dropped" : `answered ${packetsText(answers.map(withoutDrawn))}`;
+const answersText = (answers: readonly Uint8Array[], text: PacketText): string =>
+  answers.length === 0 ? "dropped" : `answered ${packetsText(answers.map(withoutDrawn), text)}`;
 
-function emulatedText({ verdict, interface: name, mark, packets }: EmulatedFate): string {
+function emulatedText({ verdict, interface: name, mark, packets }: EmulatedFate, text: PacketText): string {
   switch (verdict) {
     case "forwarded":
-      return `forwarded ${name} mark ${markText(mark)} ${packetsText(packets)}`;
+      return `forwarded ${name} mark ${markText(mark)} ${packetsText(packets, text)}`;
     case "delivered":
-      return `delivered mark ${markText(mark)} ${packetsText(packets)}`;
+      return `delivered mark ${markText(mark)} ${packetsText(packets, text)}`;
     case "answered":
     case "dropped":
-      return answersText(packets);
+      return answersText(packets, text);
   }
 }
 
 const markText = (mark: number | undefined): string => (mark ?? 0).toString(16);
 
-function packetsText(packets: readonly Uint8Array[]): string {
-  return packets
-    .map((bytes) => `[${printPacket(bytes)} ${Buffer.from(withoutIdentification(bytes)).toString("hex")}]`)
-    .join(" ");
-}
+const packetsText = (packets: readonly Uint8Array[], text: PacketText): string => packets.map(text).join(" ");
 
 /**
  * What no model can know of an answer: an ICMP error's identification (with the header's checksum), its flow label, and
