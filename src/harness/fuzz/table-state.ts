@@ -1,11 +1,15 @@
-/** What packets left behind: the counters of every rule and the connections known, of the kernel and of the emulator. */
+/**
+ * What packets left behind: the counters of every rule, the members of every set and the connections known, of the kernel
+ * and of the emulator.
+ */
+import { saveIpsets } from "../../filter/ipset/index.ts";
 import { saveRuleset } from "../../filter/iptables/index.ts";
 import { formatEntry } from "../../filter/netfilter/index.ts";
 import type { EmulatedNode, KernelState } from "../kernel/index.ts";
 
 /** The first difference in words, if any. */
 export function compareState(kernel: KernelState, node: EmulatedNode): string | undefined {
-  const { v4, v6 } = node.datapath.tables();
+  const { v4, v6, sets } = node.datapath.tables();
   for (const [rules, theirs] of [
     [v4, kernel.v4],
     [v6, kernel.v6],
@@ -15,7 +19,10 @@ export function compareState(kernel: KernelState, node: EmulatedNode): string | 
     if (difference !== undefined) return difference;
   }
   const entries = node.datapath.conntrack.list().map((entry) => formatEntry(entry, node.clock.ns));
-  return compareConnections(kernel.connections, entries);
+  return (
+    compareLines("connection", kernel.connections.map(readConnection), entries.map(readConnection)) ??
+    compareLines("member", readMembers(kernel.sets), readMembers(saveIpsets(sets.values())))
+  );
 }
 
 interface CountedRule {
@@ -56,27 +63,40 @@ function compareCounters(
 /** Seconds that the kernel's clock may have run on. */
 const secondsTolerated = 5;
 
-interface Connection {
+interface TimedLine {
   readonly text: string;
+  /** Left to live. */
   readonly seconds: number;
 }
 
-function readConnection(line: string): Connection {
+function readConnection(line: string): TimedLine {
   const words = line.replace(/^ipv[46]\s+\d+\s+/, "").split(/\s+/);
   const at = words.findIndex((word, i) => i > 1 && /^\d+$/.test(word));
   const kept = words.filter((word, i) => i !== at && !/^(packets|bytes|use)=/.test(word));
   return { text: kept.join(" "), seconds: Number(words[at]) };
 }
 
-function compareConnections(kernel: readonly string[], ours: readonly string[]): string | undefined {
-  const left = new Map(ours.map(readConnection).map((one) => [one.text, one]));
-  for (const { text, seconds } of kernel.map(readConnection)) {
+function readMembers(text: string): readonly TimedLine[] {
+  return text.split("\n").flatMap((line): readonly TimedLine[] => {
+    if (!line.startsWith("add ")) return [];
+    const [timeout = "", seconds = "0"] = / timeout (\d+)/.exec(line) ?? [];
+    return [{ text: line.replace(timeout, "").trimEnd(), seconds: Number(seconds) }];
+  });
+}
+
+function compareLines(
+  what: string,
+  kernel: readonly TimedLine[],
+  ours: readonly TimedLine[],
+): string | undefined {
+  const left = new Map(ours.map((one) => [one.text, one]));
+  for (const { text, seconds } of kernel) {
     const own = left.get(text);
     left.delete(text);
-    if (own === undefined) return `a connection of the kernel alone: ${seconds} ${text}`;
+    if (own === undefined) return `a ${what} of the kernel alone: ${seconds} ${text}`;
     if (Math.abs(own.seconds - seconds) > secondsTolerated)
-      return `a connection ends in ${seconds} s in the kernel, in ${own.seconds} s in ours: ${text}`;
+      return `a ${what} ends in ${seconds} s in the kernel, in ${own.seconds} s in ours: ${text}`;
   }
   const [first] = left.values();
-  return first === undefined ? undefined : `a connection of ours alone: ${first.seconds} ${first.text}`;
+  return first === undefined ? undefined : `a ${what} of ours alone: ${first.seconds} ${first.text}`;
 }

@@ -55,10 +55,11 @@ export interface JudgedPacket {
   readonly bytes: Uint8Array;
 }
 
-/** After packets: iptables-save texts with counters, and the lines of `conntrack -L` of both families. */
+/** After packets: iptables-save texts with counters, `ipset save`, and the lines of `conntrack -L` of both families. */
 export interface KernelState {
   readonly v4: string;
   readonly v6: string;
+  readonly sets: string;
   readonly connections: readonly string[];
 }
 
@@ -160,7 +161,7 @@ export class KernelJudge {
     return result.stdout.split("\n").filter((line) => line !== "");
   }
 
-  /** What the rules counted, and the connections known, by one run of the tools. */
+  /** What the rules counted, what sets hold and the connections known, by one run of the tools. */
   async state(): Promise<KernelState> {
     const connections = (family: string): string => `conntrack -L -o extended -f ${family} 2>/dev/null`;
     const result = await this.run(
@@ -171,12 +172,14 @@ export class KernelJudge {
         `echo ${divider}`,
         `${this.#tool("v6", "save")} -c`,
         `echo ${divider}`,
+        "ipset save",
+        `echo ${divider}`,
         connections("ipv4"),
         connections("ipv6"),
       ].join("\n"),
     );
-    const [v4 = "", v6 = "", flows = ""] = result.stdout.split(`${divider}\n`);
-    return { v4, v6, connections: flows.split("\n").filter((line) => line !== "") };
+    const [v4 = "", v6 = "", sets = "", flows = ""] = result.stdout.split(`${divider}\n`);
+    return { v4, v6, sets, connections: flows.split("\n").filter((line) => line !== "") };
   }
 
   async forgetFlows(): Promise<void> {
