@@ -88,13 +88,18 @@ class PortFollower {
   }
 }
 
-/** The port (or identifier) of a side; in a datagram in pieces it stands in the first. */
-function portIn(bytes: Uint8Array, manip: "src" | "dst"): number {
+/** ICMP types whose identifier NAT rewrites; of others it draws one that no packet shows (nf_nat_proto.c, icmp_manip_pkt). */
+const shownTypes: readonly number[] = [0, 8, 13, 14, 15, 16, 17, 18];
+const shownTypes6: readonly number[] = [128, 129];
+
+/** The port (or identifier) of a side, if there is one; in a datagram in pieces it stands in the first. */
+function portIn(bytes: Uint8Array, manip: "src" | "dst"): number | undefined {
   const isV4 = (bytes[0] ?? 0) >>> 4 === 4;
   const isV6Fragment = !isV4 && bytes[6] === NextHeader.fragment;
   const at = isV4 ? 20 : isV6Fragment ? 48 : 40;
   const protocol = bytes[isV4 ? 9 : isV6Fragment ? 40 : 6];
-  if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) return readU16(bytes, at + 4);
+  if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6)
+    return (isV4 ? shownTypes : shownTypes6).includes(bytes[at] ?? 0) ? readU16(bytes, at + 4) : undefined;
   return readU16(bytes, at + (manip === "src" ? 0 : 2));
 }
 
