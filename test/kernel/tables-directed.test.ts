@@ -19,6 +19,9 @@ const behind = { in0: "fd00::3", out0: "2001:db8:5::80" } as const;
 const esp = (src: string, dst: string, size: number): Uint8Array =>
   ipPacket({ src, dst, identification: 1, protocol: 50, payload: new Uint8Array(size) });
 
+/** Both ends of a connection at once. */
+const itself = { src: "10.0.0.1", dst: "10.0.0.1", sport: 443, dport: 443, identification: 1 };
+
 const cases: readonly Case[] = [
   {
     title: "looks for ::1, where a packet is translated to it, behind the device that it came by",
@@ -169,6 +172,19 @@ COMMIT
       }),
     })),
   },
+  ...[
+    [TcpFlag.ack, TcpFlag.syn | TcpFlag.ack, TcpFlag.ack],
+    [TcpFlag.syn, TcpFlag.syn | TcpFlag.ack, TcpFlag.ack, TcpFlag.fin | TcpFlag.ack],
+    [TcpFlag.syn, TcpFlag.syn, TcpFlag.rst | TcpFlag.ack],
+  ].map((flags) => ({
+    title: `takes every packet but the first of a connection with itself for a reply: flags ${flags}`,
+    v4: "*filter\n-A FORWARD -m conntrack --ctdir REPLY --ctstate ESTABLISHED -j MARK --set-mark 1\nCOMMIT\n",
+    packets: [
+      ...flags.map((one, i) => tcp({ ...itself, flags: one, seq: 500 + Math.min(i, 1), ack: 501 })),
+      udp(itself),
+      udp(itself),
+    ].map((bytes) => ({ from: "in0", bytes })),
+  })),
   {
     title: "drops in table nat what a match cannot judge",
     v4: "*nat\n-A OUTPUT -m hashlimit --hashlimit-upto 1/hour --hashlimit-mode dstport --hashlimit-name n\nCOMMIT\n",

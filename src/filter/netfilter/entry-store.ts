@@ -6,12 +6,21 @@ import { IpProtocol } from "../../wire/index.ts";
 import { type ConntrackOptions, type CtEntry, CtStatus } from "./entry.ts";
 import { newSctpTrack } from "./sctp-state.ts";
 import { newTcpTrack } from "./tcp-window.ts";
-import { setTupleZone, type Tuple, TupleTable, tupleFamily, tupleProtocol, tupleZone } from "./tuples.ts";
+import {
+  setTupleZone,
+  type Tuple,
+  TupleTable,
+  tupleFamily,
+  tupleProtocol,
+  tuplesEqual,
+  tupleZone,
+} from "./tuples.ts";
 
 /** Chains searched for an entry to drop (NF_CT_EVICTION_RANGE). */
 const evictionRange = 8;
 /** An entry taken out keeps its number until as many others were: rows under way may still refer to it. */
 const retiredMax = 4096;
+
 /** An entry in no table, of a connection of which nothing is known but its tuples. */
 export function newEntry(id: number, original: Tuple, reply: Tuple): CtEntry {
   const protocol = tupleProtocol(original);
@@ -85,7 +94,11 @@ export class EntryStore {
   find(tuple: Tuple, replyZone: number, nowNs: number): number {
     const hash = this.#tables[0].hash(tuple);
     const original = this.#live(this.#tables[0].get(tuple, hash), nowNs);
-    if (original >= 0) return original * 2;
+    if (original >= 0) {
+      // of a connection with itself both tuples are one, and the kernel finds that of replies: it was the last to enter
+      const isItself = tuple[0] === tuple[4] && tuplesEqual(tuple, this.#entries[original]!.tuples[1]);
+      return original * 2 + (isItself ? 1 : 0);
+    }
     const zone = tupleZone(tuple);
     if (zone === replyZone) return this.#replyRef(tuple, hash, nowNs);
     setTupleZone(tuple, replyZone);
