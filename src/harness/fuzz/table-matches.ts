@@ -173,6 +173,22 @@ const programs: Readonly<Record<Family, readonly string[]>> = {
   ],
 };
 
+/** What may be asked of a list of recent clients. */
+export const recentQuestions: readonly string[] = [
+  "",
+  " --hitcount 2",
+  " --seconds 600",
+  " --rttl",
+  " --seconds 600 --hitcount 3",
+];
+
+/** A name stands for the side and the mask by which a list is kept. */
+export function drawRecentList(random: Prng, family: Family): string {
+  const side = random.pick(["source", "dest"]);
+  const mask = family === 4 ? random.pick(["", " --mask 255.255.255.0"]) : "";
+  return `--name ${side}s${mask === "" ? "" : "net"}${mask} --r${side}`;
+}
+
 /** That answer by what came before. A name stands for one way of counting: rules that share it share the counts. */
 const statefulMatches: readonly DrawAt[] = [
   (random) =>
@@ -189,22 +205,13 @@ const statefulMatches: readonly DrawAt[] = [
     return `-m hashlimit --hashlimit-${holds} 1/hour --hashlimit-burst ${burst} --hashlimit-mode ${mode}${mask} --hashlimit-name ${holds[0]}${burst}${mode.replaceAll(",", "")} `;
   },
   (random, { family }) => {
-    const side = random.pick(["source", "dest"]);
-    const name = `${side}s${random.below(2)}`;
-    const mask = family === 4 ? random.pick(["", " --mask 255.255.255.0"]) : "";
-    const own = `--name ${name}${mask === "" ? "" : "net"}${mask} --r${side}`;
-    const how = random.pick([
-      "",
-      " --hitcount 2",
-      " --seconds 600",
-      " --rttl",
-      " --seconds 600 --hitcount 3",
-    ]);
+    const list = drawRecentList(random, family);
+    const how = random.pick(recentQuestions);
     return random.pick([
-      `-m recent --set ${own} `,
-      `-m recent ${not(random)}--rcheck${how} ${own} `,
-      `-m recent ${not(random)}--update${how} ${own} `,
-      `-m recent ${not(random)}--remove ${own} `,
+      `-m recent --set ${list} `,
+      `-m recent ${not(random)}--rcheck${how} ${list} `,
+      `-m recent ${not(random)}--update${how} ${list} `,
+      `-m recent ${not(random)}--remove ${list} `,
     ]);
   },
   (random) => `-m quota ${not(random)}--quota ${random.pick([100, 1000, 4000])} `,

@@ -1,24 +1,60 @@
 /**
- * Random rule sets as lines of an iptables-restore file. Biased to what goes unnoticed in plain random rules: mark rules
- * beside each other, marks that overlap, sets in every second rule, chains that are entered by jump and by goto.
+ * Random rule sets as lines of an iptables-restore file. Biased to what goes unnoticed in plain random rules: rules about
+ * marks, connections' marks, zones and recent clients beside each other, marks that overlap, sets in every second rule, chains
+ * that are entered by jump and by goto.
  */
 import type { Prng } from "../../base/index.ts";
-import { drawMark, drawMatches } from "./table-matches.ts";
-import { drawTarget, drawXmark } from "./table-targets.ts";
+import { drawMark, drawMatches, drawRecentList, recentQuestions } from "./table-matches.ts";
+import { drawConnmark, drawTarget, drawXmark, drawZone } from "./table-targets.ts";
 import { drawNet, type Family, not, type Place } from "./table-world.ts";
 
-/** A rule, or two or three about marks, one behind the other. */
+/** A rule, or some about one thing, one behind the other. */
 function drawRules(random: Prng, place: Place, chain: string): readonly string[] {
   const { text, protocol } = drawTarget(random, place);
   const one = `-A ${chain} ${drawMatches(random, place, protocol)}${text}`.trimEnd();
   if (place.table === "nat" || random.below(5) > 0) return [one];
-  const asked = `-m mark ${not(random)}--mark ${drawMark(random)} `;
-  return [
-    `-A ${chain} ${drawMatches(random, place)}-j ${drawXmark(random)}`,
-    `-A ${chain} -j ${drawXmark(random)}`,
-    `-A ${chain} ${asked}${protocol === undefined ? text : "-j RETURN"}`.trimEnd(),
-  ];
+  const then = protocol === undefined ? text : "-j RETURN";
+  return random
+    .pick(place.table === "raw" ? [drawZones] : [drawMarks, drawMarks, drawConnmarks, drawRecents])(
+      random,
+      place,
+      then,
+    )
+    .map((rule) => `-A ${chain} ${rule}`.trimEnd());
 }
+
+/** Rules without their chain; the last ends as `then` says. */
+type DrawSeries = (random: Prng, place: Place, then: string) => readonly string[];
+
+const drawMarks: DrawSeries = (random, place, then) => [
+  `${drawMatches(random, place)}-j ${drawXmark(random)}`,
+  `-j ${drawXmark(random)}`,
+  `-m mark ${not(random)}--mark ${drawMark(random)} ${then}`,
+];
+
+const drawConnmarks: DrawSeries = (random, _place, then) => [
+  `-j ${drawXmark(random)}`,
+  `-j ${drawConnmark(random)}`,
+  `-j ${drawConnmark(random)}`,
+  random.pick([
+    `-m connmark ${not(random)}--mark ${drawMark(random)} ${then}`,
+    `-m mark ${not(random)}--mark ${drawMark(random)} ${then}`,
+  ]),
+];
+
+const drawRecents: DrawSeries = (random, { family }, then) => {
+  const list = drawRecentList(random, family);
+  return [
+    `-m recent --${random.pick(["set", "update"])} ${list}`,
+    `-m recent ${not(random)}--${random.pick(["rcheck", "update"])}${random.pick(recentQuestions)} ${list} ${then}`,
+  ];
+};
+
+const drawZones: DrawSeries = (random, place, then) => [
+  `${drawMatches(random, place)}-j ${drawZone(random)}`,
+  `-j ${drawZone(random)}`,
+  `-m connmark ${not(random)}--mark ${drawMark(random)} ${then}`,
+];
 
 interface TableShape {
   readonly builtin: readonly string[];

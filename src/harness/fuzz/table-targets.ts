@@ -98,27 +98,23 @@ function drawEdit(random: Prng, { family, hooks }: Place): DrawnTarget {
   ]);
 }
 
+export const drawZone = (random: Prng): string =>
+  `CT ${random.pick(["--zone 1", "--zone 2", "--zone-orig 1", "--zone-reply 1", "--zone mark"])}`;
+
 function drawCt(random: Prng): DrawnTarget {
-  return random.pick([
-    plain("-j CT --notrack"),
-    plain("-j CT --notrack"),
-    plain(`-j CT --zone ${random.pick(["1", "2"])}`),
-    plain(`-j CT --zone-${random.pick(["orig", "reply"])} 1`),
-    plain("-j CT --zone mark"),
-    plain("-j TRACE"),
-  ]);
+  return plain(
+    `-j ${random.pick(["CT --notrack", "CT --notrack", "TRACE", drawZone(random), drawZone(random)])}`,
+  );
 }
 
-function drawConnmark(random: Prng): DrawnTarget {
-  return plain(
-    `-j CONNMARK --${random.pick([
-      "save-mark",
-      "restore-mark",
-      "set-xmark 0x3/0xf",
-      "save-mark --nfmask 0x3 --ctmask 0xff",
-      "restore-mark --nfmask 0xf0 --ctmask 0xff",
-    ])}`,
-  );
+export function drawConnmark(random: Prng): string {
+  return `CONNMARK --${random.pick([
+    "save-mark",
+    "restore-mark",
+    "set-xmark 0x3/0xf",
+    `save-mark --nfmask 0x3 --ctmask ${random.pick(["0xff", "0x3"])}`,
+    `restore-mark --nfmask ${random.pick(["0xf0", "0xff"])} --ctmask ${random.pick(["0xff", "0x2"])}`,
+  ])}`;
 }
 
 export function drawTarget(random: Prng, place: Place): DrawnTarget {
@@ -138,7 +134,7 @@ export function drawTarget(random: Prng, place: Place): DrawnTarget {
     plain(`-j ${drawXmark(random)}`),
     plain(`-j ${drawXmark(random)}`),
     plain(`-j ${drawXmark(random)}`),
-    drawConnmark(random),
+    plain(`-j ${drawConnmark(random)}`),
     drawSetTarget(random, place),
     drawSetTarget(random, place),
     plain(random.below(4) === 0 ? random.pick(events) : ""),
