@@ -10,7 +10,7 @@
  */
 import { type BpfOp, type BpfTables, noBpfTables } from "../../filter/bpf/index.ts";
 import type { IptablesRestoreOp, Ruleset } from "../../filter/iptables/index.ts";
-import type { ClusterState } from "../../k8s/index.ts";
+import type { ClusterState, Node } from "../../k8s/index.ts";
 import type { Agent, AgentContext, Diagnostic, WatchEvent } from "../engine.ts";
 import type { TablesOfCluster } from "./compile.ts";
 import { connectionsOf, expiredConnections } from "./connections.ts";
@@ -52,7 +52,7 @@ class CiliumAgent implements Agent {
     this.#knowledge = new Knowledge(state, this.#context, this.#variant.delays);
     this.#said = new Set();
     this.#chains((present) => installCommands(this.#variant, present));
-    const wanted = this.#tablesOf(state).bpfOf(this.#context.node);
+    const wanted = this.#tablesOf(state).bpfOf(this.#nodeIn(state));
     const isFirstLife = (this.#context.tables().bpf?.programs.length ?? 0) === 0;
     this.#apply([{ kind: "bpf-load", tables: wanted }]);
     this.#written = isFirstLife ? wanted : (this.#context.tables().bpf ?? noBpfTables);
@@ -108,10 +108,15 @@ class CiliumAgent implements Agent {
 
   #update(state: ClusterState): void {
     const cluster = this.#tablesOf(state);
-    const wanted = cluster.bpfOf(this.#context.node);
+    const wanted = cluster.bpfOf(this.#nodeIn(state));
     this.#apply(mapChanges(this.#written, wanted));
     this.#written = wanted;
     for (const diagnostic of cluster.diagnostics) this.#say(diagnostic);
+  }
+
+  /** The own node as it is now: policies may select it by labels that come and go. */
+  #nodeIn({ nodes }: ClusterState): Node {
+    return nodes.get(this.#context.node.name) ?? this.#context.node;
   }
 
   #say(diagnostic: Diagnostic): void {

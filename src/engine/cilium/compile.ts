@@ -85,9 +85,14 @@ export class ClusterTables {
         map = this.#policyMap(name, policy);
         this.#policyMaps.set(name, map);
         if (policy.entries.length > variant.policyMapMax)
-          overflows.push(overflowDiagnostic(pod, policy, variant));
+          overflows.push(overflowDiagnostic(`${pod.namespace}/${pod.name}`, policy, variant));
       }
       this.#mapOfPod.set(pod, map);
+    }
+    for (const node of state.nodes.values()) {
+      const policy = this.#policies.hostPolicyOf(node);
+      if (policy !== undefined && policy.entries.length > variant.policyMapMax)
+        overflows.push(overflowDiagnostic(`node ${node.name}`, policy, variant));
     }
     this.diagnostics = Object.freeze([...this.#policies.diagnostics, ...overflows]);
   }
@@ -180,7 +185,7 @@ function hostCidr({ family, words }: Ip): Parameters<typeof ipcacheEntry>[0] {
 }
 
 function overflowDiagnostic(
-  pod: Pod,
+  whose: string,
   { entries }: EndpointPolicy,
   { policyMapMax, lockdown }: CiliumVariant,
 ): Diagnostic {
@@ -189,6 +194,6 @@ function overflowDiagnostic(
     code: "policy-map-overflow",
     severity: "error",
     policy: undefined,
-    message: `Failed to add PolicyMap key: the policy of ${pod.namespace}/${pod.name} has ${entries.length} entries, its map ${policyMapMax}; ${outcome}`,
+    message: `Failed to add PolicyMap key: the policy of ${whose} has ${entries.length} entries, its map ${policyMapMax}; ${outcome}`,
   };
 }

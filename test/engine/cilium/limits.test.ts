@@ -117,6 +117,30 @@ describe("a policy of 20,000 keys in a map of 16,384", () => {
   });
 });
 
+it("a policy for nodes overflows as one for pods does, and the agent says whose", () => {
+  const forNodes = {
+    apiVersion: "cilium.io/v2",
+    kind: "CiliumClusterwideNetworkPolicy",
+    metadata: { name: "wide" },
+    spec: { nodeSelector: {}, ingress: [{ fromCIDR: addresses.map((address) => `${address}/32`) }] },
+  };
+  const small = product("cilium+host-firewall+policy-map-max=256");
+  const { state } = clusterOf([node, pod("a"), forNodes], small.aks);
+  const { judge, diagnostics } = createJudge(state, small, 1);
+  expect(diagnostics.map(({ message }) => message)).toEqual([
+    expect.stringMatching(/the policy of node n1 has 50[12] entries, its map 256; the rest is not enforced$/),
+  ]);
+  const to = resolveEnd(state, parseEnd("node:n1"));
+  const verdicts = addresses.map((address) => {
+    const from = resolveSource(state, parseEnd(`ip:${address}`));
+    const cell = connectionBetween(from, to, { protocol: "TCP", port: 80, family: 4 });
+    return judge({ from, to, cell, isSelf: false }).verdict;
+  });
+  const allowed = verdicts.filter((verdict) => verdict === "allow").length;
+  expect(allowed).toBeGreaterThan(240);
+  expect(allowed).toBeLessThanOrEqual(256);
+});
+
 /** A state with more pods than manifests are read in good time: copies of one that was, with labels and addresses of their own. */
 function withPods(
   state: ClusterState,
