@@ -3,7 +3,7 @@
  * (`program:PATH[:section@hook][+unverified]`, `./module.mjs`).
  */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { InputError, usageError } from "../base/index.ts";
 import {
@@ -21,16 +21,25 @@ import {
   type Selection,
   selectEngine,
 } from "../harness/index.ts";
+import type { Scenario } from "../scenario/index.ts";
 import { fileIssue } from "./input.ts";
 
-/** @throws InputError for unknown names, and for files that cannot be read or understood. */
-export async function loadEngines(text: string): Promise<readonly Selection[]> {
+/** Paths are relative to `folder`. @throws InputError for unknown names, and for files that cannot be read or understood. */
+export async function loadEngines(text: string, folder = "."): Promise<readonly Selection[]> {
   const external = new Map<string, Selection>();
   for (const name of text.split(",").map((one) => one.trim())) {
-    if (name.startsWith("program:")) external.set(name, programSelection(name, programFiles(name)));
-    else if (/\.m?js$/.test(name)) external.set(name, await moduleSelection(name));
+    if (name.startsWith("program:")) external.set(name, programSelection(name, programFiles(name, folder)));
+    else if (/\.m?js$/.test(name)) external.set(name, await moduleSelection(name, folder));
   }
   return parseSelections(text, external);
+}
+
+/** What was asked for, else what the scenario names; its paths are relative to its file. */
+export function enginesOfScenario(
+  { engines, file }: Pick<Scenario, "engines" | "file">,
+  asked: string | undefined,
+): Promise<readonly Selection[]> {
+  return asked === undefined ? loadEngines(engines.join(","), dirname(file)) : loadEngines(asked);
 }
 
 /** @throws InputError when it cannot be read. */
@@ -42,9 +51,14 @@ export function readFile(file: string): Buffer {
   }
 }
 
-function programFiles(label: string): ProgramFiles {
+/** A path as it is named, or below a folder that is not the one podwire runs in. */
+function below(folder: string, path: string): string {
+  return folder === "." || isAbsolute(path) ? path : join(folder, path);
+}
+
+function programFiles(label: string, folder: string): ProgramFiles {
   const isUnverified = label.endsWith("+unverified");
-  const rest = label.slice("program:".length).replace(/\+unverified$/, "");
+  const rest = below(folder, label.slice("program:".length).replace(/\+unverified$/, ""));
   const match = existsSync(rest) ? null : /^(.+?)(?::([^:@]*))?(?:@([^@:]+))?$/.exec(rest);
   const [path = rest, section, hook] = match?.slice(1) ?? [rest];
   try {
@@ -130,7 +144,8 @@ function dumpTexts(folder: string): DumpTexts | undefined {
 }
 
 /** A module whose export `engine` (or `default`) is an `Engine` of the public API. */
-async function moduleSelection(path: string): Promise<Selection> {
+async function moduleSelection(label: string, folder: string): Promise<Selection> {
+  const path = below(folder, label);
   if (!existsSync(path))
     throw new InputError([
       { code: "missing-file", path: "", message: "no such file or directory", file: path },
@@ -153,5 +168,5 @@ async function moduleSelection(path: string): Promise<Selection> {
     throw usageError(
       `${path} exports no engine: it needs name, os, version, divergences, features, compile and agent`,
     );
-  return selectEngine(path, engine);
+  return selectEngine(label, engine);
 }

@@ -73,6 +73,27 @@ describe("the examples of docs/programs.md", () => {
     expect(`${run.stdout}${run.stderr}`).toContain("ok");
     expect(run.code).toBe(0);
   });
+
+  it("are found beside the scenario that names them", () => {
+    const text = (engine: string): string =>
+      `# A scenario on a program beside it.\n# Look at the engine's name.\nname: program\nfixture: { nodes: 1, pods: [x/a, x/b] }\nengines: ["program:${engine}"]\nsteps:\n  - probe: { from: x/a, to: x/b, port: 81, expect: timeout }\n`;
+    const cwd = folderWith("program-beside", {
+      "inner/deny.yaml": text("web.bpf"),
+      "inner/gone.yaml": text("gone.bpf"),
+      "inner/web.bpf": readFileSync(example("web-only.bpf"), "utf8"),
+    });
+    const [found, gone] = podwires(
+      [
+        ["run", "inner/deny.yaml"],
+        ["run", "inner/gone.yaml"],
+      ],
+      cwd,
+    );
+    expect(found?.stdout).toContain("program:web.bpf");
+    expect(found?.code).toBe(0);
+    expect(gone?.code).toBe(2);
+    expect(gone?.stderr).toContain("inner/gone.bpf: no such file");
+  });
 });
 
 describe("a node's dump", () => {

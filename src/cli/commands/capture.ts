@@ -12,7 +12,7 @@ import { checkPlaces, parseLivePlace, planLive, runLive } from "../../harness/ne
 import { liveReport, runReport } from "../../report/index.ts";
 import type { Scenario } from "../../scenario/index.ts";
 import { emit, noter, outputsOf } from "../emit.ts";
-import { loadEngines } from "../engines.ts";
+import { enginesOfScenario } from "../engines.ts";
 import { ExitCode } from "../failure.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
 import { writeFileAtomically } from "../output.ts";
@@ -49,7 +49,7 @@ export function addCaptureCommand(program: Command, finish: (code: ExitCode) => 
     if (options.out === undefined && options.live.length === 0)
       throw usageError("capture needs --out FILE.pcapng or --live NETNS:INTERFACE");
     const scenario = readScenario(name, engineNames());
-    const selections = await loadEngines(options.engine ?? scenario.engines.join(","));
+    const selections = await enginesOfScenario(scenario, options.engine);
     const selection = selections.find((one) => one.kind === "product");
     if (selection === undefined)
       throw usageError("capture needs an engine with tables; the oracle sends no packets");

@@ -3,15 +3,15 @@ import type { Command } from "commander";
 import { InputError, usageError } from "../../base/index.ts";
 import {
   engineNames,
-  parseSelections,
   type RunDocument,
   type RunResultDocument,
   runScenario,
+  type Selection,
 } from "../../harness/index.ts";
 import { runReport, runResultText } from "../../report/index.ts";
 import type { Scenario } from "../../scenario/index.ts";
 import { emit, noter, outputsOf, wantsColor } from "../emit.ts";
-import { loadEngines } from "../engines.ts";
+import { enginesOfScenario } from "../engines.ts";
 import { ExitCode } from "../failure.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
 import { writeOutput } from "../output.ts";
@@ -36,10 +36,11 @@ export function addRunCommand(program: Command, finish: (code: ExitCode) => void
     const outputs = outputsOf(options, runReport);
     const scenarios = readScenarios(names, engineNames());
     if (scenarios.length === 0) throw usageError(`no scenario files (*.yaml) in ${names.join(", ")}`);
-    const asked = options.engine === undefined ? undefined : await loadEngines(options.engine);
-    const jobs = scenarios.flatMap((scenario) =>
-      (asked ?? parseSelections(scenario.engines.join(","))).map((selection) => ({ scenario, selection })),
-    );
+    const jobs: { readonly scenario: Scenario; readonly selection: Selection }[] = [];
+    for (const scenario of scenarios) {
+      const selections = await enginesOfScenario(scenario, options.engine);
+      jobs.push(...selections.map((selection) => ({ scenario, selection })));
+    }
     // with several targets (or a file) the text is written at the end; on a terminal each line as it comes
     const [only] = outputs;
     const isLive = outputs.length === 1 && only?.format === "text" && only.file === undefined;

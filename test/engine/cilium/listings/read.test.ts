@@ -12,13 +12,18 @@ import {
   clusterOf,
   compareSides,
   compileCluster,
+  connectionBetween,
+  createJudge,
   isListing,
   type NodeFolder,
   type ProductSelection,
   programSelection,
+  resolveEnd,
+  resolveSource,
   vendorKinds,
 } from "../../../../src/harness/index.ts";
 import type { ClusterState, ManifestInput } from "../../../../src/k8s/index.ts";
+import { parseEnd } from "../../../../src/scenario/index.ts";
 import { listingsOf, product, stateOf } from "./cluster.ts";
 
 const isSoak = process.env["PODWIRE_SOAK"] === "1";
@@ -159,6 +164,85 @@ describe("a node's listings", () => {
     const elsewhere = clusterOf([], { ...engine.aks, nodeSubnet: "10.99.0.0/16" }).state;
     expect(elsewhere.nodes.size).toBeGreaterThan(0);
     expect(() => compileCluster(elsewhere, selection)).toThrow(/its node is none of the cluster's/);
+  });
+
+  it("of a live node hold more than a written one, and are read all the same", () => {
+    const line = (identity: number, more = "tunnelendpoint=0.0.0.0 flags=<none>"): readonly string[] => [
+      `identity=${identity} encryptkey=0 ${more}`,
+    ];
+    const entry = (
+      identity: number,
+      direction: number,
+      [prefix, protocol, port]: readonly number[],
+    ): object => ({
+      ProxyPortNetwork: 0,
+      Flags: ((prefix ?? 40) - 40) << 3,
+      AuthRequirement: 0,
+      ProxyPortPriority: 0,
+      Pad1: 0,
+      Pad2: 0,
+      Packets: 4711,
+      Bytes: 2 ** 40,
+      Key: {
+        Prefixlen: prefix,
+        Identity: identity,
+        TrafficDirection: direction,
+        Nexthdr: protocol,
+        DestPortNetwork: port,
+      },
+    });
+    const open = [entry(0, 0, [40, 0, 0]), entry(0, 1, [40, 0, 0])];
+    const guarded = [entry(1, 0, [40, 0, 0]), entry(31_011, 0, [64, 6, 0x5000]), entry(0, 1, [40, 0, 0])];
+    const endpoint = (id: number, identity: number, addressing: object, name: string): object => ({
+      id,
+      spec: { options: { Debug: "Disabled" } },
+      status: {
+        controllers: [{ name: "sync-policymap-112" }],
+        identity: { id: identity, labels: ["k8s:app=x"], labelsSHA256: "00" },
+        networking: { addressing: [addressing], "interface-index": 12, "interface-name": name, mac: "aa" },
+        state: "ready",
+      },
+    });
+    const texts = {
+      "policy.json": [
+        { EndpointID: "7", Path: "/sys/fs/bpf/tc/globals/cilium_policy_v2_00007", Content: open },
+        { EndpointID: "112", Path: "/sys/fs/bpf/tc/globals/cilium_policy_v2_00112", Content: guarded },
+        { EndpointID: "2913", Path: "/sys/fs/bpf/tc/globals/cilium_policy_v2_02913", Content: open },
+      ],
+      "ipcache.json": {
+        "0.0.0.0/0": line(2),
+        "10.224.0.4/32": line(1),
+        "169.254.23.0/32": line(1),
+        "10.244.0.2/32": line(9455),
+        "10.244.1.2/32": line(31_011, "tunnelendpoint=10.224.0.5 flags=hastunnel"),
+      },
+      "endpoints.json": [
+        endpoint(7, 1, {}, "cilium_host"),
+        endpoint(112, 9455, { ipv4: "10.244.0.2", "ipv4-pool-name": "default" }, "azv1"),
+        endpoint(2913, 4, { ipv4: "10.244.0.9" }, "lxc_health"),
+      ],
+    };
+    const live = new Map(
+      Object.entries(texts).map(([name, value]) => [name, { name, text: JSON.stringify(value) }]),
+    );
+    const selection = programSelection("program:live", { nodes: new Map([["", { listings: live }]]) });
+    const { tables, diagnostics } = compileCluster(state, selection).get("n1") ?? { diagnostics: [] };
+    expect(diagnostics.map(({ message }) => message).join()).toContain("pod demo/tool (10.244.0.3");
+    expect(tables?.bpf?.maps.slice(firstPolicyPlace).map(({ name }) => name)).toEqual([
+      "cilium_policy_v2_00112",
+      "cilium_policy_v2_02913", // the node's own lets everything through: its firewall is off
+    ]);
+    const { judge } = createJudge(state, selection, 1);
+    const from = resolveSource(state, parseEnd("demo/client"));
+    const to = resolveEnd(state, parseEnd("demo/server"));
+    const verdict = (port: number): string =>
+      judge({
+        from,
+        to,
+        cell: connectionBetween(from, to, { protocol: "TCP", port, family: 4 }),
+        isSelf: false,
+      }).verdict;
+    expect([verdict(80), verdict(81)]).toEqual(["allow", "deny"]);
   });
 
   it("may come endpoint by endpoint", () => {
