@@ -32,8 +32,10 @@ import type { ReplayTarget } from "./target.ts";
 
 interface ExpectedAnswer {
   readonly atNs: number;
-  readonly node: string;
-  readonly kept: PacketFate["emitted"][number]["kept"];
+  /** Sent anew by a node's stack, or made of the packet itself, whose fate is the answer's. */
+  readonly from:
+    | { readonly node: string; readonly kept: PacketFate["emitted"][number]["kept"] }
+    | { readonly fate: PacketFate };
 }
 
 /** An answer follows its cause within this time. */
@@ -89,11 +91,16 @@ export class NetworkTarget implements ReplayTarget {
     const isKnown = from !== undefined || this.#station(endsFamily(ends), ends, lanesAt("dst")) !== undefined;
     if (answer === undefined && !isKnown && this.#at === undefined) return "unknown-address";
     const packet = rowBytes(batch, 0);
+    const origin = answer?.from;
+    if (origin !== undefined && "fate" in origin) return { ...origin.fate, bytes: packet, emitted: [] };
     const fate =
-      answer === undefined
+      origin === undefined
         ? this.#enter(ends, from, packet, watcher)
-        : this.#network.deliverAt(answer.node, 0, packet, watcher, answer.kept);
-    for (const { node, bytes, kept } of fate.emitted) this.#expect(node, bytes, kept);
+        : this.#network.deliverAt(origin.node, 0, packet, watcher, origin.kept);
+    for (const { node, bytes, kept } of fate.emitted) this.#expect(bytes, { node, kept });
+    // a program turns a packet into the answer to it and sends that back
+    const isChanged = fate.bytes[protocolAt(fate.bytes)] !== batch.protocol[0];
+    if (fate.disposition === "delivered" && isChanged && !isAnswer(batch)) this.#expect(fate.bytes, { fate });
     return fate;
   }
 
@@ -112,12 +119,12 @@ export class NetworkTarget implements ReplayTarget {
     return this.#network.node(node).spec.interfaces.find(({ link }) => link === "fabric")?.index ?? 0;
   }
 
-  #expect(node: string, bytes: Uint8Array, kept: ExpectedAnswer["kept"]): void {
+  #expect(bytes: Uint8Array, from: ExpectedAnswer["from"]): void {
     const key = answerKeyOf(bytes);
     if (key === undefined) return;
     const list = this.#answers.get(key) ?? [];
     if (list.length === 0) this.#forgetAnswers();
-    list.push({ atNs: this.#network.loop.nowNs(), node, kept });
+    list.push({ atNs: this.#network.loop.nowNs(), from });
     this.#answers.set(key, list.slice(-16));
   }
 
@@ -212,6 +219,11 @@ function isAnswer(batch: PacketBatch): boolean {
   const protocol = batch.protocol[0] ?? 0;
   if (protocol === IpProtocol.tcp) return ((batch.tcpFlags[0] ?? 0) & TcpFlag.rst) !== 0;
   return protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
+}
+
+/** Where the protocol stands in an IP header: the first one's, where IPv6 has more. */
+function protocolAt(bytes: Uint8Array): number {
+  return (bytes[0] ?? 0) >>> 4 === 6 ? 6 : 9;
 }
 
 const answerBatch = createBatch(1, 2048);
