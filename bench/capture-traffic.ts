@@ -60,7 +60,7 @@ export function* traffic(options: TrafficOptions): Iterable<Uint8Array> {
       server: options.addresses[server] ?? "",
       sport: 1024 + (number % 60_000),
       step: 0,
-      next: [1, 1],
+      next: [1 + random.below(2 ** 31), 1 + random.below(2 ** 31)],
     };
   };
   const flows = Array.from({ length: options.flows }, open);
@@ -71,22 +71,22 @@ export function* traffic(options: TrafficOptions): Iterable<Uint8Array> {
       flow = open();
       flows[slot] = flow;
     }
-    yield packetOf(flow, random.pick(options.payloads));
+    yield packetOf(flow, random.pick(options.payloads), i & 0xffff);
   }
 }
 
-function packetOf(flow: Flow, payloadSize: number): Uint8Array {
+function packetOf(flow: Flow, payloadSize: number, identification: number): Uint8Array {
   const step = flow.step++;
   const side = step % 2;
   const ends =
     side === 0
-      ? { src: flow.client, dst: flow.server, sport: flow.sport, dport: 80 }
-      : { src: flow.server, dst: flow.client, sport: 80, dport: flow.sport };
+      ? { src: flow.client, dst: flow.server, sport: flow.sport, dport: 80, identification }
+      : { src: flow.server, dst: flow.client, sport: 80, dport: flow.sport, identification };
   if (!flow.isTcp) return udp({ ...ends, payload: new Uint8Array(payloadSize) });
   const mine = flow.next[side as 0 | 1];
   const theirs = flow.next[side === 0 ? 1 : 0];
-  if (step === 0) return tcp({ ...ends, flags: TcpFlag.syn, seq: 0 });
-  if (step === 1) return tcp({ ...ends, flags: TcpFlag.syn | TcpFlag.ack, seq: 0, ack: 1 });
+  if (step === 0) return tcp({ ...ends, flags: TcpFlag.syn, seq: mine - 1 });
+  if (step === 1) return tcp({ ...ends, flags: TcpFlag.syn | TcpFlag.ack, seq: mine - 1, ack: theirs });
   const payload = new Uint8Array(step === 2 ? 0 : payloadSize);
   flow.next[side as 0 | 1] = mine + payload.length;
   return tcp({ ...ends, flags: TcpFlag.ack, seq: mine, ack: theirs, payload });

@@ -13,9 +13,9 @@ import { IpProtocol } from "../../wire/index.ts";
 import {
   type Side as EndSide,
   endsFamily,
-  endsPort,
   endsProtocol,
   endsWords,
+  isSameSide,
   lanesAt,
   type PacketEnds,
 } from "./packet-ends.ts";
@@ -122,29 +122,18 @@ export class CopyFinder {
     const protocol = endsProtocol(ends);
     // errors about different packets look alike
     if (protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6) return true;
-    return isSameSide(this.#endsAt(slot), "src", ends, "dst"); // an echo
-  }
-
-  #endsAt(slot: number): PacketEnds {
-    return this.#ends.subarray(slot * endsWords, (slot + 1) * endsWords);
+    return isSameSide(this.#ends, slot * endsWords, "src", ends, "dst"); // an echo
   }
 
   #side(slot: number, ends: PacketEnds, side: EndSide): "same" | "translated" | "other" {
-    const before = this.#endsAt(slot);
-    if (isSameSide(before, side, ends, side)) return "same";
-    const at = lanesAt(side);
+    const base = slot * endsWords;
+    if (isSameSide(this.#ends, base, side, ends, side)) return "same";
+    // a hash has found both: their families are one
+    const [family, at] = [endsFamily(ends), lanesAt(side)];
     const mayChange =
-      this.#isTranslated(endsFamily(before), before, at) || this.#isTranslated(endsFamily(ends), ends, at);
+      this.#isTranslated(family, this.#ends, base + at) || this.#isTranslated(family, ends, at);
     return mayChange ? "translated" : "other";
   }
-}
-
-/** Address and port alike. */
-function isSameSide(a: PacketEnds, aSide: EndSide, b: PacketEnds, bSide: EndSide): boolean {
-  if (endsPort(a, aSide) !== endsPort(b, bSide)) return false;
-  const [atA, atB] = [lanesAt(aSide), lanesAt(bSide)];
-  for (let i = 0; i < 4; i++) if (a[atA + i] !== b[atB + i]) return false;
-  return true;
 }
 
 function ttlOf(batch: PacketBatch): number {

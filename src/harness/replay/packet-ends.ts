@@ -59,7 +59,7 @@ export function lanesAt(side: Side): 0 | 4 {
   return side === "src" ? 0 : 4;
 }
 
-export function endsPort(ends: PacketEnds, side: Side): number {
+function endsPort(ends: PacketEnds, side: Side): number {
   const ports = ends[portsAt] ?? 0;
   return side === "src" ? ports >>> 16 : ports & 0xffff;
 }
@@ -87,6 +87,17 @@ export function setEnds(batch: PacketBatch, ends: PacketEnds): void {
   setAddress(batch, 0, "dst", laneWords(ends, "dst"));
   setPort(batch, 0, "src", endsPort(ends, "src"));
   setPort(batch, 0, "dst", endsPort(ends, "dst"));
+}
+
+/** Are address and port of a side of the ends at `a[aBase..]` those of a side of `b`? */
+export function isSameSide(a: Uint32Array, aBase: number, aSide: Side, b: PacketEnds, bSide: Side): boolean {
+  const [atA, atB] = [aBase + lanesAt(aSide), lanesAt(bSide)];
+  for (let i = 0; i < 4; i++) if (a[atA + i] !== b[atB + i]) return false;
+  const [portsA, portsB] = [a[aBase + portsAt] ?? 0, b[portsAt] ?? 0];
+  return (
+    (aSide === "src" ? portsA >>> 16 : portsA & 0xffff) ===
+    (bSide === "src" ? portsB >>> 16 : portsB & 0xffff)
+  );
 }
 
 export function hasPorts(protocol: number): boolean {
