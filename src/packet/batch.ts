@@ -44,7 +44,7 @@ export interface CameInFragments {
 export interface RowState {
   readonly mark: Uint32Array;
   readonly ctState: Uint32Array;
-  /** Conntrack entry number + 1; 0 = none. Bit 31 set: the packet travels in the reply direction. */
+  /** Conntrack entry number + 1; 0 = none. Bit 31 set: the packet travels in the reply direction. Bit 30: no entry yet. */
   readonly ctEntry: Uint32Array;
   /** Conntrack zone that the row is looked up in (target CT, before the lookup); 0 = the default zone. */
   readonly ctZone: Uint16Array;
@@ -158,16 +158,23 @@ export function replaceRow(batch: PacketBatch, row: number, packet: Uint8Array):
   return true;
 }
 
+/** A `ctEntry` that is none, and yet keeps target CT and NOTRACK from deciding. */
+const nothingAttached = 0x7fff_ffff;
+
 /**
  * What a packet that a node sends back about a row (a reset, an ICMP error) knows of its connection: RELATED, in the
- * other direction (kernel net/netfilter/nf_conntrack_core.c, nf_conntrack_attach).
+ * other direction (kernel net/netfilter/nf_conntrack_core.c, nf_conntrack_attach). About an untracked row it is looked up,
+ * but is no longer free to be untracked.
  */
 export function relatedState(
   { state }: PacketBatch,
   row: number,
 ): { readonly ctState: number; readonly ctEntry: number } {
   const entry = state.ctEntry[row]!;
-  if (entry === 0) return { ctState: CtState.none, ctEntry: 0 };
+  if (entry === 0) {
+    const isUntracked = state.ctState[row] === CtState.untracked;
+    return { ctState: CtState.none, ctEntry: isUntracked ? nothingAttached : 0 };
+  }
   return { ctState: CtState.related, ctEntry: (entry ^ 0x8000_0000) >>> 0 };
 }
 

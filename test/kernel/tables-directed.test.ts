@@ -185,6 +185,24 @@ COMMIT
       udp(itself),
     ].map((bytes) => ({ from: "in0", bytes })),
   })),
+  ...["-j CT --notrack", "-j CT --zone 1", "-m conntrack --ctstate INVALID -j CT --zone 1"].map((asked) => ({
+    title: `decides nothing about the node's answer to an untracked packet: ${asked}`,
+    v4: `*raw
+-A PREROUTING -j CT --notrack
+-A OUTPUT ${asked}
+-A OUTPUT -m connmark --mark 0
+COMMIT
+*filter
+-A FORWARD -p udp -j REJECT
+-A OUTPUT -m conntrack --ctstate UNTRACKED
+-A OUTPUT -m conntrack --ctstate INVALID -j DROP
+COMMIT
+`,
+    packets: [
+      { from: "in0", bytes: udp({ src: "10.0.0.1", dst: "203.0.113.1", sport: 5, dport: 53 }) },
+      { from: "in0", bytes: udp({ src: "10.0.0.1", dst: "203.0.113.1", sport: 5, dport: 53, ttl: 1 }) },
+    ],
+  })),
   {
     title: "drops in table nat what a match cannot judge",
     v4: "*nat\n-A OUTPUT -m hashlimit --hashlimit-upto 1/hour --hashlimit-mode dstport --hashlimit-name n\nCOMMIT\n",

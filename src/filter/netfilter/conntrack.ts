@@ -157,12 +157,11 @@ export class Conntrack {
    * error, RELATED in the other direction. The row's entry lives on for that packet even if the row is dropped.
    */
   attach(batch: PacketBatch, row: number, answers: PacketBatch, answer: number): void {
-    const entry = this.entryOf(batch, row);
-    if (entry === undefined) return;
     const { ctState, ctEntry } = relatedState(batch, row);
     answers.state.ctState[answer] = ctState;
     answers.state.ctEntry[answer] = ctEntry;
-    if (entry.status & (CtStatus.confirmed | CtStatus.dying)) return;
+    const entry = this.entryOf(batch, row);
+    if (entry === undefined || entry.status & (CtStatus.confirmed | CtStatus.dying)) return;
     this.#store.retire(entry);
     entry.isHeld = true;
   }
