@@ -157,6 +157,25 @@ describe("the host firewall", () => {
     );
   });
 
+  it("judges IPv6 as IPv4, at the uplink and at the pods' interfaces", () => {
+    const [pod6, client6] = ["fd00::5", "2001:db8:9::9"];
+    const node = lone([
+      { identity: 1000, protocol: 6, port: 80 },
+      { identity: 10, egress: true },
+    ]);
+    expect(node.from("A", syn(pod6, node6))).toMatchObject({ verdict: "accept", matchType: 2 });
+    expect(node.from("A", syn(pod6, node6, 81))).toMatchObject({ reason: 133 });
+    expect(fromWire(node, syn(client6, node6))).toMatchObject({ reason: 133 });
+    expect(node.to("A", syn(node6, pod6), hostMark)).toMatchObject({ reason: 133 });
+    expect(toWire(node, syn(node6, client6)).verdict).toBe("accept");
+    expect(fromWire(node, synAck(client6, node6)).verdict).toBe("accept");
+    expect(node.to("A", synAck(node6, pod6), hostMark).verdict).toBe("accept");
+    const shutNode = lone(shut);
+    expect(toWire(shutNode, syn(node6, client6), podMark).verdict).toBe("accept"); // masqueraded
+    expect(fromWire(shutNode, synAck(client6, node6)).verdict).toBe("accept");
+    expect(fromWire(shutNode, synAck(client6, node6, 81)).verdict).toBe("drop");
+  });
+
   it("takes ICMPv6 as RFC 4890 does: what is needed passes, echoes are policy's, the rest is dropped", () => {
     const icmp6 = (type: number, dst: string): Uint8Array =>
       ipPacket({
