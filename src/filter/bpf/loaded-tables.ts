@@ -155,12 +155,13 @@ export class LoadedTables {
   /** Values of maps of maps and of program arrays are places of the tables: here they become numbers of the space. */
   #fill({ repr, number }: LoadedMap, maps: readonly LoadedMap[], programs: readonly number[]): void {
     const { entries, base = [] } = repr;
-    const numbers = new Map(
-      repr.type === MapType.progArray ? programs.entries() : maps.map((map, place) => [place, map.number]),
-    );
-    const isNumbered = isNested(repr) || repr.type === MapType.progArray;
     const written = isNested(repr) ? [...base, ...entries] : entries;
-    const map = written.length === 0 ? undefined : this.space.map(number);
+    if (written.length === 0) return;
+    const map = this.space.map(number);
+    const isNumbered = isNested(repr) || repr.type === MapType.progArray;
+    const numbers = new Map(
+      repr.type === MapType.progArray ? programs.entries() : maps.map((one, place) => [place, one.number]),
+    );
     for (const entry of written) {
       const { key, value, interfaceAt } = isNumbered ? renumbered(entry, numbers) : entry;
       map?.update(key, 0, valueHere(value, interfaceAt, this.#facts), 0, UpdateFlag.any);

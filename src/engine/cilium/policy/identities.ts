@@ -64,7 +64,8 @@ export class Identities {
   /** In the order of numbers. */
   readonly #all: readonly Identity[];
   readonly #byNumber: ReadonlyMap<number, Identity>;
-  readonly #byLabel = new Map<string, Identity[]>();
+  /** By value of a label, for keys that a selector has asked for: few of many. */
+  readonly #byKey = new Map<string, ReadonlyMap<string, readonly Identity[]>>();
   /** In the order of `compareNets`. */
   readonly #cidrs: readonly NetIdentity[];
   readonly #variant: CiliumVariant;
@@ -84,12 +85,6 @@ export class Identities {
     const hasBothWorlds = this.#worldOf(4) !== this.#worldOf(6);
     this.#all = [...reservedIdentities(hasBothWorlds), ...pods.identities, ...local.identities];
     this.#byNumber = new Map(this.#all.map((one) => [one.number, one]));
-    for (const identity of this.#all)
-      for (const pair of Object.entries(identity.seen)) {
-        const list = this.#byLabel.get(pair.join("\0"));
-        if (list === undefined) this.#byLabel.set(pair.join("\0"), [identity]);
-        else list.push(identity);
-      }
   }
 
   numberOf(pod: Pod): number {
@@ -119,13 +114,28 @@ export class Identities {
   #withLabels(selector: LabelSelector): readonly number[] {
     let candidates: readonly Identity[] = this.#all;
     const narrow = (key: string, value: string): void => {
-      const list = this.#byLabel.get(`${key}\0${value}`) ?? [];
+      const list = this.#having(key).get(value) ?? [];
       if (list.length < candidates.length) candidates = list;
     };
     for (const [key, value] of Object.entries(selector.matchLabels)) narrow(key, value);
     for (const { key, operator, values } of selector.matchExpressions)
       if (operator === "In" && values.length === 1) narrow(key, values[0] ?? "");
     return candidates.filter(({ seen }) => matchesSelector(selector, seen)).map(({ number }) => number);
+  }
+
+  #having(key: string): ReadonlyMap<string, readonly Identity[]> {
+    const known = this.#byKey.get(key);
+    if (known !== undefined) return known;
+    const byValue = new Map<string, Identity[]>();
+    for (const identity of this.#all) {
+      const value = identity.seen[key];
+      if (value === undefined) continue;
+      const list = byValue.get(value);
+      if (list === undefined) byValue.set(value, [identity]);
+      else list.push(identity);
+    }
+    this.#byKey.set(key, byValue);
+    return byValue;
   }
 
   /**
@@ -220,11 +230,9 @@ function compareNets(a: Cidr, b: Cidr): number {
 }
 
 function identity(number: number, labels: IdentityLabels): Identity {
-  const anySource = Object.entries(labels).map(([key, value]) => [
-    `any:${key.slice(key.indexOf(":") + 1)}`,
-    value,
-  ]);
-  return { number, labels, seen: { ...Object.fromEntries(anySource), ...labels } };
+  const seen: Record<string, string> = { ...labels };
+  for (const key in labels) seen[`any:${key.slice(key.indexOf(":") + 1)}`] ??= labels[key] ?? "";
+  return { number, labels, seen };
 }
 
 /** Numbers of pkg/identity/numericidentity.go with their labels. */
