@@ -21,6 +21,7 @@ import {
 } from "../filter/index.ts";
 import {
   append,
+  CtState,
   clearBatch,
   DecodeStatus,
   decodeRow,
@@ -295,7 +296,10 @@ function transmit({ batch }: NodeStack): WalkEnd {
   };
 }
 
+/** Of an INVALID packet the kernel keeps nothing: it is looked up anew. */
 function stateOf({ state: { mark, ctState, ctEntry, ctZone } }: PacketBatch, row: number): KeptState {
+  if (ctState[row] === CtState.invalid)
+    return { mark: mark[row]!, ctState: CtState.none, ctEntry: 0, ctZone: 0 };
   return { mark: mark[row]!, ctState: ctState[row]!, ctEntry: ctEntry[row]!, ctZone: ctZone[row]! };
 }
 

@@ -204,6 +204,19 @@ COMMIT
     ],
   })),
   {
+    title: "looks up again over loopback what was INVALID when the node sent it",
+    v4: "*raw\n-A OUTPUT -j CT --zone 3\n-A PREROUTING -j CT --zone 2\n-A PREROUTING -m connmark --mark 0\nCOMMIT\n",
+    v6: "*raw\n-A PREROUTING -j CT --zone 2\n-A PREROUTING -m connmark --mark 0\nCOMMIT\n*filter\n-A OUTPUT -p tcp -m tcp ! --tcp-flags RST RST -j REJECT --reject-with tcp-reset\nCOMMIT\n",
+    packets: [
+      { from: "inside", bytes: tcp({ src: "192.0.2.1", dst: "192.0.2.1", sport: 7, dport: 8, flags: 0 }) },
+      {
+        from: "inside",
+        bytes: tcp({ src: "192.0.2.1", dst: "192.0.2.1", sport: 7, dport: 8, flags: TcpFlag.syn }),
+      },
+      { from: "inside", bytes: tcp({ src: node, dst: "2001:db8:5::80", sport: 7, dport: 8, flags: 0 }) },
+    ],
+  },
+  {
     title: "drops in table nat what a match cannot judge",
     v4: "*nat\n-A OUTPUT -m hashlimit --hashlimit-upto 1/hour --hashlimit-mode dstport --hashlimit-name n\nCOMMIT\n",
     v6: "*nat\n-A POSTROUTING -m hashlimit --hashlimit-upto 1/hour --hashlimit-mode srcport --hashlimit-name n -j ACCEPT\nCOMMIT\n",
