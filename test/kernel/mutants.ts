@@ -18,6 +18,11 @@ const sets = "filter/ipset/live.js";
 const conntrack = "filter/netfilter/conntrack.js";
 const nat = "filter/netfilter/nat.js";
 const natPacket = "filter/netfilter/nat-packet.js";
+const binding = "filter/iptables/node-binding.js";
+const rate = "filter/iptables/matches/rate.js";
+const recent = "filter/iptables/matches/recent.js";
+const connection = "filter/iptables/matches/connection.js";
+const header = "filter/iptables/matches/packet-header.js";
 
 const mutant = (name: string, file: string, from: string, to: string): Mutant => ({ name, file, from, to });
 
@@ -161,5 +166,103 @@ export const mutants: readonly Mutant[] = [
     reject,
     "isUnanswerable(batch.bytes, start, packetEnd(batch, row))",
     "false",
+  ),
+  mutant(
+    "limit lets one packet more through",
+    rate,
+    "match.burst, limitScale",
+    "match.burst + 1, limitScale",
+  ),
+  mutant(
+    "hashlimit counts both ports as one",
+    rate,
+    'key === "srcport" ? Math.floor(ports / 0x10000) : ports & 0xffff',
+    "ports & 0xffff",
+  ),
+  mutant(
+    "hashlimit counts every address for itself, whatever the mask",
+    rate,
+    "address(batch.dst, match.dstMask)",
+    "address(batch.dst, undefined)",
+  ),
+  mutant("a quota is never used up", rate, "fits ? left.bytes - size : 0", "left.bytes"),
+  mutant("recent asks for one hit more", recent, "++hits >= match.hitCount", "++hits > match.hitCount"),
+  mutant(
+    "recent --update does not remember",
+    recent,
+    'action === "update" && holds',
+    'action === "update" && !holds',
+  ),
+  mutant("recent --rttl is ignored", recent, "match.ttl && entry.ttl !== ttl", "false && entry.ttl !== ttl"),
+  mutant(
+    "statistic begins its round one packet late",
+    "filter/iptables/matches/statistic.js",
+    "every - 1 - match.packet",
+    "every - 2 - match.packet",
+  ),
+  mutant("u32 forgets its mask", header, "value = (value & number) >>> 0", "value = value >>> 0"),
+  mutant("u32 reads from the packet's start after a jump", header, "base += value", "base += 0"),
+  mutant(
+    "a range of addresses ends one early",
+    "filter/iptables/matches/address.js",
+    "compare(test.to.words) <= 0",
+    "compare(test.to.words) < 0",
+  ),
+  mutant(
+    "tcpmss takes its lower end for the only one",
+    "filter/iptables/matches/ports.js",
+    "mss <= max",
+    "mss <= min",
+  ),
+  mutant(
+    "connbytes counts replies for the original direction",
+    connection,
+    'direction === "original" ? original : reply',
+    'direction === "original" ? reply : original',
+  ),
+  mutant(
+    "the original destination is that of replies",
+    connection,
+    "address(match.origDst, 0, tupleDst)",
+    "address(match.origDst, 1, tupleDst)",
+  ),
+  mutant(
+    "CONNMARK saves over the whole mark",
+    binding,
+    "(entry.mark & ~target.ctMask) ^ (mark[row] & target.nfMask)",
+    "(mark[row] & target.nfMask)",
+  ),
+  mutant("CONNMARK restores all bits", binding, "(entry.mark & target.ctMask)", "entry.mark"),
+  mutant(
+    "a zone counts in the other direction",
+    binding,
+    'direction === "orig" ? ZoneReach.original : ZoneReach.reply',
+    'direction === "orig" ? ZoneReach.reply : ZoneReach.original',
+  ),
+  mutant("a second target CT sets the zone again", binding, "|| ctEntry[row] !== 0)", "|| false)"),
+  mutant(
+    "members that rules add live as long as the set says",
+    "filter/ipset/collection.js",
+    "options.timeout === undefined ? {} : { timeout: options.timeout }",
+    "{}",
+  ),
+  mutant(
+    "--map-mark writes over the whole mark",
+    binding,
+    "(batch.state.mark[row] & ~mask) ^ value",
+    "value",
+  ),
+  mutant(
+    "NETMAP keeps no bits of the address",
+    "filter/iptables/nat-target.js",
+    "(word | (own[i] & ~maskWord(prefix, i))) >>> 0",
+    "word",
+  ),
+  mutant("a segment size is raised", "packet/tcp-mss.js", "if (before <= mss)", "if (before === mss)"),
+  mutant(
+    "DSCP takes the congestion bits with it",
+    binding,
+    "(tosOf(batch, row) & 3) | (target.value << 2)",
+    "target.value << 2",
   ),
 ];
