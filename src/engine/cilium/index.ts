@@ -38,7 +38,9 @@ function featuresOf({ endPort, sctp, hostFirewall, l7 }: CiliumVariant): EngineF
         : { support: "no", note: "enable-sctp is off on AKS: SCTP is dropped, policy or not" },
       "negative selectors": { support: "yes" },
       IPv6: { support: "yes" },
-      "hostNetwork pods": { support: "no", note: "have their node's identity: never policed" },
+      "hostNetwork pods": hostFirewall
+        ? { support: "partial", note: "have their node's identity: policed as the node is" }
+        : { support: "no", note: "have their node's identity: never policed" },
       "CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy": { support: "yes", note: "layers 3 and 4" },
       "host firewall": hostFirewall
         ? { support: "yes", note: "policies with a nodeSelector; the node's SCTP is dropped unless +sctp" }
