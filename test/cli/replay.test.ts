@@ -88,7 +88,18 @@ it("names the program and the map's answer that decided where there are no rules
   expect(denied.rule.text).toContain("cil_to_container returned TC_ACT_SHOT");
   expect(denied.rule.lookup.text).toMatch(/direction=ingress protocol=TCP port=80: none$/);
   expect(denied.rule.report).toContain("reason=Policy denied");
+  expect(denied.rule.lookup.origin).toMatchObject({ policy: "x/deny-b", file: "cluster.yaml" });
   expect(document.flows[1].denied.rule).toEqual(denied.rule);
+  expect(document.flows[1].denied.because[0].policy).toBe("x/deny-b");
+});
+
+it("names no rule for what the fabric loses: each that it met let it pass", () => {
+  const spoofed = udp({ src: "10.224.5.5", dst: "10.224.0.99", sport: 40_000, dport: 53 });
+  const record = pcapPacket({ interfaceIndex: 0, seconds: 1, nanoseconds: 0, bytes: spoofed });
+  writeFileSync(join(cwd, "lost.pcap"), Buffer.concat([pcapHeader(LinkType.raw), record]));
+  const args = ["replay", "lost.pcap", "cluster.yaml", "-e", "azure-npm", "--at", "n1", "-o", "json"];
+  const [packet] = JSON.parse(podwire(args, { cwd }).stdout).packets;
+  expect(packet).toMatchObject({ verdict: "drop", disposition: "lost", rule: null });
 });
 
 it("judges by a node's own dump", () => {

@@ -317,13 +317,14 @@ export class Replayer {
     };
   }
 
-  #decidingRule({ node, hook, rule }: PacketFate): ReplayRuleDocument | null {
+  #decidingRule({ disposition, node, hook, rule }: PacketFate): ReplayRuleDocument | null {
     if (node !== undefined && hook !== undefined) {
       const datapath = rule < 0 ? undefined : this.#target.datapathOf(node);
       return datapath === undefined ? null : this.#rules.describe(node, datapath, hook, rule);
     }
     const last = this.#watcher;
-    if (last.datapath === undefined) return null;
+    // what is lost on the way was let pass by every rule that it met
+    if (last.datapath === undefined || disposition !== "delivered") return null;
     return this.#rules.describe(last.node, last.datapath, last.hook, last.rule);
   }
 
