@@ -1,0 +1,31 @@
+/** What agents ask of HNS while a node runs: requests as hcsshim's hcn package sends them. */
+import type { TableOp } from "../datapath.ts";
+import type { AclPolicy } from "./acl.ts";
+import type { HnsEndpoint, SetPolicy } from "./tables.ts";
+
+export type HnsOp = TableOp &
+  (
+    | {
+        readonly kind: "hns-sets";
+        readonly network: string;
+        readonly op: "put";
+        readonly sets: readonly SetPolicy[];
+      }
+    | {
+        readonly kind: "hns-sets";
+        readonly network: string;
+        readonly op: "remove";
+        readonly ids: readonly string[];
+      }
+    /** `add` appends to an endpoint's ACLs; `update` gives it these instead of those that it has. */
+    | {
+        readonly kind: "hns-acls";
+        readonly op: "add" | "update";
+        readonly endpoint: string;
+        readonly acls: readonly AclPolicy[];
+      }
+    | { readonly kind: "hns-endpoint"; readonly op: "create"; readonly endpoint: HnsEndpoint }
+    | { readonly kind: "hns-endpoint"; readonly op: "delete"; readonly endpoint: string }
+  );
+
+export const hnsOps: readonly HnsOp["kind"][] = ["hns-sets", "hns-acls", "hns-endpoint"];

@@ -1,0 +1,98 @@
+/**
+ * The HNS kind as JSON of HCN's v2 schema (hcsshim hcn: field names of the Go structs' json tags), one document: Networks
+ * and Endpoints. No dump of a real node was at hand; the field names are the schema's.
+ */
+import { formatCidr, formatIp } from "../../addr/index.ts";
+import type { AclConditions, AclPolicy, TierAcl, TierRule } from "./acl.ts";
+import { printAddresses, printPorts } from "./lists.ts";
+import type { HnsEndpoint, HnsNetwork, HnsTables, SetPolicy } from "./tables.ts";
+
+const schemaVersion = { Major: 2, Minor: 0 };
+
+/** Flag of an endpoint of another node (EndpointFlagsRemoteEndpoint). */
+const remoteEndpoint = 1;
+
+/** `AclPolicySetting`; empty lists are left out, as HNS wants any to be said. */
+export function aclSettings(acl: AclPolicy): object {
+  return {
+    ...(acl.id === undefined ? {} : { Id: acl.id }),
+    ...conditions(acl),
+    Action: acl.action,
+    Direction: acl.direction,
+    RuleType: acl.ruleType,
+    Priority: acl.priority,
+  };
+}
+
+function conditions(one: AclConditions): object {
+  const fields = {
+    Protocols: one.protocols.join(","),
+    LocalAddresses: printAddresses(one.localAddresses),
+    RemoteAddresses: printAddresses(one.remoteAddresses),
+    LocalPorts: printPorts(one.localPorts),
+    RemotePorts: printPorts(one.remotePorts),
+  };
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ""));
+}
+
+function tierSettings({ name, direction, order, rules }: TierAcl): object {
+  return { Name: name, Direction: direction, Order: order, TierAclRules: rules.map(tierRule) };
+}
+
+function tierRule(rule: TierRule): object {
+  return {
+    ...(rule.id === undefined ? {} : { Id: rule.id }),
+    ...conditions(rule),
+    TierAclRuleAction: rule.action,
+    Priority: rule.priority,
+  };
+}
+
+function setSettings(set: SetPolicy): object {
+  const values = set.type === "IPSET" ? set.values.map(memberText) : set.values;
+  return { Id: set.id, Name: set.name, PolicyType: set.type, Values: values.join(",") };
+}
+
+function memberText(net: Extract<SetPolicy, { type: "IPSET" }>["values"][number]): string {
+  return net.prefix === (net.family === 4 ? 32 : 128) ? formatIp(net) : formatCidr(net);
+}
+
+function networkDocument({ id, name, type, sets, acls, otherPolicies }: HnsNetwork): object {
+  return {
+    ID: id,
+    Name: name,
+    Type: type,
+    Policies: [
+      ...sets.map((set) => ({ Type: "SetPolicy", Settings: setSettings(set) })),
+      ...acls.map((acl) => ({ Type: "NetworkACL", Settings: aclSettings(acl) })),
+      ...otherPolicies,
+    ],
+    SchemaVersion: schemaVersion,
+  };
+}
+
+function endpointDocument(endpoint: HnsEndpoint): object {
+  return {
+    ID: endpoint.id,
+    Name: endpoint.name,
+    HostComputeNetwork: endpoint.network,
+    Policies: [
+      ...endpoint.acls.map((acl) => ({ Type: "ACL", Settings: aclSettings(acl) })),
+      ...endpoint.tiers.map((tier) => ({ Type: "TierAcl", Settings: tierSettings(tier) })),
+      ...endpoint.otherPolicies,
+    ],
+    IpConfigurations: endpoint.addresses.map((ip) => ({
+      IpAddress: formatIp(ip),
+      PrefixLength: ip.family === 4 ? 32 : 128,
+    })),
+    ...(endpoint.mac === undefined ? {} : { MacAddress: endpoint.mac }),
+    Flags: endpoint.isRemote ? remoteEndpoint : 0,
+    SchemaVersion: schemaVersion,
+  };
+}
+
+/** Indented by two, with a line break at the end. */
+export function saveHns({ networks, endpoints }: HnsTables): string {
+  const document = { Networks: networks.map(networkDocument), Endpoints: endpoints.map(endpointDocument) };
+  return `${JSON.stringify(document, undefined, 2)}\n`;
+}
