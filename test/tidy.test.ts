@@ -47,7 +47,7 @@ function unitOf(file: string): string {
   return first;
 }
 
-const reprs = ["filter", "filter/bpf", "filter/iptables", "filter/ipset"];
+const reprs = ["filter", "filter/bpf", "filter/hns", "filter/iptables", "filter/ipset"];
 
 /** What each unit may import beside itself (architecture, section 3). */
 const layers: Readonly<Record<string, readonly string[]>> = {
@@ -59,6 +59,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   k8s: ["base", "addr"],
   filter: ["base", "addr", "wire", "packet"],
   "filter/bpf": ["base", "addr", "wire", "packet", "filter"],
+  "filter/hns": ["base", "addr", "wire", "packet", "filter"],
   "filter/ipset": ["base", "addr", "wire", "packet", "filter"],
   "filter/netfilter": ["base", "addr", "wire", "packet", "filter"],
   "filter/iptables": ["base", "addr", "wire", "packet", "filter", "filter/ipset", "filter/netfilter"],
@@ -89,6 +90,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "k8s",
     "filter",
     "filter/bpf",
+    "filter/hns",
     "filter/iptables",
     "filter/ipset",
     "filter/netfilter",
@@ -109,6 +111,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "capture",
     "k8s",
     "filter",
+    "filter/hns",
     "filter/iptables",
     "filter/ipset",
     "engine",
@@ -121,7 +124,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Folders that an engine may take data forms from, but whose running parts it may not call. */
-const evaluators = /\b(?:linkIptables|IptablesDatapath|evaluateChain|LiveSet|SetCollection)\b/;
+const evaluators =
+  /\b(?:linkIptables|IptablesDatapath|evaluateChain|LiveSet|SetCollection|linkHns|HnsDatapath|HnsSets)\b/;
 
 describe("the layer table", () => {
   it("is kept by every import: move the code down, or inject what it needs", () => {

@@ -4,6 +4,7 @@
  */
 import type { Origin, Prng } from "../base/index.ts";
 import type { BpfTables } from "../filter/bpf/index.ts";
+import type { HnsTables } from "../filter/hns/index.ts";
 import type { ApplyResult, TableOp } from "../filter/index.ts";
 import type { IptablesTables } from "../filter/iptables/index.ts";
 import type {
@@ -24,6 +25,7 @@ export type ProductName = "azure-npm" | "calico" | "calico-ebpf" | "cilium" | "n
 /** Repr of each kind of filter table; a node may carry several. */
 export interface TablesByKind {
   readonly iptables: IptablesTables;
+  readonly hns: HnsTables;
   readonly bpf: BpfTables;
 }
 export type Kind = keyof TablesByKind;

@@ -1,6 +1,7 @@
 /** The table of kinds: how each family of filter tables is linked into a datapath, and read back. One entry a kind. */
 import type { Kind, NodeTables, TablesByKind } from "../engine/index.ts";
 import { bpfOps, linkBpf } from "../filter/bpf/index.ts";
+import { hnsOps, linkHns } from "../filter/hns/index.ts";
 import { CompositeDatapath, type Datapath, type DatapathPart, type LinkContext } from "../filter/index.ts";
 import { linkIptables } from "../filter/iptables/index.ts";
 
@@ -18,6 +19,7 @@ interface KindEntry<K extends Kind> {
 
 const kinds: { readonly [K in Kind]: KindEntry<K> } = {
   iptables: { ops: ["ipset-restore", "iptables-restore"], link: linkIptables },
+  hns: { ops: hnsOps, link: linkHns },
   bpf: { ops: bpfOps, link: linkBpf },
 };
 

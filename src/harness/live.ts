@@ -4,7 +4,7 @@
  */
 import { assert, createPrng, InputError, type Prng } from "../base/index.ts";
 import type { Agent, Diagnostic } from "../engine/index.ts";
-import { platformTables, platformUpdate } from "../engine/platform/index.ts";
+import { endpointUpdate, platformTables, platformUpdate } from "../engine/platform/index.ts";
 import type { Datapath } from "../filter/index.ts";
 import {
   type BuiltCluster,
@@ -107,12 +107,26 @@ export class LiveCluster {
     // interfaces are there before anybody is told
     for (const { type, object, old } of changes)
       if (object.kind === "Pod") this.#plug(type, object, old?.kind === "Pod" ? old : undefined);
+    this.#updateEndpoints(before);
     for (const { type, object, old } of changes) {
       for (const [name, agent] of this.#agents)
         if (!this.#uninstalled.has(name)) agent.event({ type, object, old, state: after });
     }
     this.#updatePlatform(before);
     listenOnNodes(this.state, this.hosts);
+  }
+
+  /** The CNI's endpoints on Windows nodes follow pods, before any agent hears of them. */
+  #updateEndpoints(before: ClusterState): void {
+    if (this.state.pods === before.pods) return;
+    for (const [name, datapath] of this.datapaths) {
+      const [old, now] = [before.nodes.get(name), this.state.nodes.get(name)];
+      if (old === undefined || now === undefined) continue;
+      for (const op of endpointUpdate(platformTables(before, old), platformTables(this.state, now))) {
+        const result = datapath.apply(op);
+        assert(result.ok, `the CNI's own endpoint was refused: ${result.ok ? "" : result.message}`);
+      }
+    }
   }
 
   /** kube-proxy and the load balancers follow Services and their endpoints. */

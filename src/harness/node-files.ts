@@ -2,6 +2,7 @@
 import { formatCidr, formatIp, formatMac } from "../addr/index.ts";
 import type { Engine, NodeTables } from "../engine/index.ts";
 import { type BpfTables, kernelText, MapType } from "../filter/bpf/index.ts";
+import { saveHns } from "../filter/hns/index.ts";
 import { saveIpsets } from "../filter/ipset/index.ts";
 import { saveRuleset } from "../filter/iptables/index.ts";
 import type { ClusterState } from "../k8s/index.ts";
@@ -20,7 +21,7 @@ export function nodeFiles(
 ): NodeFiles {
   const files = new Map<string, string>();
   const spec = networkOf(state);
-  const { iptables, bpf } = tables;
+  const { iptables, hns, bpf } = tables;
   if (iptables !== undefined) {
     files.set("iptables.save", saveRuleset(iptables.v4));
     files.set("ip6tables.save", saveRuleset(iptables.v6));
@@ -31,6 +32,7 @@ export function nodeFiles(
     ]);
     files.set("ipset.names.json", `${JSON.stringify(Object.fromEntries(names), null, 2)}\n`);
   }
+  if (hns !== undefined) files.set("hns.json", saveHns(hns));
   if (bpf !== undefined && bpf.programs.length > 0)
     for (const [name, content] of bpfFiles(bpf)) files.set(`bpf/${name}`, content);
   const node = state.nodes.get(nodeName);

@@ -16,7 +16,7 @@ import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
 import type { Agent, AgentContext, WatchEvent } from "../engine.ts";
 import { activeRules, forwardJump, jumpNumber, npmChain, policyChains, staticRules } from "./chains.ts";
 import { collisionDiagnostic, translationDiagnostic } from "./linux.ts";
-import { setPrefix } from "./naming.ts";
+import { setPrefix, specText } from "./naming.ts";
 import { ChainOwners } from "./owners.ts";
 import { SetCache } from "./sets.ts";
 import { type TranslatedPolicy, translatePolicy } from "./translate.ts";
@@ -273,9 +273,4 @@ function append(chain: string, rules: readonly Rule[]): readonly RuleCommand[] {
 
 function isNpmJump({ target }: Rule): boolean {
   return target?.kind === "jump" && target.chain === npmChain.entry;
-}
-
-/** What NPM compares of a policy: all that it is translated from. */
-function specText({ podSelector, policyTypes, ingress, egress }: NetworkPolicy): string {
-  return JSON.stringify([podSelector, policyTypes, ingress, egress]);
 }

@@ -1,6 +1,6 @@
 /**
- * Where Azure NPM on Linux departs from the API, as predicates over API objects: each quirk is stated by what NPM's
- * documents and issues say it does, `npmVerdict` is NetworkPolicy's decision procedure with some of them applied.
+ * Where Azure NPM departs from the API, on Linux and on Windows nodes, as predicates over API objects: each quirk is stated
+ * by what NPM's documents and issues say it does, `npmVerdict` is NetworkPolicy's decision procedure with some applied.
  */
 import { cidrContains, formatIp, type Ip } from "../../addr/index.ts";
 import { unreachable } from "../../base/index.ts";
@@ -21,110 +21,31 @@ import {
   type Translation,
 } from "../../k8s/index.ts";
 import type { Divergence } from "../engine.ts";
-import { type QuirkStatement, quirkDivergences } from "../index.ts";
+import { quirkDivergences } from "../index.ts";
 import { masqueradeMark, wireserverAddress } from "../platform/index.ts";
+import { type Quirk, quirksOn, statements } from "./quirks.ts";
 import type { NpmVariant } from "./versions.ts";
 
-type Quirk =
-  | "namespace-not-in"
-  | "bare-negation"
-  | "ipv6-policy"
-  | "ipv6-unfiltered"
-  | "all-namespaces-key"
-  | "sidecar-ports"
-  | "marked-ingress"
-  | "marked-egress"
-  | "mark-collision"
-  | "wireserver";
-
-const statements: readonly QuirkStatement<Quirk>[] = [
-  {
-    quirk: "namespace-not-in",
-    id: "npm-namespace-not-in",
-    cause:
-      "NotIn with several values in a namespaceSelector becomes one rule a value, so that being outside one of them is enough",
-    source: "Azure/azure-container-networking #4866, #4662",
-    versions: "up to 2026-08",
-  },
-  {
-    quirk: "bare-negation",
-    id: "npm-bare-negation",
-    cause:
-      "a namespaceSelector of negations only becomes a bare `! set`, which also matches node and external addresses",
-    source: "Azure/azure-container-networking #4868",
-    versions: "up to 2026-08",
-  },
-  {
-    quirk: "ipv6-policy",
-    id: "npm-ipv6-policy-skipped",
-    cause:
-      "a policy with an ipBlock of IPv6, or of all addresses written other than 0.0.0.0/0, is not translated at all: its pods stay open",
-    source:
-      "azure-container-networking npm/pkg/controlplane/translation (unsupported IP address), npm/util IsIPV4; AKS: no IPv6",
-    versions: "all",
-  },
-  {
-    quirk: "ipv6-unfiltered",
-    id: "npm-ipv6-unfiltered",
-    cause: "NPM programs iptables only, ip6tables stays as it was: IPv6 is not filtered",
-    source: "AKS: Azure NPM does not support IPv6",
-    versions: "all",
-  },
-  {
-    quirk: "all-namespaces-key",
-    id: "npm-all-namespaces-key",
-    cause:
-      "the set of all namespaces has the name that a namespace label key `all-namespaces` gets: selecting on that key selects every namespace",
-    source:
-      "azure-container-networking npm/util/const.go (KubeAllNamespacesFlag) and the namespace controller",
-    versions: "all",
-  },
-  {
-    quirk: "sidecar-ports",
-    id: "npm-sidecar-port-names",
-    cause:
-      "port names of sidecars (init containers that go on running) are in no set: a rule that uses one matches nothing",
-    source:
-      "azure-container-networking npm/pkg/controlplane/controllers (getContainerPortList: spec.containers alone)",
-    versions: "all",
-  },
-  {
-    quirk: "marked-ingress",
-    id: "service-ingress-snat",
-    cause:
-      "what a node masquerades for a Service (load balancer, node port, hairpin) carries kube-proxy's mark 0x4000, which KUBE-FORWARD accepts before AZURE-NPM: a backend on that node is reached whatever its policies say",
-    source: "AKS: use network policies; Azure/azure-container-networking #940, #1086",
-    versions: "all, unless PlaceAzureChainFirst",
-  },
-  {
-    quirk: "marked-egress",
-    id: "egress-own-node",
-    cause:
-      "a pod's connection to a load balancer or a node port of its own node carries kube-proxy's mark 0x4000, which KUBE-FORWARD accepts before AZURE-NPM: its egress policies are not asked",
-    source: "AKS: migrate from Azure NPM to Cilium; Azure/azure-container-networking #1086",
-    versions: "all, unless PlaceAzureChainFirst",
-  },
-  {
-    quirk: "mark-collision",
-    id: "npm-mark-collision",
-    cause:
-      "NPM's own mark for dropped ingress was kube-proxy's mark for masquerading, 0x4000, and AZURE-NPM came first: what a node is to masquerade for a Service is dropped there; where an ingress policy of the backend's lets it in, the mark is overwritten and the source stays",
-    source:
-      "a live dump of April 2022 (AZURE-NPM-INGRESS -m mark --mark 0x4000 -j DROP; KUBE-MARK-MASQ --set-xmark 0x4000/0x4000)",
-    versions: "2022-04",
-  },
-  {
-    quirk: "wireserver",
-    id: "platform-wireserver",
-    cause:
-      "AKS nodes drop forwarded TCP to port 80 of Azure's wireserver, unless NPM accepts the packet first, which it does once there is a policy",
-    source: "live dumps of AKS nodes (FORWARD -d 168.63.129.16/32 -p tcp --dport 80 -j DROP)",
-    versions: "all",
-  },
-];
-
+/** Of one system's nodes; in a mixed cluster each node has its own, and both have a say. */
 export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
+  const own = statements.filter(({ system = "linux" }) => system === "both" || system === variant.dataplane);
+  return quirkDivergences(
+    own,
+    activeQuirks(variant),
+    (quirks) => (state, cell) => npmVerdict(state, cell, quirks),
+  );
+}
+
+/** Of a version, on nodes of either system. */
+function activeQuirks(variant: NpmVariant): Quirks {
   const active = new Set<Quirk>([
+    "windows-wireserver",
+    "windows-named-port",
+    "windows-pod-negation",
+    "windows-except",
+    "windows-sctp",
+    "windows-namespace-negation",
+    "windows-own-node",
     "ipv6-policy",
     "ipv6-unfiltered",
     "all-namespaces-key",
@@ -135,7 +56,8 @@ export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
   if (variant.bareNegation === "unscoped") active.add("bare-negation");
   if (!variant.placeFirst) active.add("marked-ingress").add("marked-egress");
   else if (variant.marks.ingressDrop === masqueradeMark) active.add("mark-collision");
-  return quirkDivergences(statements, active, (quirks) => (state, cell) => npmVerdict(state, cell, quirks));
+  active.add(variant.windowsNegations === "unseen" ? "windows-inverted-egress" : "windows-egress-negation");
+  return active;
 }
 
 type Quirks = ReadonlySet<Quirk>;
@@ -161,13 +83,40 @@ function npmVerdict(state: ClusterState, cell: Cell, quirks: Quirks): "allow" | 
   if (cell.via !== undefined)
     return serviceVerdict(state, cell, cell.via, from, to, quirks) ? "allow" : "deny";
   if (from.pod !== undefined && from.pod === to.pod) return "allow";
-  if (isLocalNode(to, from)) return "allow"; // a pod to its own node passes INPUT, where NPM has no jump
-  const policies = effectivePolicies(state, quirks);
-  if (quirks.has("wireserver") && policies.length === 0 && isWireserver(from, to, cell)) return "deny";
   const passes =
-    sideAllows(state, policies, "Egress", from, to, to, cell, quirks) &&
-    (isLocalNode(from, to) || sideAllows(state, policies, "Ingress", to, from, to, cell, quirks));
+    linuxAllows(state, cell, from, to, quirksOn("linux", quirks)) &&
+    windowsAllows(state, cell, from, to, quirksOn("windows", quirks));
   return passes ? "allow" : "deny";
+}
+
+/** FORWARD of a Linux node asks both directions' policies of whatever it carries, on the way out and on the way in. */
+function linuxAllows(state: ClusterState, cell: Cell, from: Side, to: Side, quirks: Quirks): boolean {
+  if (![from, to].some((side) => systemOf(state, side) === "linux")) return true;
+  if (isLocalNode(to, from)) return true; // a pod to its own node passes INPUT, where NPM has no jump
+  const policies = effectivePolicies(state, quirks);
+  if (quirks.has("wireserver") && policies.length === 0 && isWireserver(from, to, cell)) return false;
+  return (
+    sideAllows(state, policies, "Egress", from, to, to, cell, quirks) &&
+    (isLocalNode(from, to) || sideAllows(state, policies, "Ingress", to, from, to, cell, quirks))
+  );
+}
+
+/** The endpoint of a pod on a Windows node asks what is about that pod: policies of egress on its way out, of ingress on its way in. */
+function windowsAllows(state: ClusterState, cell: Cell, from: Side, to: Side, quirks: Quirks): boolean {
+  const policies = effectivePolicies(state, quirks);
+  if (systemOf(state, from) === "windows") {
+    if (quirks.has("windows-wireserver") && isWireserver(from, to, cell)) return false;
+    const isAsked = !isLocalNode(to, from) || quirks.has("windows-own-node");
+    if (isAsked && !sideAllows(state, policies, "Egress", from, to, to, cell, quirks)) return false;
+  }
+  if (systemOf(state, to) !== "windows" || isLocalNode(from, to)) return true;
+  const ingressQuirks = new Set([...quirks].filter((one) => one !== "windows-inverted-egress"));
+  return sideAllows(state, policies, "Ingress", to, from, to, cell, ingressQuirks);
+}
+
+/** Of the node that a pod's endpoint is on; `undefined` for what has none. */
+function systemOf(state: ClusterState, { pod }: Side): Node["os"] | undefined {
+  return pod === undefined ? undefined : state.nodes.get(pod.nodeName)?.os;
 }
 
 /**
@@ -242,30 +191,79 @@ function isLocalNode(host: Side, { pod }: Side): boolean {
   return node === pod.nodeName;
 }
 
-const translatable = new WeakMap<ClusterState["networkPolicies"], readonly NetworkPolicy[]>();
+/** By the quirks for which policies are refused. */
+const translatable = new WeakMap<ClusterState["networkPolicies"], Map<string, readonly NetworkPolicy[]>>();
 
 function effectivePolicies(state: ClusterState, quirks: Quirks): readonly NetworkPolicy[] {
-  if (!quirks.has("ipv6-policy")) return [...state.networkPolicies.values()];
-  let policies = translatable.get(state.networkPolicies);
+  const refused = refusals.filter(([quirk]) => quirks.has(quirk));
+  const known = translatable.get(state.networkPolicies) ?? new Map<string, readonly NetworkPolicy[]>();
+  translatable.set(state.networkPolicies, known);
+  const key = refused.map(([quirk]) => quirk).join();
+  let policies = known.get(key);
   if (policies === undefined) {
-    policies = [...state.networkPolicies.values()].filter((policy) => !hasRefusedBlock(policy));
-    translatable.set(state.networkPolicies, policies);
+    policies = [...state.networkPolicies.values()].filter(
+      (policy) => !refused.some(([, isRefused]) => isRefused(policy)),
+    );
+    known.set(key, policies);
   }
   return policies;
 }
 
-/** Only what takes effect is translated: rules of a direction that the policy does not have are not looked at. */
-function hasRefusedBlock(policy: NetworkPolicy): boolean {
-  const directions = [
-    policy.policyTypes.includes("Ingress") ? policy.ingress : [],
-    policy.policyTypes.includes("Egress") ? policy.egress : [],
-  ];
-  return directions.some((rules) => {
-    if (rules.some((rule) => rule.peers.length === 0 && rule.ports.length === 0)) return false;
-    return rules.some((rule) =>
-      rule.peers.some((peer) => peer.ipBlock !== undefined && isRefused(peer.ipBlock)),
-    );
-  });
+/** Quirks of the translation: whole policies that are not programmed. */
+const refusals: readonly (readonly [Quirk, (policy: NetworkPolicy) => boolean])[] = [
+  ["ipv6-policy", (policy) => hasPeer(policy, ({ ipBlock }) => ipBlock !== undefined && isRefused(ipBlock))],
+  [
+    "windows-except",
+    (policy) => hasPeer(policy, ({ ipBlock }) => ipBlock !== undefined && ipBlock.except.length > 0),
+  ],
+  [
+    "windows-pod-negation",
+    (policy) =>
+      hasNegation(policy.podSelector) || hasPeer(policy, ({ podSelector }) => hasNegation(podSelector)),
+  ],
+  [
+    "windows-namespace-negation",
+    (policy) => hasPeer(policy, ({ namespaceSelector }) => hasNegation(namespaceSelector), ["Ingress"]),
+  ],
+  [
+    "windows-egress-negation",
+    (policy) => hasPeer(policy, ({ namespaceSelector }) => hasNegation(namespaceSelector), ["Egress"]),
+  ],
+  ["windows-named-port", (policy) => hasPort(policy, ({ port }) => typeof port === "string")],
+  ["windows-sctp", (policy) => hasPort(policy, ({ protocol }) => protocol === "SCTP")],
+];
+
+/**
+ * Only what takes effect is translated: rules of a direction that the policy does not have are not looked at, nor those
+ * beside a rule that allows everything.
+ */
+function translatedRules(
+  policy: NetworkPolicy,
+  types: readonly ("Ingress" | "Egress")[] = ["Ingress", "Egress"],
+): readonly NetworkPolicyRule[] {
+  return types
+    .filter((type) => policy.policyTypes.includes(type))
+    .map((type) => (type === "Ingress" ? policy.ingress : policy.egress))
+    .filter((rules) => !rules.some(({ peers, ports }) => peers.length === 0 && ports.length === 0))
+    .flat();
+}
+
+function hasPeer(
+  policy: NetworkPolicy,
+  is: (peer: NetworkPolicyPeer) => boolean,
+  types?: readonly ("Ingress" | "Egress")[],
+): boolean {
+  return translatedRules(policy, types).some(({ peers }) => peers.some(is));
+}
+
+function hasPort(policy: NetworkPolicy, is: (port: NetworkPolicyPort) => boolean): boolean {
+  return translatedRules(policy).some(({ ports }) => ports.some(is));
+}
+
+function hasNegation(selector: LabelSelector | undefined): boolean {
+  return (selector?.matchExpressions ?? []).some(
+    ({ operator }) => operator === "NotIn" || operator === "DoesNotExist",
+  );
 }
 
 /** NPM tests the text of the block: a dotted quad without leading zeros, and `/0` only behind 0.0.0.0. */
@@ -373,11 +371,13 @@ function namespaceMatches(selector: LabelSelector, labels: Labels, quirks: Quirk
       case "In":
         return has && values.includes(labels[key] ?? "");
       case "NotIn":
+        if (quirks.has("windows-inverted-egress")) return has && values.includes(labels[key] ?? "");
         if (!quirks.has("namespace-not-in")) return !has || !values.includes(labels[key] ?? "");
         return new Set(values).size > 1 || !has || !values.includes(labels[key] ?? "");
       case "Exists":
         return has || isAlwaysThere(key);
       case "DoesNotExist":
+        if (quirks.has("windows-inverted-egress")) return has || isAlwaysThere(key);
         return !has && !isAlwaysThere(key);
       default:
         return unreachable(operator);

@@ -4,6 +4,8 @@ import { createLinuxAgent } from "./agent.ts";
 import { npmDivergences } from "./divergences.ts";
 import { compileLinux } from "./linux.ts";
 import { npmDefaultVersion, npmSwitches, npmVariant, npmVersions } from "./versions.ts";
+import { compileWindows } from "./windows.ts";
+import { createWindowsAgent } from "./windows-agent.ts";
 
 const linuxFeatures: EngineFeatures = {
   platforms: ["Linux"],
@@ -43,6 +45,47 @@ export const azureNpmLinux: EngineDefinition = {
       divergences: npmDivergences(variant),
       compile: compileLinux(variant),
       agent: (context) => createLinuxAgent(variant, context),
+    };
+  },
+};
+
+const windowsFeatures: EngineFeatures = {
+  platforms: ["Windows Server 2022"],
+  networkPlugins: ["azure"],
+  filters: "HNS ACLPolicy and SetPolicy, at the endpoint of each pod",
+  features: {
+    ingress: { support: "yes", note: "the pod's own node always reaches it" },
+    egress: { support: "yes", note: "to the pod's own node too" },
+    ipBlock: { support: "yes", note: "matches pod and node addresses too" },
+    "ipBlock except": { support: "no", note: "the policy is skipped, its pods stay open" },
+    "named ports": { support: "no", note: "the policy is skipped, its pods stay open" },
+    endPort: { support: "yes", note: "as a list of all its ports" },
+    SCTP: { support: "no", note: "the policy is skipped, its pods stay open" },
+    "negative selectors": {
+      support: "no",
+      note: "the policy is skipped, its pods stay open; in egress namespaceSelectors up to 2026-08 inverted",
+    },
+    IPv6: { support: "no", note: "policies with IPv6 blocks are skipped" },
+    "hostNetwork pods": { support: "no", note: "in no set: never selected, never a peer" },
+  },
+};
+
+export const azureNpmWindows: EngineDefinition = {
+  ...azureNpmLinux,
+  name: "azure-npm-windows",
+  os: "windows",
+  create(version, switches) {
+    const variant = npmVariant(version, switches, "windows");
+    return {
+      name: "azure-npm-windows",
+      product: "azure-npm",
+      os: "windows",
+      version,
+      switches,
+      features: windowsFeatures,
+      divergences: npmDivergences(variant),
+      compile: compileWindows(variant),
+      agent: (context) => createWindowsAgent(variant, context),
     };
   },
 };

@@ -20,6 +20,7 @@ import {
   namespaceLabelSet,
   namespaceSet,
   podLabelSet,
+  type SetMatch,
   type SetName,
   type TranslatedPolicy,
 } from "./translate.ts";
@@ -210,6 +211,20 @@ export class SetCache {
     for (const set of this.#sets.values())
       if (needed === undefined || needed.has(set.name)) reprs.set(set.name, toRepr(set));
     return reprs;
+  }
+
+  /** Whether all the sets hold the address; lists hold what their members do. */
+  holdsAll(matches: readonly SetMatch[], address: string): boolean {
+    return matches.every(({ set }) => this.#holds(this.kernelName(set), address));
+  }
+
+  #holds(name: string, address: string): boolean {
+    const set = this.#sets.get(name);
+    if (set === undefined) return false;
+    if (set.type !== "list:set") return set.members.has(address);
+    return [...set.members.values()].some(
+      ({ entry }) => entry.set !== undefined && this.#holds(entry.set, address),
+    );
   }
 
   #neededNames(): ReadonlySet<string> {

@@ -100,16 +100,19 @@ export function translatePolicy(policy: NetworkPolicy, variant: NpmVariant): Tra
   });
   try {
     const translator = new Translator(policy, key, variant, origin);
+    const selector = translator.podSets(policy.podSelector, "spec.podSelector");
+    const acls = [
+      ...(policy.policyTypes.includes("Ingress") ? translator.direction("ingress", policy.ingress) : []),
+      ...(policy.policyTypes.includes("Egress") ? translator.direction("egress", policy.egress) : []),
+    ];
+    if (variant.dataplane === "windows") checkWindows(acls, variant);
     return {
       ok: true,
       policy: {
         key,
         namespace: policy.namespace,
-        selector: [...translator.podSets(policy.podSelector), included(namespaceSet(policy.namespace))],
-        acls: [
-          ...(policy.policyTypes.includes("Ingress") ? translator.direction("ingress", policy.ingress) : []),
-          ...(policy.policyTypes.includes("Egress") ? translator.direction("egress", policy.egress) : []),
-        ],
+        selector: [...selector, included(namespaceSet(policy.namespace))],
+        acls,
         selectOrigin: origin("spec.podSelector", "select"),
       },
     };
@@ -118,6 +121,19 @@ export function translatePolicy(policy: NetworkPolicy, variant: NpmVariant): Tra
     return { ok: false, code: error.code, message: error.message, origin: origin(error.path, "allow") };
   }
 }
+
+/** What is found out once a policy is translated (npm/pkg/dataplane/policies). */
+function checkWindows(acls: readonly Acl[], variant: NpmVariant): void {
+  for (const { protocol, peers, origin } of acls) {
+    if (protocol === "SCTP")
+      throw new Untranslatable("windows-sctp", origin.path, "unsupported SCTP protocol used on windows");
+    if (variant.windowsNegations === "refused" && peers.some((one) => !one.isIncluded))
+      throw new Untranslatable("windows-negation", origin.path, negationMessage);
+  }
+}
+
+/** HNS has no negated sets. */
+export const negationMessage = "Negative match types is not supported in windows dataplane";
 
 function included(set: SetName): SetMatch {
   return { set, isIncluded: true };
@@ -183,6 +199,12 @@ class Translator {
     port: NetworkPolicyPort | undefined,
     path: string,
   ): Acl {
+    if (typeof port?.port === "string" && this.#variant.dataplane === "windows")
+      throw new Untranslatable(
+        "windows-named-port",
+        path,
+        "unsupported namedport translation features used on windows",
+      );
     const number = typeof port?.port === "number" ? port.port : undefined;
     return {
       direction,
@@ -206,22 +228,34 @@ class Translator {
     if (peer.ipBlock !== undefined) {
       const suffix = `${ruleIndex}-${peerIndex}${direction === "ingress" ? "IN" : "OUT"}`;
       const { name, namespace } = this.#policy;
+      if (peer.ipBlock.except.length > 0 && this.#variant.dataplane === "windows")
+        throw new Untranslatable(
+          "windows-except",
+          `${path}.ipBlock.except`,
+          "unsupported Except CIDR block translation features used on windows",
+        );
       const text =
         this.#variant.setNames === "delimited"
           ? `cidr-${name}:in-ns:${namespace}-${suffix}`
           : `cidr-${name}-in-ns-${namespace}-${suffix}`;
       return [[included({ kind: "cidr", text, members: cidrMembers(peer.ipBlock, `${path}.ipBlock.cidr`) })]];
     }
-    const pods = peer.podSelector === undefined ? [] : this.podSets(peer.podSelector);
+    const pods = peer.podSelector === undefined ? [] : this.podSets(peer.podSelector, `${path}.podSelector`);
     if (peer.namespaceSelector === undefined)
       return [[...pods, included(namespaceSet(this.#policy.namespace))]];
     return this.#namespaceSets(peer.namespaceSelector).map((namespaces) => [...namespaces, ...pods]);
   }
 
-  podSets(selector: LabelSelector): readonly SetMatch[] {
+  podSets(selector: LabelSelector, path: string): readonly SetMatch[] {
     const sets = labelsOf(selector).map(([key, value]) => included(podLabelSet(key, value)));
-    for (const { key, operator, values } of selector.matchExpressions) {
+    for (const [i, { key, operator, values }] of selector.matchExpressions.entries()) {
       const isIncluded = operator === "In" || operator === "Exists";
+      if (!isIncluded && this.#variant.dataplane === "windows")
+        throw new Untranslatable(
+          "windows-pod-negation",
+          `${path}.matchExpressions[${i}]`,
+          "unsupported NotExist operator translation features used on windows",
+        );
       const distinct = [...new Set(values)];
       const set =
         distinct.length === 0

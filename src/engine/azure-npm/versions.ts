@@ -25,6 +25,15 @@ export interface NpmVariant {
   readonly bareNegation: "unscoped" | "within-all-namespaces";
   /** Toggle PlaceAzureChainFirst. */
   readonly placeFirst: boolean;
+  /** What it programs; Windows lacks some of what policies ask for. */
+  readonly dataplane: "linux" | "windows";
+  /**
+   * Windows: a namespaceSelector's negations. Up to 2026-08 HNS conversion refuses them in ingress rules (for ever tried
+   * again), and in egress rules takes the set as if it were not negated; since then the policy is refused (#4866).
+   */
+  readonly windowsNegations: "unseen" | "refused";
+  /** Windows: what a change of policy does to flows that VFP knows; no published source says. */
+  readonly vfpFlows: "keep" | "forget";
   /** Toggle ApplyIPSetsOnNeed: only sets that rules (or lists that rules use) refer to are in the kernel. */
   readonly onNeed: boolean;
 }
@@ -53,6 +62,9 @@ const knownBugs = {
   bareNegation: "unscoped",
   placeFirst: false,
   onNeed: false,
+  dataplane: "linux",
+  windowsNegations: "unseen",
+  vfpFlows: "keep",
 } as const;
 
 const variants: Readonly<Record<string, NpmVariant>> = {
@@ -67,6 +79,7 @@ const variants: Readonly<Record<string, NpmVariant>> = {
     setNames: "delimited",
     namespaceNotIn: "all-of-negations",
     bareNegation: "within-all-namespaces",
+    windowsNegations: "refused",
   },
 };
 
@@ -90,10 +103,19 @@ export const npmSwitches: readonly SwitchSpec[] = [
     summary: "NotIn of several values in a namespaceSelector means none of them",
   },
   { name: "fix-4868", values: ["true", "false"], summary: "negative namespaceSelectors match pods only" },
+  {
+    name: "vfp-flows",
+    values: ["keep", "forget"],
+    summary: "Windows: flows that go on when a policy changes, or are judged anew (no source says which)",
+  },
 ];
 
 /** `version` and `switches` have been checked against the lists above. */
-export function npmVariant(version: string, switches: Readonly<Record<string, string>>): NpmVariant {
+export function npmVariant(
+  version: string,
+  switches: Readonly<Record<string, string>>,
+  dataplane: NpmVariant["dataplane"] = "linux",
+): NpmVariant {
   const base = variants[version] as NpmVariant;
   const on = (name: string): boolean | undefined =>
     switches[name] === undefined ? undefined : switches[name] === "true";
@@ -101,6 +123,8 @@ export function npmVariant(version: string, switches: Readonly<Record<string, st
     ({ true: isOn, false: isOff })[String(on(name)) as "true" | "false"] ?? otherwise;
   return {
     ...base,
+    dataplane,
+    vfpFlows: switches["vfp-flows"] === "forget" ? "forget" : "keep",
     placeFirst: on("place-first") ?? base.placeFirst,
     onNeed: on("on-need") ?? base.onNeed,
     namespaceNotIn: fixed("fix-4866", "all-of-negations", "any-of-negations", base.namespaceNotIn),

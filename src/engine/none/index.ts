@@ -2,7 +2,7 @@
 
 import { formatIp } from "../../addr/index.ts";
 import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
-import type { Agent, Diagnostic, Divergence, EngineDefinition } from "../engine.ts";
+import type { Agent, Diagnostic, Divergence, EngineDefinition, EngineFeatures } from "../engine.ts";
 import { wireserverAddress } from "../platform/index.ts";
 
 const version = "1";
@@ -46,31 +46,43 @@ function diagnosticsOf(state: ClusterState): readonly Diagnostic[] {
 
 const idle: Agent = { start() {}, event() {}, wake() {}, stop() {} };
 
-export const noneLinux: EngineDefinition = {
-  name: "none-linux",
-  product: "none",
-  os: "linux",
-  versions: [version],
-  defaultVersion: version,
-  switches: [],
-  aks: { networkPlugin: "azure", networkPolicy: "none" },
-  create: (chosen, switches) => ({
-    name: "none-linux",
+function definition(os: EngineDefinition["os"], features: EngineFeatures): EngineDefinition {
+  const name = `none-${os}`;
+  return {
+    name,
     product: "none",
-    os: "linux",
-    version: chosen,
-    switches,
-    features: {
-      platforms: ["Linux"],
-      networkPlugins: ["azure", "kubenet"],
-      filters: "kube-proxy and CNI rules only",
-      features: { ingress: { support: "no" }, egress: { support: "no" } },
-    },
-    divergences,
-    compile(state) {
-      const diagnostics = diagnosticsOf(state);
-      return (_node, base) => ({ tables: base, diagnostics });
-    },
-    agent: () => idle,
-  }),
-};
+    os,
+    versions: [version],
+    defaultVersion: version,
+    switches: [],
+    aks: { networkPlugin: "azure", networkPolicy: "none" },
+    create: (chosen, switches) => ({
+      name,
+      product: "none",
+      os,
+      version: chosen,
+      switches,
+      features,
+      divergences,
+      compile(state) {
+        const diagnostics = diagnosticsOf(state);
+        return (_node, base) => ({ tables: base, diagnostics });
+      },
+      agent: () => idle,
+    }),
+  };
+}
+
+export const noneLinux: EngineDefinition = definition("linux", {
+  platforms: ["Linux"],
+  networkPlugins: ["azure", "kubenet"],
+  filters: "kube-proxy and CNI rules only",
+  features: { ingress: { support: "no" }, egress: { support: "no" } },
+});
+
+export const noneWindows: EngineDefinition = definition("windows", {
+  platforms: ["Windows Server 2019", "Windows Server 2022"],
+  networkPlugins: ["azure"],
+  filters: "the CNI's ACLs only",
+  features: { ingress: { support: "no" }, egress: { support: "no" } },
+});

@@ -11,6 +11,7 @@ import type { NodeTables } from "../engine.ts";
 import { clusterCidr, linuxRuleset, toNodePorts } from "./linux.ts";
 import { byName } from "./rules.ts";
 import { type FamilyServices, familyServices, type ServiceChains } from "./services.ts";
+import { windowsPlatform } from "./windows.ts";
 
 export { masqueradeMark, wireserverAddress } from "./linux.ts";
 export {
@@ -19,12 +20,11 @@ export {
   servicePorts,
   viewEndpoints,
 } from "./service-ports.ts";
-export { platformUpdate } from "./update.ts";
-
-const noTables: NodeTables = Object.freeze({});
+export { endpointUpdate, platformUpdate } from "./update.ts";
+export { azureNetwork } from "./windows.ts";
 
 export function platformTables(state: ClusterState, node: Node): NodeTables {
-  return node.os === "windows" ? noTables : linuxPlatform(state)(node);
+  return node.os === "windows" ? windowsPlatform(state, node) : linuxPlatform(state)(node);
 }
 
 type Platform = (node: Node) => NodeTables;

@@ -1,11 +1,32 @@
 /**
- * What kube-proxy writes when Services or endpoints change: its own chains, flushed and filled again in one restore for
+ * What the platform does when its objects change. The CNI makes and removes endpoints as pods come and go. kube-proxy:
+ * what it writes when Services or endpoints change: its own chains, flushed and filled again in one restore for
  * each table (iptables-restore --noflush), chains of Services that are gone deleted at the end. Built-in chains are not
  * touched: others have rules there.
  */
+
+import type { HnsEndpoint, HnsOp } from "../../filter/hns/index.ts";
 import type { IptablesRestoreOp, RuleCommand, Ruleset, Table } from "../../filter/iptables/index.ts";
 import type { NodeTables } from "../engine.ts";
 import { sameRules } from "./rules.ts";
+
+/** A pod whose address changed has another endpoint; its labels are none of the CNI's business. */
+export function endpointUpdate(before: NodeTables, after: NodeTables): readonly HnsOp[] {
+  const [old, now] = [before.hns?.endpoints ?? [], after.hns?.endpoints ?? []].map(byId);
+  if (old === undefined || now === undefined) return [];
+  const isKept = (endpoint: HnsEndpoint, others: ReadonlyMap<string, HnsEndpoint>): boolean =>
+    others.get(endpoint.id)?.addresses === endpoint.addresses;
+  const gone = [...old.values()].filter((endpoint) => !isKept(endpoint, now));
+  const made = [...now.values()].filter((endpoint) => !isKept(endpoint, old));
+  return [
+    ...gone.map(({ id }): HnsOp => ({ kind: "hns-endpoint", op: "delete", endpoint: id })),
+    ...made.map((endpoint): HnsOp => ({ kind: "hns-endpoint", op: "create", endpoint })),
+  ];
+}
+
+function byId(endpoints: readonly HnsEndpoint[]): ReadonlyMap<string, HnsEndpoint> {
+  return new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+}
 
 export function platformUpdate(before: NodeTables, after: NodeTables): readonly IptablesRestoreOp[] {
   if (before === after) return [];
