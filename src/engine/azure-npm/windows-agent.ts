@@ -23,6 +23,8 @@ const applyNs = 500e6;
 const applyCallsMax = 100;
 /** Between the policies' controller and those of pods and namespaces, at boot (npm.go). */
 const bootGapNs = 180e9;
+/** Period of the reconcile task. */
+const reconcileNs = 300e9;
 /** ACLs of one request to an endpoint (MaxBatchedACLsPerPod); a policy is never split. */
 const batchedAclsMax = 30;
 
@@ -47,6 +49,8 @@ class WindowsAgent implements Agent {
   /** Set while pods and namespaces are not listed yet. */
   #pendingState: ClusterState | undefined;
   #waitingCalls = 0;
+  /** When what is to be done next is due. */
+  readonly #due: { listPods?: number; apply?: number; reconcile?: number } = {};
 
   constructor(variant: NpmVariant, context: AgentContext) {
     this.#variant = variant;
@@ -60,15 +64,24 @@ class WindowsAgent implements Agent {
     this.#clear();
     this.#pendingState = state;
     for (const policy of state.networkPolicies.values()) this.#addPolicy(policy);
-    if (!this.#hasStarted) this.#listPods();
-    else this.#context.wakeAt(this.#context.nowNs() + bootGapNs);
+    this.#due.reconcile = this.#context.nowNs() + reconcileNs;
+    if (this.#hasStarted) this.#due.listPods = this.#context.nowNs() + bootGapNs;
+    else this.#listPods();
     this.#hasStarted = true;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    const { listPods = Infinity, apply = Infinity, reconcile = Infinity } = this.#due;
+    const next = Math.min(listPods, apply, reconcile);
+    if (Number.isFinite(next)) this.#context.wakeAt(next);
   }
 
   #listPods(): void {
     const state = this.#pendingState;
     if (state === undefined) return;
     this.#pendingState = undefined;
+    delete this.#due.listPods;
     for (const namespace of state.namespaces.values()) this.#cache.addNamespace(namespace);
     for (const pod of state.pods.values()) this.#cache.addPod(pod);
     this.#apply();
@@ -80,6 +93,7 @@ class WindowsAgent implements Agent {
     this.#owners.clear();
     this.#pendingState = undefined;
     this.#waitingCalls = 0;
+    for (const what of ["listPods", "apply", "reconcile"] as const) delete this.#due[what];
   }
 
   /** Every ACL of NPM's, then every set. */
@@ -136,12 +150,21 @@ class WindowsAgent implements Agent {
   #applySoon(): void {
     this.#waitingCalls++;
     if (this.#waitingCalls >= applyCallsMax) this.#apply();
-    else if (this.#waitingCalls === 1) this.#context.wakeAt(this.#context.nowNs() + applyNs);
+    else if (this.#waitingCalls === 1) this.#due.apply = this.#context.nowNs() + applyNs;
+    this.#schedule();
   }
 
   wake(): void {
-    if (this.#pendingState !== undefined) this.#listPods();
-    else this.#apply();
+    const now = this.#context.nowNs();
+    const isDue = (atNs: number | undefined): boolean => atNs !== undefined && atNs <= now;
+    if (isDue(this.#due.listPods)) this.#listPods();
+    if (isDue(this.#due.apply)) this.#apply();
+    if (isDue(this.#due.reconcile)) {
+      this.#cache.collectGarbage();
+      this.#apply();
+      this.#due.reconcile = now + reconcileNs;
+    }
+    this.#schedule();
   }
 
   stop(): void {
@@ -185,6 +208,7 @@ class WindowsAgent implements Agent {
   /** Sets that ACLs will name, the ACLs of each endpoint, and then sets that nothing names any more. */
   #apply(): void {
     this.#waitingCalls = 0;
+    delete this.#due.apply;
     this.#cache.drain();
     const wanted = setPolicies(this.#cache.toReprs(), this.#variant.naming.setName);
     const known = new Map(this.#sets().map((set) => [set.id, set]));

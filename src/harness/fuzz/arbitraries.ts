@@ -16,6 +16,10 @@ export interface ClusterArbitraryOptions {
   readonly policiesMax?: number;
   /** Also blocks of IPv6 in policies. Default false. */
   readonly ipv6Blocks?: boolean;
+  /** Nodes (of n1, n2) that run Windows. Default: none. */
+  readonly windowsNodes?: readonly string[];
+  /** Policies of what every engine has: positive selectors, numbered ports of TCP and UDP, blocks without exceptions. Default false. */
+  readonly isPlain?: boolean;
   /** Up to this many Services of every type and traffic policy. Default 0. */
   readonly servicesMax?: number;
   /** Negations in namespace selectors as well. Default true. */
@@ -326,6 +330,24 @@ const service = fc
     },
   }));
 
+const plainWords: Readonly<Record<string, unknown>> = {
+  NotIn: "In",
+  DoesNotExist: "Exists",
+  SCTP: "UDP",
+  http: 80,
+  web: 443,
+  dns: 8080,
+};
+
+/** The same shape, of what every engine has. */
+function plainSpec(spec: object): object {
+  return JSON.parse(JSON.stringify(spec), (key, value: unknown) => {
+    if (key === "except") return undefined;
+    const isWord = key === "operator" || key === "protocol" || key === "port";
+    return isWord && typeof value === "string" ? (plainWords[value] ?? value) : value;
+  }) as object;
+}
+
 /** A cluster as objects: namespaces with labels, two nodes, pods, policies and, where asked for, Services. */
 export function clusterObjects(options: ClusterArbitraryOptions = {}): fc.Arbitrary<readonly RawObject[]> {
   return fc
@@ -345,7 +367,10 @@ export function clusterObjects(options: ClusterArbitraryOptions = {}): fc.Arbitr
       ...nodeNames.map((name) => ({
         apiVersion: "v1",
         kind: "Node",
-        metadata: { name, labels: { "kubernetes.io/os": "linux" } },
+        metadata: {
+          name,
+          labels: { "kubernetes.io/os": options.windowsNodes?.includes(name) ? "windows" : "linux" },
+        },
       })),
       ...pods.map((drawn, i) => podObject(drawn, `p${i}`)),
       ...services.map(({ namespace, spec }, i) => ({
@@ -358,7 +383,7 @@ export function clusterObjects(options: ClusterArbitraryOptions = {}): fc.Arbitr
         apiVersion: "networking.k8s.io/v1",
         kind: "NetworkPolicy",
         metadata: { name: `policy-${i}`, namespace },
-        spec,
+        spec: options.isPlain === true ? plainSpec(spec as object) : spec,
       })),
     ]);
 }

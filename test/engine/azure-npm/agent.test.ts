@@ -13,6 +13,7 @@ import {
   loadObjects,
   setLabels,
 } from "../../../src/k8s/index.ts";
+import { clusterEdit } from "./edits.ts";
 import { LiveNode } from "./live-node.ts";
 import { cluster, namespace, npm, pod, policy, type RawObject, readable } from "./npm.ts";
 
@@ -324,51 +325,6 @@ describe("uninstalling", () => {
 });
 
 describe("law: a quiet agent ends at compile's tables", () => {
-  type Edit = (state: ClusterState) => ClusterState;
-  const isThere = (state: ClusterState, kind: string, id: string): boolean =>
-    ({ Pod: state.pods, NetworkPolicy: state.networkPolicies, Namespace: state.namespaces })[kind]?.has(id) ??
-    false;
-  const values = ["a", "b", null] as const;
-  const edit: fc.Arbitrary<Edit> = fc.oneof(
-    fc.tuple(fc.constantFrom("Pod", "NetworkPolicy"), fc.constantFrom("x", "y", "z"), fc.nat(5)).map(
-      ([kind, ns, i]): Edit =>
-        (state) => {
-          const name = kind === "Pod" ? `p${i}` : `policy-${i}`;
-          return isThere(state, kind, `${ns}/${name}`) ? deleteObject(state, kind, ns, name).state : state;
-        },
-    ),
-    fc
-      .tuple(
-        fc.constantFrom("x", "y", "z"),
-        fc.nat(5),
-        fc.constantFrom("app", "tier"),
-        fc.constantFrom(...values),
-      )
-      .map(
-        ([ns, i, key, value]): Edit =>
-          (state) =>
-            state.pods.has(`${ns}/p${i}`)
-              ? setLabels(state, "Pod", ns, `p${i}`, { [key]: value }).state
-              : state,
-      ),
-    fc.tuple(fc.constantFrom("x", "y", "z"), fc.constantFrom("app", "tier"), fc.constantFrom(...values)).map(
-      ([ns, key, value]): Edit =>
-        (state) =>
-          state.namespaces.has(ns) ? setLabels(state, "Namespace", "", ns, { [key]: value }).state : state,
-    ),
-    fc.constantFrom("x", "y").map(
-      (ns): Edit =>
-        (state) =>
-          state.namespaces.has(ns) ? deleteObject(state, "Namespace", "", ns).state : state,
-    ),
-    clusterObjects({ podsMax: 3, policiesMax: 3 }).map(
-      (objects): Edit =>
-        (state) => {
-          const own = objects.filter(({ kind }) => kind === "Pod" || kind === "NetworkPolicy");
-          return apply(state, ...own);
-        },
-    ),
-  );
   const pin = (objects: readonly RawObject[]): readonly RawObject[] =>
     objects.filter(({ kind }) => kind !== "Node").map((object) => object);
   const start = (objects: readonly RawObject[], selection: ProductSelection): ClusterState => {
@@ -387,7 +343,7 @@ describe("law: a quiet agent ends at compile's tables", () => {
       fc.assert(
         fc.property(
           clusterObjects({ podsMax: 4, policiesMax: 3 }),
-          fc.array(edit, { maxLength: 10 }),
+          fc.array(clusterEdit(), { maxLength: 10 }),
           (objects, edits) => {
             let state = start(objects, selection);
             const node = new LiveNode(state, selection);

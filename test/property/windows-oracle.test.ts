@@ -1,0 +1,35 @@
+/** Azure NPM on Windows nodes, and in clusters of both systems, against the API. */
+import { equalsOracle } from "./engine-oracle.ts";
+
+const [windows, mixed] = [{ windowsNodes: ["n1", "n2"] }, { windowsNodes: ["n2"] }];
+
+equalsOracle([
+  {
+    engine: "azure-npm-windows",
+    clusters: [
+      { runs: 300, options: windows },
+      { runs: 600, options: { ...windows, isPlain: true } },
+      { runs: 100, options: { ...windows, ipv6Blocks: true } },
+    ],
+    fires: [
+      "npm-ipv6-policy-skipped",
+      "npm-windows-except",
+      "npm-windows-inverted-egress",
+      "npm-windows-named-port",
+      "npm-windows-namespace-negation",
+      "npm-windows-own-node",
+      "npm-windows-pod-negation",
+      "npm-windows-sctp",
+    ],
+  },
+  { engine: "azure-npm-windows@2026-09", clusters: [{ runs: 50, options: windows }] },
+  {
+    engine: "azure-npm",
+    clusters: [
+      { runs: 100, options: mixed },
+      { runs: 250, options: { ...mixed, isPlain: true } },
+    ],
+  },
+  { engine: "azure-npm@2026-09", clusters: [{ runs: 50, options: mixed }] },
+  { engine: "none", clusters: [{ runs: 30, options: mixed }] },
+]);
