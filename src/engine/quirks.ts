@@ -1,7 +1,8 @@
 /**
  * Divergences as quirks of one decision procedure: each is what documents and issues say of an engine, and the procedure
  * can be run with any set of them. A divergence holds where the verdict with all quirks is not the API's and this quirk is
- * a cause: alone it would do, or without it the verdict would be another.
+ * a cause: alone it would do, or without it the verdict would be another; where several reasons stand behind several
+ * policies, it is one of a set of quirks that suffice and of which none can be left out.
  */
 import type { Cell, ClusterState } from "../k8s/index.ts";
 import type { Divergence } from "./engine.ts";
@@ -36,8 +37,28 @@ export function quirkDivergences<Quirk extends string>(
         when(state, cell, expected) {
           const verdict = withAll(state, cell);
           if (verdict === (expected === "undefined" ? withNone(state, cell) : expected)) return null;
-          return alone(state, cell) === verdict || without(state, cell) !== verdict ? verdict : null;
+          const isCause =
+            alone(state, cell) === verdict ||
+            without(state, cell) !== verdict ||
+            isNeeded(quirk, active, (quirks) => verdictWith(quirks)(state, cell) === verdict);
+          return isCause ? verdict : null;
         },
       };
     });
+}
+
+/** Whether the quirk is needed once every other that can be left out is: `suffice` tells of a set. */
+function isNeeded<Quirk>(
+  quirk: Quirk,
+  active: ReadonlySet<Quirk>,
+  suffice: (quirks: ReadonlySet<Quirk>) => boolean,
+): boolean {
+  const kept = new Set(active);
+  for (const other of active) {
+    if (other === quirk) continue;
+    kept.delete(other);
+    if (!suffice(kept)) kept.add(other);
+  }
+  kept.delete(quirk);
+  return !suffice(kept);
 }

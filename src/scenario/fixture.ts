@@ -4,19 +4,17 @@
  * are placed on the nodes in turn. Governing source: kubernetes test/e2e/network/netpol (names of ports and labels).
  */
 import { readServedPort } from "./port.ts";
-import type { RawFixture, RawPod, RawPort } from "./schema.ts";
+import type { RawFixture, RawNode, RawPod, RawPort } from "./schema.ts";
 
 type ApiValue = Readonly<Record<string, unknown>>;
 
 /** Nodes, Namespaces and Pods, in this order. `fixture` has been checked against the schema. */
 export function expandFixture(fixture: RawFixture): readonly ApiValue[] {
-  const nodes =
+  const nodes: readonly RawNode[] =
     typeof fixture.nodes === "object"
       ? fixture.nodes
       : Array.from({ length: fixture.nodes ?? 1 }, (_, i) => ({
           name: `n${i + 1}`,
-          ip: undefined,
-          ip6: undefined,
         }));
   const pods = fixture.pods.map((pod): RawPod => (typeof pod === "string" ? { name: pod } : pod));
   const namespaces = new Map<string, Readonly<Record<string, string>>>();
@@ -27,7 +25,7 @@ export function expandFixture(fixture: RawFixture): readonly ApiValue[] {
     if (!namespaces.has(namespace)) namespaces.set(namespace, {});
   }
   return [
-    ...nodes.map((node) => nodeObject(node.name, [node.ip, node.ip6])),
+    ...nodes.map((node) => nodeObject(node)),
     ...[...namespaces].map(([name, labels]) => namespaceObject(name, labels)),
     ...pods.map((pod, index) => podObject(pod, fixture.ports ?? [], nodes[index % nodes.length]?.name)),
   ];
@@ -72,12 +70,12 @@ function namespaceObject(name: string, labels: Readonly<Record<string, string>>)
   return { apiVersion: "v1", kind: "Namespace", metadata: { name, labels: { ns: name, ...labels } } };
 }
 
-function nodeObject(name: string, addresses: readonly (string | undefined)[]): ApiValue {
-  const known = addresses.filter((address) => address !== undefined);
+function nodeObject({ name, ip, ip6, os = "linux" }: RawNode): ApiValue {
+  const known = [ip, ip6].filter((address) => address !== undefined);
   return {
     apiVersion: "v1",
     kind: "Node",
-    metadata: { name, labels: { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux" } },
+    metadata: { name, labels: { "kubernetes.io/hostname": name, "kubernetes.io/os": os } },
     ...(known.length === 0
       ? {}
       : { status: { addresses: known.map((address) => ({ type: "InternalIP", address })) } }),

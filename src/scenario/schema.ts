@@ -69,6 +69,7 @@ export interface RawPod {
 
 export interface RawNode {
   readonly name: string;
+  readonly os?: "linux" | "windows" | undefined;
   readonly ip?: string | undefined;
   readonly ip6?: string | undefined;
 }
@@ -329,7 +330,12 @@ const fixture = z
         z.int().min(1).max(100),
         z
           .array(
-            z.strictObject({ name: objectName, ip: addressOf(4).optional(), ip6: addressOf(6).optional() }),
+            z.strictObject({
+              name: objectName,
+              os: z.enum(["linux", "windows"]).optional().describe("linux if absent"),
+              ip: addressOf(4).optional(),
+              ip6: addressOf(6).optional(),
+            }),
           )
           .min(1),
       ])

@@ -98,6 +98,7 @@ describe("the shipped scenarios", () => {
     expect(count("cilium")).toBeGreaterThanOrEqual(25);
     expect(count("corners")).toBeGreaterThanOrEqual(23);
     expect(count("services")).toBeGreaterThanOrEqual(15);
+    expect(count("windows")).toBeGreaterThanOrEqual(13);
   });
 
   const schema = z.fromJSONSchema(scenarioJsonSchema() as never);

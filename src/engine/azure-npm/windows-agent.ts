@@ -61,6 +61,7 @@ class WindowsAgent implements Agent {
 
   start(state: ClusterState): void {
     this.#forget();
+    this.#request({ kind: "hns-flows", op: this.#variant.vfpFlows });
     this.#clear();
     this.#pendingState = state;
     for (const policy of state.networkPolicies.values()) this.#addPolicy(policy);

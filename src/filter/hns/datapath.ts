@@ -37,7 +37,7 @@ export class HnsDatapath implements Datapath {
   /** Trace points: an endpoint's name and a direction. */
   readonly #points: string[] = [];
   readonly #pointOf = new Map<string, number>();
-  readonly #flowsOnChange: FlowsOnChange;
+  #flowsOnChange: FlowsOnChange;
   readonly #networks = new Map<string, LiveNetwork>();
   /** By id of the endpoint; made when a packet comes. */
   #ports = new Map<string, Port>();
@@ -174,6 +174,9 @@ export class HnsDatapath implements Datapath {
         this.#put({ ...endpoint, acls });
         return accepted;
       }
+      case "hns-flows":
+        this.#flowsOnChange = op.op;
+        return accepted;
       case "hns-endpoint":
         if (op.op === "create") this.#put(op.endpoint);
         else {

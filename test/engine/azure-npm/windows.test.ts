@@ -309,6 +309,8 @@ class LiveWindows {
           return `${op.op} sets ${op.op === "put" ? op.sets.map(({ name }) => name).join() : op.ids.length}`;
         case "hns-acls":
           return `${op.op} acls ${op.acls.filter((acl) => acl.id !== undefined).length}`;
+        case "hns-flows":
+          return `${op.op} flows`;
         case "hns-endpoint":
           return `${op.op} endpoint`;
         default:
