@@ -4,7 +4,7 @@
  */
 import { createPrng, type Prng } from "../base/index.ts";
 import type { CompiledNode, Diagnostic, NodeTables } from "../engine/index.ts";
-import { platformTables } from "../engine/platform/index.ts";
+import { platformDiagnostics, platformTables } from "../engine/platform/index.ts";
 import { compileClassicProgram } from "../filter/bpf/index.ts";
 import type { Datapath, LinkContext } from "../filter/index.ts";
 import type { ClusterState, Node } from "../k8s/index.ts";
@@ -60,7 +60,9 @@ export function emulate(
   const network = new Network(topology.spec, { random: random.fork("load balancers"), ...options.network });
   for (const ip of outsideEndpoints(state)) network.addExternal(ip);
   const datapaths = new Map<string, Datapath>();
-  const diagnostics = new Map<string, Diagnostic>();
+  const diagnostics = new Map<string, Diagnostic>(
+    platformDiagnostics(state).map((diagnostic) => [diagnostic.code, diagnostic]),
+  );
   const compiled = compileCluster(state, selection);
   for (const spec of topology.spec.nodes) {
     const node = compiled.get(spec.name);

@@ -4,7 +4,12 @@
  */
 import { assert, createPrng, InputError, type Prng } from "../base/index.ts";
 import type { Agent, Diagnostic } from "../engine/index.ts";
-import { endpointUpdate, platformTables, platformUpdate } from "../engine/platform/index.ts";
+import {
+  endpointUpdate,
+  platformDiagnostics,
+  platformTables,
+  platformUpdate,
+} from "../engine/platform/index.ts";
 import type { Datapath } from "../filter/index.ts";
 import {
   type BuiltCluster,
@@ -74,6 +79,7 @@ export class LiveCluster {
       this.#agents.set(spec.name, agent);
       agent.start(state);
     }
+    this.diagnostics.push(...platformDiagnostics(state));
     listenOnNodes(this.state, this.hosts);
   }
 

@@ -28,6 +28,7 @@ equalsOracle([
     clusters: [
       { runs: 100, options: mixed },
       { runs: 250, options: { ...mixed, isPlain: true } },
+      { runs: 60, options: { ...mixed, servicesMax: 2 } },
     ],
   },
   { engine: "azure-npm@2026-09", clusters: [{ runs: 50, options: mixed }] },

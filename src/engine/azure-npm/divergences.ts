@@ -62,6 +62,10 @@ function activeQuirks(variant: NpmVariant): Quirks {
 
 type Quirks = ReadonlySet<Quirk>;
 
+function without(quirks: Quirks, quirk: Quirk): Quirks {
+  return new Set([...quirks].filter((one) => one !== quirk));
+}
+
 interface Side {
   readonly end: CellEnd;
   readonly ip: Ip;
@@ -110,8 +114,16 @@ function windowsAllows(state: ClusterState, cell: Cell, from: Side, to: Side, qu
     if (isAsked && !sideAllows(state, policies, "Egress", from, to, to, cell, quirks)) return false;
   }
   if (systemOf(state, to) !== "windows" || isLocalNode(from, to)) return true;
-  const ingressQuirks = new Set([...quirks].filter((one) => one !== "windows-inverted-egress"));
-  return sideAllows(state, policies, "Ingress", to, from, to, cell, ingressQuirks);
+  return sideAllows(
+    state,
+    policies,
+    "Ingress",
+    to,
+    from,
+    to,
+    cell,
+    without(quirks, "windows-inverted-egress"),
+  );
 }
 
 /** Of the node that a pod's endpoint is on; `undefined` for what has none. */
@@ -132,14 +144,20 @@ function serviceVerdict(
   to: Side,
   quirks: Quirks,
 ): boolean {
-  const policies = effectivePolicies(state, quirks);
+  const policies = effectivePolicies(state, quirksOn("linux", quirks));
+  /** As the nodes of one system, or those of the subject's own, see it. */
   const allows = (
     type: "Ingress" | "Egress",
     subject: Side,
     peer: Side,
     destination: Side,
     at: Cell,
-  ): boolean => sideAllows(state, policies, type, subject, peer, destination, at, quirks);
+    system: Node["os"] = systemOf(state, subject) ?? "linux",
+  ): boolean => {
+    const own = quirksOn(system, quirks);
+    const asked = type === "Ingress" ? without(own, "windows-inverted-egress") : own;
+    return sideAllows(state, effectivePolicies(state, asked), type, subject, peer, destination, at, asked);
+  };
   if (via.before !== undefined) {
     const at: Cell = { ...cell, to: via.before.to, port: via.before.port };
     const receiver = sideOf(at.to, at);
@@ -154,8 +172,10 @@ function serviceVerdict(
     isMasqueraded = false; // NPM overwrites the mark: the source stays, which Azure lets out of its own node alone
     if (isItself || ![from, to].some(({ pod }) => pod?.nodeName === via.node.name)) return false;
   }
-  if (isForwarded && !isMarked("marked-egress") && !allows("Egress", from, to, to, cell)) return false;
-  if (isForwarded && !isMarked("marked-ingress") && !allows("Ingress", to, from, to, cell)) return false;
+  if (isForwarded && !isMarked("marked-egress") && !allows("Egress", from, to, to, cell, "linux"))
+    return false;
+  if (isForwarded && !isMarked("marked-ingress") && !allows("Ingress", to, from, to, cell, "linux"))
+    return false;
   if (to.pod === undefined || to.pod.nodeName === via.node.name) return true;
   const seen = isMasqueraded ? sideOf({ kind: "node", node: via.node }, cell) : from;
   return seen !== undefined && allows("Ingress", to, seen, to, cell);

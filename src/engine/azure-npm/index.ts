@@ -52,7 +52,8 @@ export const azureNpmLinux: EngineDefinition = {
 const windowsFeatures: EngineFeatures = {
   platforms: ["Windows Server 2022"],
   networkPlugins: ["azure"],
-  filters: "HNS ACLPolicy and SetPolicy, at the endpoint of each pod",
+  filters:
+    "HNS ACLPolicy and SetPolicy, at the endpoint of each pod (after NPM's sources; no dump of a real node was at hand)",
   features: {
     ingress: { support: "yes", note: "the pod's own node always reaches it" },
     egress: { support: "yes", note: "to the pod's own node too" },

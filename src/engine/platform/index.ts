@@ -21,7 +21,7 @@ export {
   viewEndpoints,
 } from "./service-ports.ts";
 export { endpointUpdate, platformUpdate } from "./update.ts";
-export { azureNetwork } from "./windows.ts";
+export { azureNetwork, isTranslated, platformDiagnostics } from "./windows.ts";
 
 export function platformTables(state: ClusterState, node: Node): NodeTables {
   return node.os === "windows" ? windowsPlatform(state, node) : linuxPlatform(state)(node);

@@ -6,8 +6,8 @@
  */
 import { createHash } from "node:crypto";
 import { type AclPolicy, anyAcl, type HnsEndpoint, type HnsNetwork } from "../../filter/hns/index.ts";
-import { type ClusterState, hasInterface, type Node, type Pod } from "../../k8s/index.ts";
-import type { NodeTables } from "../engine.ts";
+import { type ClusterState, type Connection, hasInterface, type Node, type Pod } from "../../k8s/index.ts";
+import type { Diagnostic, NodeTables } from "../engine.ts";
 import { wireserverAddress } from "./linux.ts";
 import { cidr, component } from "./rules.ts";
 
@@ -110,4 +110,29 @@ export function windowsPlatform({ pods }: ClusterState, node: Node): NodeTables 
   return Object.freeze({
     hns: { networks: [azureNetwork], endpoints: own.map(endpointOf), flowsOnChange: "keep" as const },
   });
+}
+
+/**
+ * kube-proxy of Windows nodes programs HNS load balancers, which are not emulated: what such a node and its pods send to
+ * Services, and what is sent to its node ports, nobody translates here, and nothing can be said of it.
+ */
+export function isTranslated(state: ClusterState, { from, to }: Connection): boolean {
+  if (to.kind === "node-port") return to.node.os !== "windows" && !isOnWindows(state, from);
+  if (to.kind !== "service" || to.access === "headless") return true;
+  return !isOnWindows(state, from);
+}
+
+function isOnWindows(state: ClusterState, end: Connection["from"]): boolean {
+  if (end.kind === "external") return false;
+  const node = end.kind === "node" ? end.node : state.nodes.get(end.pod.nodeName);
+  return node?.os === "windows";
+}
+
+/** Said where a cluster has what is not emulated. */
+export function platformDiagnostics({ nodes, services }: ClusterState): readonly Diagnostic[] {
+  const isConcerned = services.size > 0 && [...nodes.values()].some(({ os }) => os === "windows");
+  if (!isConcerned) return [];
+  const message =
+    "Services on Windows nodes are not emulated: connections from there to Services, and to node ports of Windows nodes, are left open";
+  return [{ code: "windows-services-not-emulated", severity: "warning", policy: undefined, message }];
 }

@@ -41,8 +41,9 @@ export function compareWithOracle({ state, selection }: EngineCluster): ClusterC
     const expected = oracle.judge(cell.cell).verdict;
     const named = divergencesOf(selection, state, cell.cell, expected);
     if (expected === "undefined" && named.length === 0) continue;
-    cells++;
     const { verdict } = judge(cell);
+    if (verdict === "undefined") continue; // what is not emulated
+    cells++;
     const verdicts = [expected, verdict] as const;
     if (expected !== "undefined" && verdict !== expected && !named.some((one) => one.verdict === verdict))
       disagreements.push({
