@@ -5,6 +5,7 @@
  * touched: others have rules there.
  */
 
+import { ipEquals } from "../../addr/index.ts";
 import type { HnsEndpoint, HnsOp } from "../../filter/hns/index.ts";
 import type { IptablesRestoreOp, RuleCommand, Ruleset, Table } from "../../filter/iptables/index.ts";
 import type { NodeTables } from "../engine.ts";
@@ -14,8 +15,10 @@ import { sameRules } from "./rules.ts";
 export function endpointUpdate(before: NodeTables, after: NodeTables): readonly HnsOp[] {
   const [old, now] = [before.hns?.endpoints ?? [], after.hns?.endpoints ?? []].map(byId);
   if (old === undefined || now === undefined) return [];
-  const isKept = (endpoint: HnsEndpoint, others: ReadonlyMap<string, HnsEndpoint>): boolean =>
-    others.get(endpoint.id)?.addresses === endpoint.addresses;
+  const isKept = ({ id, addresses }: HnsEndpoint, others: ReadonlyMap<string, HnsEndpoint>): boolean => {
+    const known = others.get(id)?.addresses ?? [];
+    return known.length === addresses.length && known.every((ip, i) => ipEquals(ip, addresses[i] ?? ip));
+  };
   const gone = [...old.values()].filter((endpoint) => !isKept(endpoint, now));
   const made = [...now.values()].filter((endpoint) => !isKept(endpoint, old));
   return [
