@@ -58,7 +58,7 @@ describe.each(["azure-npm", "cilium"])("a cell that %s has judged, written as a 
         if (cell !== undefined)
           seen.add(`${holds(cluster, cell, pick)} ${isService ? "to a Service" : "to another end"}`);
       }),
-      { numRuns: 25, seed: 5 },
+      { numRuns: 40, seed: 5 },
     );
     expect([...seen].sort()).toEqual([
       "allow to a Service",
