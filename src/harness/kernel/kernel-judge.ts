@@ -60,6 +60,8 @@ export interface KernelState {
   readonly v4: string;
   readonly v6: string;
   readonly sets: string;
+  /** Since the tables were loaded. */
+  readonly seconds: number;
   readonly connections: readonly string[];
 }
 
@@ -87,6 +89,7 @@ export class KernelJudge {
   /** Tables that hold something, to be emptied before the next load. */
   readonly #loaded: { v4: readonly string[]; v6: readonly string[] } = { v4: [], v6: [] };
   #hasSets = false;
+  #loadedAtMs = 0;
 
   /** Use `startKernelJudge`. */
   constructor(options: JudgeOptions, injector: Injector) {
@@ -122,6 +125,7 @@ export class KernelJudge {
     Object.assign(this.#loaded, now);
     const result = await this.run("sh", ["-e", "-s"], lines.join("\n"));
     if (result.status !== 0) throw new KernelRefusal("the tables", result.stderr);
+    this.#loadedAtMs = performance.now();
   }
 
   /** Gives the packets to the kernel in order; one fate each. */
@@ -179,7 +183,8 @@ export class KernelJudge {
       ].join("\n"),
     );
     const [v4 = "", v6 = "", sets = "", flows = ""] = result.stdout.split(`${divider}\n`);
-    return { v4, v6, sets, connections: flows.split("\n").filter((line) => line !== "") };
+    const seconds = (performance.now() - this.#loadedAtMs) / 1000;
+    return { v4, v6, sets, seconds, connections: flows.split("\n").filter((line) => line !== "") };
   }
 
   async forgetFlows(): Promise<void> {
