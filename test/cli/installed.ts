@@ -89,6 +89,8 @@ export interface CommandOptions {
   readonly cwd?: string;
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
+  /** Options of node's own. */
+  readonly nodeArgs?: readonly string[];
 }
 
 /** The command's file, for tests that start it themselves. */
@@ -101,14 +103,18 @@ export function commandFile(): string {
 /** Runs the packed command to its end. */
 export function podwire(args: readonly string[], options: CommandOptions = {}): CommandResult {
   const { PATH = "", HOME = "" } = process.env;
-  const ran: SpawnSyncReturns<string> = spawnSync(process.execPath, [commandFile(), ...args], {
-    cwd: options.cwd ?? root,
-    input: options.input ?? "",
-    encoding: "utf8",
-    env: { PATH, HOME, ...options.env },
-    maxBuffer: 1 << 28,
-    timeout: 50_000,
-  });
+  const ran: SpawnSyncReturns<string> = spawnSync(
+    process.execPath,
+    [...(options.nodeArgs ?? []), commandFile(), ...args],
+    {
+      cwd: options.cwd ?? root,
+      input: options.input ?? "",
+      encoding: "utf8",
+      env: { PATH, HOME, ...options.env },
+      maxBuffer: 1 << 28,
+      timeout: 50_000,
+    },
+  );
   return { code: ran.status, stdout: ran.stdout, stderr: ran.stderr };
 }
 
