@@ -7,9 +7,9 @@ equalsOracle([
   {
     engine: "azure-npm-windows",
     clusters: [
-      { runs: 300, options: windows },
-      { runs: 600, options: { ...windows, isPlain: true } },
-      { runs: 100, options: { ...windows, ipv6Blocks: true } },
+      { runs: 100, options: windows },
+      { runs: 250, options: { ...windows, isPlain: true } },
+      { runs: 60, options: { ...windows, ipv6Blocks: true } },
     ],
     fires: [
       "npm-ipv6-policy-skipped",
@@ -22,15 +22,15 @@ equalsOracle([
       "npm-windows-sctp",
     ],
   },
-  { engine: "azure-npm-windows@2026-09", clusters: [{ runs: 50, options: windows }] },
+  { engine: "azure-npm-windows@2026-09", clusters: [{ runs: 30, options: windows }] },
   {
     engine: "azure-npm",
     clusters: [
-      { runs: 100, options: mixed },
-      { runs: 250, options: { ...mixed, isPlain: true } },
-      { runs: 60, options: { ...mixed, servicesMax: 2 } },
+      { runs: 50, options: mixed },
+      { runs: 100, options: { ...mixed, isPlain: true } },
+      { runs: 40, options: { ...mixed, servicesMax: 2 } },
     ],
   },
-  { engine: "azure-npm@2026-09", clusters: [{ runs: 50, options: mixed }] },
+  { engine: "azure-npm@2026-09", clusters: [{ runs: 30, options: mixed }] },
   { engine: "none", clusters: [{ runs: 30, options: mixed }] },
 ]);
