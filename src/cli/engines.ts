@@ -104,7 +104,7 @@ function readNodeFolders(folder: string): ReadonlyMap<string, NodeFolder> {
     return node === undefined ? [] : [[basename(entry.name), node]];
   });
   if (nodes.length > 0) return new Map(nodes);
-  const wanted = `${dumpFiles.iptables}, ${dumpFiles.ip6tables}, ${dumpFiles.ipset} or listings (bpf/policy.json)`;
+  const wanted = `${dumpFiles.iptables}, ${dumpFiles.ip6tables}, ${dumpFiles.ipset}, ${dumpFiles.hns} or listings (bpf/policy.json)`;
   throw new InputError([
     { code: "missing-file", path: "", message: `no ${wanted} in it, nor in folders below it`, file: folder },
   ]);
@@ -138,9 +138,10 @@ function dumpTexts(folder: string): DumpTexts | undefined {
     iptables: one(dumpFiles.iptables),
     ip6tables: one(dumpFiles.ip6tables),
     ipset: one(dumpFiles.ipset),
+    hns: one(dumpFiles.hns),
     setTitles: one(dumpFiles.setTitles),
   };
-  return (texts.iptables ?? texts.ip6tables ?? texts.ipset) ? texts : undefined;
+  return (texts.iptables ?? texts.ip6tables ?? texts.ipset ?? texts.hns) ? texts : undefined;
 }
 
 /** A module whose export `engine` (or `default`) is an `Engine` of the public API. */

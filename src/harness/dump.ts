@@ -1,9 +1,10 @@
 /**
- * A node's tables as its own tools print them, read back: `iptables-save`, `ip6tables-save` and `ipset save` text, as
- * `podwire compile` writes them or as they come from a live node.
+ * A node's tables as its own tools print them, read back: `iptables-save`, `ip6tables-save` and `ipset save` text, or what a
+ * Windows node's tools print of HNS, as `podwire compile` writes them or as they come from a live node.
  */
 import { InputError, type Issue } from "../base/index.ts";
 import type { NodeTables } from "../engine/index.ts";
+import { restoreHns } from "../filter/hns/index.ts";
 import type { IpsetRepr } from "../filter/ipset/index.ts";
 import { restoreIpsets } from "../filter/ipset/index.ts";
 import { type Ruleset, restoreRuleset } from "../filter/iptables/index.ts";
@@ -18,6 +19,8 @@ export interface DumpTexts {
   readonly iptables?: DumpText | undefined;
   readonly ip6tables?: DumpText | undefined;
   readonly ipset?: DumpText | undefined;
+  /** Of a Windows node: networks and endpoints, in one text. */
+  readonly hns?: DumpText | undefined;
   /** Set names by kernel name, as `compile` writes them (`ipset.names.json`). */
   readonly setTitles?: DumpText | undefined;
 }
@@ -27,6 +30,7 @@ export const dumpFiles = {
   iptables: "iptables.save",
   ip6tables: "ip6tables.save",
   ipset: "ipset.save",
+  hns: "hns.json",
   setTitles: "ipset.names.json",
 } as const;
 
@@ -44,7 +48,7 @@ export function readDump(texts: DumpTexts): NodeTables {
       return otherwise;
     }
   };
-  const { iptables, ip6tables, ipset, setTitles } = texts;
+  const { iptables, ip6tables, ipset, hns, setTitles } = texts;
   const v4 = attempt(
     () => (iptables === undefined ? nothing(4) : restoreRuleset(iptables.text, iptables.name)),
     nothing(4),
@@ -61,12 +65,17 @@ export function readDump(texts: DumpTexts): NodeTables {
     for (const text of [iptables, ip6tables])
       if (text !== undefined) issues.push(...missingSets(text, new Set(sets.keys()), ipset === undefined));
   const titles = setTitles === undefined ? {} : attempt(() => readTitles(setTitles), {});
+  const windows = hns === undefined ? undefined : attempt(() => restoreHns([hns]), undefined);
   if (issues.length > 0) throw new InputError(issues);
   const titled = [...sets].map(([name, set]): [string, IpsetRepr] => {
     const title = titles[name];
     return [name, title === undefined || title === name ? set : { ...set, title }];
   });
-  return { iptables: { v4, v6, sets: new Map(titled) } };
+  const hasLinux = hns === undefined || iptables !== undefined || ip6tables !== undefined;
+  return {
+    ...(hasLinux ? { iptables: { v4, v6, sets: new Map(titled) } } : {}),
+    ...(windows === undefined ? {} : { hns: windows }),
+  };
 }
 
 /** Rules that name a set which is not there: the kernel would not have taken them. */

@@ -15,7 +15,7 @@ import {
   tablesOfObject,
   verifyProgram,
 } from "../filter/bpf/index.ts";
-import { type ClusterState, type ManifestInput, podInterfacePattern } from "../k8s/index.ts";
+import { type ClusterState, type ManifestInput, type Node, podInterfacePattern } from "../k8s/index.ts";
 import { type BpfFile, checkInstructions, mapShapes, pickProgram, readBpfFile } from "./bpf-file.ts";
 import { type DumpTexts, readDump } from "./dump.ts";
 import { type ProductSelection, selectEngine } from "./selection.ts";
@@ -59,7 +59,10 @@ export function programSelection(label: string, { nodes, bpf }: ProgramFiles): P
   if (bpf !== undefined) return selectEngine(label, programEngine(bpfSource(bpf)));
   const folders = nodes ?? new Map<string, NodeFolder>();
   const definition = readerOf([...folders.values()].flatMap(({ listings }) => [...(listings?.keys() ?? [])]));
-  const selection = selectEngine(label, programEngine(folderSource(folders, definition)));
+  const source = folderSource(folders, definition);
+  const windows = programEngine(source, "windows");
+  const linux = selectEngine(label, programEngine(source));
+  const selection = { ...linux, engines: { ...linux.engines, windows } };
   return definition === undefined ? selection : { ...selection, aks: definition.aks };
 }
 
@@ -87,6 +90,11 @@ function folderSource(
     filters: reader?.filters ?? "iptables and ipset dump",
     on(state) {
       const nameless = read.get("");
+      if (
+        nameless !== undefined &&
+        ![...state.nodes.values()].some((node) => isOfSystem(nameless.dump, node))
+      )
+        throw wrongSystem(folders.get(""), "no node of the cluster's runs it");
       if (nameless?.listed !== undefined) checkIsOfCluster(nameless.listed, state, folders.get(""));
       const onNode = new Map([...read].map(([name, { listed }]) => [name, listed?.on(state)]));
       return (node, base) => {
@@ -94,6 +102,10 @@ function folderSource(
         const folder = read.get(node.name) ?? nameless;
         if (folder === undefined || (isNameless && folder.listed?.isOf(node) === false))
           return { tables: base, diagnostics: [] };
+        if (!isOfSystem(folder.dump, node)) {
+          if (isNameless) return { tables: base, diagnostics: [] };
+          throw wrongSystem(folders.get(node.name), `${node.name} runs ${node.os}`);
+        }
         const made = onNode.get(isNameless ? "" : node.name)?.(node, base);
         return {
           tables: { ...(made?.tables ?? base), ...folder.dump },
@@ -102,6 +114,17 @@ function folderSource(
       };
     },
   };
+}
+
+/** On a node of the other system nothing would ask the tables. */
+function isOfSystem({ iptables, hns }: NodeTables, { os }: Node): boolean {
+  return (os === "windows" ? iptables : hns) === undefined;
+}
+
+function wrongSystem(folder: NodeFolder | undefined, why: string): InputError {
+  const { iptables, ip6tables, ipset, hns } = folder?.dump ?? {};
+  const text = hns ?? iptables ?? ip6tables ?? ipset;
+  return invalid(text?.name ?? "", `${hns === undefined ? "iptables" : "HNS"} of another system: ${why}`);
 }
 
 function checkIsOfCluster(listed: ListedNode, { nodes }: ClusterState, folder: NodeFolder | undefined): void {

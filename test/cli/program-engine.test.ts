@@ -1,5 +1,5 @@
 /** Files that stand where an engine may stand: the examples of docs/programs.md, and dumps that differ. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { DiffDocument, MatrixDocument } from "../../src/harness/index.ts";
@@ -93,6 +93,50 @@ describe("the examples of docs/programs.md", () => {
     expect(found?.code).toBe(0);
     expect(gone?.code).toBe(2);
     expect(gone?.stderr).toContain("inner/gone.bpf: no such file");
+  });
+});
+
+describe("a Windows node's dump", () => {
+  const cwd = folderWith("program-hns", { "pods.yaml": readFileSync(example("pods.yaml"), "utf8") });
+  const pool = ["--node-pool", "name=win,osType=Windows,count=2"];
+
+  it("that is what compile wrote differs nowhere; one without a block differs where it mattered", () => {
+    const compiled = podwire(["compile", "pods.yaml", "-e", "azure-npm-windows", ...pool, "--out", "dump"], {
+      cwd,
+    });
+    expect(compiled.code).toBe(0);
+    const diff = (folder: string) =>
+      podwire(["diff", "pods.yaml", "-e", `azure-npm-windows,program:${folder}`, ...pool, "-o", "json"], {
+        cwd,
+      });
+    const same = diff("dump");
+    expect(same).toMatchObject({ code: 0 });
+    expect((JSON.parse(same.stdout) as DiffDocument).groups).toEqual([]);
+    for (const folder of readdirSync(join(cwd, "dump"))) {
+      const text = readFileSync(join(cwd, "dump", folder, "hns.json"), "utf8");
+      mkdirSync(join(cwd, "open", folder), { recursive: true });
+      writeFileSync(join(cwd, "open", folder, "hns.json"), text.replaceAll('"Block"', '"Allow"'));
+    }
+    const { groups } = JSON.parse(diff("open").stdout) as DiffDocument;
+    expect(groups.map(({ divergence, witness }) => [divergence, witness.a, witness.b])).toEqual([
+      ["unexplained", "deny", "allow"],
+    ]);
+  });
+
+  it("is refused where it is of another system, or not understood", () => {
+    const linux = podwire(["matrix", "pods.yaml", "-e", "program:dump", "--node-pool", "name=lin,count=1"], {
+      cwd,
+    });
+    expect(linux).toMatchObject({ code: 2, stdout: "" });
+    const [first = ""] = readdirSync(join(cwd, "dump"));
+    const text = readFileSync(join(cwd, "dump", first, "hns.json"), "utf8");
+    mkdirSync(join(cwd, "bad"), { recursive: true });
+    writeFileSync(join(cwd, "bad/hns.json"), text.replace('"Direction": "In"', '"Direction": "Inwards"'));
+    const bad = podwire(["matrix", "pods.yaml", "-e", "program:bad", ...pool], { cwd });
+    expect(bad.code).toBe(2);
+    expect(bad.stderr).toMatch(
+      /bad\/hns\.json:\d+:\d+: Endpoints\[\d+\]\.Policies\[\d+\]\.Settings\.Direction: must be In, Out, not Inwards/,
+    );
   });
 });
 

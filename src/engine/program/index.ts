@@ -7,7 +7,7 @@ import type { Agent, CompiledNode, Diagnostic, Engine, TableSource } from "../en
 
 const idle: Agent = { start() {}, event() {}, wake() {}, stop() {} };
 
-export function programEngine(source: TableSource): Engine {
+export function programEngine(source: TableSource, os: Engine["os"] = "linux"): Engine {
   const diagnosticsOf = (state: ClusterState): readonly Diagnostic[] =>
     state.networkPolicies.size === 0
       ? []
@@ -20,14 +20,14 @@ export function programEngine(source: TableSource): Engine {
           },
         ];
   return {
-    name: "program-linux",
+    name: `program-${os}`,
     product: "program",
-    os: "linux",
+    os,
     version: "1",
     switches: {},
     features: {
-      platforms: ["Linux"],
-      networkPlugins: ["azure", "kubenet"],
+      platforms: [os === "linux" ? "Linux" : "Windows"],
+      networkPlugins: os === "linux" ? ["azure", "kubenet"] : ["azure"],
       filters: source.filters,
       features: { ingress: { support: "partial" }, egress: { support: "partial" } },
     },
