@@ -118,7 +118,8 @@ export function drawRuleset(random: Prng, family: Family): readonly string[] {
   return [
     ...(random.below(3) === 0 ? drawTable(random, family, "raw") : []),
     ...(random.below(2) === 0 ? drawTable(random, family, "mangle") : []),
-    ...(random.below(2) === 0 ? drawTable(random, family, "nat") : []),
+    // once a namespace has table nat it never loses it, and NAT resolves clashes of connections even where it is empty
+    ...(random.below(2) === 0 ? drawTable(random, family, "nat") : ["*nat", "COMMIT"]),
     ...drawTable(random, family, "filter"),
   ];
 }
