@@ -90,6 +90,11 @@ function folderSource(
     filters: reader?.filters ?? "iptables and ipset dump",
     on(state) {
       const nameless = read.get("");
+      if (nameless === undefined && ![...read.keys()].some((name) => state.nodes.has(name)))
+        throw invalid(
+          "",
+          `no folder is named after a node of the cluster's (${firstNames(state.nodes)}), but ${firstNames(read)}`,
+        );
       if (
         nameless !== undefined &&
         ![...state.nodes.values()].some((node) => isOfSystem(nameless.dump, node))
@@ -127,13 +132,16 @@ function wrongSystem(folder: NodeFolder | undefined, why: string): InputError {
   return invalid(text?.name ?? "", `${hns === undefined ? "iptables" : "HNS"} of another system: ${why}`);
 }
 
+function firstNames(named: ReadonlyMap<string, unknown>): string {
+  return [...named.keys()].slice(0, 5).join(", ");
+}
+
 function checkIsOfCluster(listed: ListedNode, { nodes }: ClusterState, folder: NodeFolder | undefined): void {
   if ([...nodes.values()].some((node) => listed.isOf(node))) return;
   const [file] = folder?.listings?.values() ?? [];
-  const names = [...nodes.keys()].slice(0, 5).join(", ");
   throw invalid(
     file?.name ?? "",
-    `its node is none of the cluster's (${names}): none has an address that it calls its own`,
+    `its node is none of the cluster's (${firstNames(nodes)}): none has an address that it calls its own`,
   );
 }
 

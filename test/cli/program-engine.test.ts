@@ -128,6 +128,7 @@ describe("a Windows node's dump", () => {
       cwd,
     });
     expect(linux).toMatchObject({ code: 2, stdout: "" });
+    expect(linux.stderr).toMatch(/no folder is named after a node of the cluster's \(aks-lin-/);
     const [first = ""] = readdirSync(join(cwd, "dump"));
     const text = readFileSync(join(cwd, "dump", first, "hns.json"), "utf8");
     mkdirSync(join(cwd, "bad"), { recursive: true });
