@@ -14,7 +14,7 @@ import { describeNeeding } from "../needs.ts";
 import { type Mutant, mutants } from "./mutants.ts";
 
 const root = join(import.meta.dirname, "../..");
-const caseCount = 120;
+const caseCount = 240;
 const seed = 1; // as search.test.ts, which holds the original to the kernel
 
 describeNeeding("mutants", ["root", "tun", "iptables", "ipset", "conntrack", "ip"], () => {
