@@ -69,15 +69,26 @@ interface LoadedMap {
   readonly number: number;
 }
 
+/** Numbers in the space of a load's maps and programs, by their places. */
+interface PlaceNumbers {
+  readonly maps: ReadonlyMap<number, number>;
+  readonly programs: readonly number[];
+}
+
 const hookOf = ({ kind, direction }: Attachment): number =>
   kind === "xdp" ? Hook.xdp : direction === "ingress" ? Hook.tcIngress : Hook.tcEgress;
 
 export class LoadedTables {
   readonly space: BpfSpace = new BpfSpace();
   readonly #facts: NodeFacts;
-  /** In the order of their places. */
-  #maps: readonly LoadedMap[] = [];
-  #byName: ReadonlyMap<string, LoadedMap> = new Map();
+  /** In the order of their places: a node's policy maps come and go with its pods, one by one. */
+  #maps: Set<LoadedMap> = new Set();
+  #byName = new Map<string, LoadedMap>();
+  /** Numbers of interfaces by name, as of a generation of the facts. */
+  #interfaces: { readonly generation: number; readonly numbers: ReadonlyMap<string, number> } = {
+    generation: -1,
+    numbers: new Map(),
+  };
   #programs: readonly ProgramRepr[] = [];
   #attached: readonly AttachedProgram[] = [];
   #hooks: readonly number[] = [];
@@ -99,8 +110,9 @@ export class LoadedTables {
 
   /** The tables with their maps as they are now; values of maps of maps are places in the list. */
   tables(): BpfTables {
-    const places = new Map(this.#maps.map(({ number }, place) => [number, place]));
-    const maps = this.#maps.map(({ repr: { base, ...repr }, number }): MapRepr => {
+    const loaded = [...this.#maps];
+    const places = new Map(loaded.map(({ number }, place) => [number, place]));
+    const maps = loaded.map(({ repr: { base, ...repr }, number }): MapRepr => {
       if (!this.space.isTouched(number)) return { ...repr, ...(base === undefined ? {} : { base }) };
       const entries = this.space.map(number)?.entries() ?? [];
       return { ...repr, entries: isNested(repr) ? entries.map((one) => renumbered(one, places)) : entries };
@@ -122,7 +134,7 @@ export class LoadedTables {
   }
 
   #load(tables: BpfTables): void {
-    const before = tables === noBpfTables ? [] : this.#maps;
+    const before = tables === noBpfTables ? [] : [...this.#maps];
     const named = new Set(tables.maps.map(({ name }) => name));
     const there = new Map(before.map((map) => [map.repr.name, map]));
     const fresh = new Set<LoadedMap>();
@@ -142,7 +154,8 @@ export class LoadedTables {
     );
     this.#setMaps([...maps, ...before.filter(({ repr }) => !named.has(repr.name))]);
     this.#programs = tables.programs;
-    for (const map of fresh) this.#fill(map, maps, programs);
+    const numbers = { maps: new Map(maps.map(({ number }, place) => [place, number])), programs };
+    for (const map of fresh) this.#fill(map, numbers);
     this.#attached = tables.attachments.flatMap((attachment) => {
       const program = this.space.program(programs[attachment.program] ?? -1);
       const repr = tables.programs[attachment.program];
@@ -153,23 +166,36 @@ export class LoadedTables {
   }
 
   /** Values of maps of maps and of program arrays are places of the tables: here they become numbers of the space. */
-  #fill({ repr, number }: LoadedMap, maps: readonly LoadedMap[], programs: readonly number[]): void {
+  #fill({ repr, number }: LoadedMap, numbers?: PlaceNumbers): void {
     const { entries, base = [] } = repr;
     const written = isNested(repr) ? [...base, ...entries] : entries;
     if (written.length === 0) return;
     const map = this.space.map(number);
-    const isNumbered = isNested(repr) || repr.type === MapType.progArray;
-    const numbers = new Map(
-      repr.type === MapType.progArray ? programs.entries() : maps.map((one, place) => [place, one.number]),
-    );
+    const places = isNested(repr)
+      ? (numbers?.maps ?? new Map<number, number>())
+      : repr.type === MapType.progArray
+        ? new Map(numbers?.programs.entries())
+        : undefined;
     for (const entry of written) {
-      const { key, value, interfaceAt } = isNumbered ? renumbered(entry, numbers) : entry;
-      map?.update(key, 0, valueHere(value, interfaceAt, this.#facts), 0, UpdateFlag.any);
+      const { key, value, interfaceAt } = places === undefined ? entry : renumbered(entry, places);
+      map?.update(key, 0, this.#valueHere(value, interfaceAt), 0, UpdateFlag.any);
     }
   }
 
+  /** An entry's value with the number of the interface that it names. */
+  #valueHere(value: Uint8Array, interfaceAt: MapEntry["interfaceAt"]): Uint8Array {
+    if (interfaceAt === undefined) return value;
+    const { generation, interfaces } = this.#facts;
+    if (this.#interfaces.generation !== generation)
+      this.#interfaces = { generation, numbers: new Map(interfaces.map(({ name, index }) => [name, index])) };
+    const bytes = value.slice();
+    const index = this.#interfaces.numbers.get(interfaceAt.name) ?? 0;
+    new DataView(bytes.buffer).setUint32(interfaceAt.offset, index, true);
+    return bytes;
+  }
+
   #setMaps(maps: readonly LoadedMap[]): void {
-    this.#maps = maps;
+    this.#maps = new Set(maps);
     this.#byName = new Map(maps.map((map) => [map.repr.name, map]));
   }
 
@@ -207,7 +233,7 @@ export class LoadedTables {
         errno: "EINVAL",
         message: `map ${name} has keys of ${map.shape.keySize} and values of ${map.shape.valueSize} bytes`,
       };
-    const here = valueHere(written ?? new Uint8Array(), interfaceAt, this.#facts);
+    const here = this.#valueHere(written ?? new Uint8Array(), interfaceAt);
     const status = op === "delete" ? map.remove(key, 0) : map.update(key, 0, here, 0, flags ?? 0);
     if (status === 0)
       loaded.later.set(
@@ -220,15 +246,17 @@ export class LoadedTables {
   #create(repr: MapRepr): ApplyResult {
     if (this.#byName.get(repr.name) !== undefined) return answer(repr.name, -Errno.EEXIST);
     const map = { repr, later: new Map(), number: this.space.createMap(repr, repr.base) };
-    this.#setMaps([...this.#maps, map]);
-    this.#fill(map, [], []);
+    this.#maps.add(map);
+    this.#byName.set(repr.name, map);
+    this.#fill(map);
     return { ok: true };
   }
 
   #destroy(name: string): ApplyResult {
     const map = this.#byName.get(name);
     if (map === undefined) return noMap(name);
-    this.#setMaps(this.#maps.filter((one) => one !== map));
+    this.#maps.delete(map);
+    this.#byName.delete(name);
     return { ok: true };
   }
 }
@@ -261,17 +289,4 @@ function sameShape(a: MapShape, b: MapShape): boolean {
 function renumbered(entry: MapEntry, numbers: ReadonlyMap<number, number>): MapEntry {
   const word = new DataView(entry.value.buffer, entry.value.byteOffset).getUint32(0, true);
   return { ...entry, value: wordBytes(numbers.get(word) ?? 0xffff_ffff) };
-}
-
-/** An entry's value with the number of the interface that it names. */
-function valueHere(
-  value: Uint8Array,
-  interfaceAt: MapEntry["interfaceAt"],
-  { interfaces }: NodeFacts,
-): Uint8Array {
-  if (interfaceAt === undefined) return value;
-  const bytes = value.slice();
-  const index = interfaces.find(({ name }) => name === interfaceAt.name)?.index ?? 0;
-  new DataView(bytes.buffer).setUint32(interfaceAt.offset, index, true);
-  return bytes;
 }

@@ -114,3 +114,42 @@ describe("maps made at run time", () => {
     expect(contents(datapath)).toEqual({ outer: ["1=a"], a: [] });
   });
 });
+
+describe("entries that name interfaces", () => {
+  it("look the node's interfaces through once, and again when some have come", () => {
+    const context = linkContext();
+    const facts = { ...context.facts, generation: 7 };
+    let looked = 0;
+    const counted = (count: number) =>
+      Array.from({ length: count }, (_, i) => ({
+        index: i + 1,
+        addresses: [],
+        isLoopback: false,
+        get name() {
+          looked++;
+          return `azv${i}`;
+        },
+      }));
+    facts.interfaces = counted(200);
+    const naming = (i: number): MapEntry => ({
+      key: word(i),
+      value: word(0),
+      interfaceAt: { offset: 0, name: `azv${i}` },
+    });
+    const map = {
+      ...hash(
+        "lxc",
+        Array.from({ length: 200 }, (_, i) => naming(i)),
+      ),
+      maxEntries: 300,
+    };
+    const datapath = linkBpf(tables([map]), { ...context, facts });
+    expect(contents(datapath)["lxc"]).toEqual(Array.from({ length: 200 }, (_, i) => `${i}=${i + 1}`));
+    expect(looked).toBe(200);
+    Object.assign(facts, { generation: 8, interfaces: counted(201) });
+    const { key, value, interfaceAt } = naming(200);
+    const late = { kind: "bpf-map", op: "update", map: "lxc", key, value, interfaceAt } as const;
+    expect(apply(datapath, late as BpfOp)).toEqual({ ok: true });
+    expect(contents(datapath)["lxc"]).toContain("200=201");
+  });
+});
