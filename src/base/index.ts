@@ -9,3 +9,17 @@ export {
 export { formatIssue, InputError, type Issue, type IssueCode, type Place, usageError } from "./errors.ts";
 export type { Origin, OriginRole, SourceRef } from "./origin.ts";
 export { createPrng, hashText, type Prng } from "./prng.ts";
+export {
+  type AddressBlock,
+  type AddressMap,
+  type AddressTest,
+  type DecisionAction,
+  type DecisionChain,
+  type DecisionRule,
+  type HookChain,
+  type MarkTest,
+  type Questions,
+  type ServiceRange,
+  type Way,
+  waysOfNode,
+} from "./questions.ts";

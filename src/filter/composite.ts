@@ -2,15 +2,16 @@
  * Several kinds of tables on one node as one datapath: each hook belongs to one kind, each operation to the kind that
  * declares it. Rule and point numbers of the parts are set apart, so that one number names a rule of any part.
  */
-import { assert } from "../base/index.ts";
+import { assert, type HookChain, type Questions, type Way, waysOfNode } from "../base/index.ts";
 import type { PacketBatch } from "../packet/index.ts";
-import type {
-  ApplyResult,
-  Datapath,
-  FilterObserver,
-  HookResults,
-  RuleDescription,
-  TableOp,
+import {
+  type ApplyResult,
+  type Datapath,
+  type FilterObserver,
+  Hook,
+  type HookResults,
+  type RuleDescription,
+  type TableOp,
 } from "./datapath.ts";
 
 export interface DatapathPart {
@@ -21,6 +22,20 @@ export interface DatapathPart {
 
 /** Numbers of one part stay below this; three parts fit the sign. */
 const partStride = 0x2000_0000;
+
+/** In the order in which a packet meets them, whatever its way. */
+const hookOrder: readonly number[] = [
+  Hook.xdp,
+  Hook.tcIngress,
+  Hook.endpointOut,
+  Hook.prerouting,
+  Hook.input,
+  Hook.forward,
+  Hook.output,
+  Hook.postrouting,
+  Hook.endpointIn,
+  Hook.tcEgress,
+];
 
 class PartObserver implements FilterObserver {
   readonly #offset: number;
@@ -99,6 +114,17 @@ export class CompositeDatapath implements Datapath {
 
   forgetClients(): void {
     for (const { datapath } of this.#parts) datapath.forgetClients();
+  }
+
+  questions(): Questions | undefined {
+    const ways: { [W in Way]?: readonly HookChain[] } = {};
+    const parts = this.#parts.map(({ datapath }) => datapath.questions());
+    for (const way of waysOfNode) {
+      const chains = parts.map((part) => part?.ways[way]);
+      if (chains.every((one) => one !== undefined))
+        ways[way] = chains.flat().sort((a, b) => hookOrder.indexOf(a.hook) - hookOrder.indexOf(b.hook));
+    }
+    return { ways };
   }
 
   describeRule(index: number): RuleDescription {

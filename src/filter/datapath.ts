@@ -3,7 +3,7 @@
  * A datapath is the tables of one node, linked and ready to run. The network runs *a* datapath and never knows which.
  */
 import type { Ip } from "../addr/index.ts";
-import type { Origin, Prng } from "../base/index.ts";
+import type { Origin, Prng, Questions } from "../base/index.ts";
 import type { PacketBatch } from "../packet/index.ts";
 
 /** Points on a packet's way where filters attach. Numbers are stable: they stand in trace logs. */
@@ -164,6 +164,8 @@ export interface Datapath {
   forgetFlows(): void;
   /** Forgets who was seen lately (`-m recent`), as writing `/` to each list under /proc/net/xt_recent. */
   forgetClients(): void;
+  /** What its verdicts on new connections depend on, as the tables are now; `undefined`: only the walk knows. */
+  questions(): Questions | undefined;
   describeRule(index: number): RuleDescription;
   /** Why match `failedMatch` of rule `index` did not match the row: one clause of prose with the row's own value. */
   explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string;

@@ -23,6 +23,7 @@ function datapathOf(decide: Decide): { readonly datapath: Datapath; readonly ask
     },
     apply: () => ({ ok: true }),
     forgetFlows() {},
+    questions: () => undefined,
     forgetClients() {},
     describeRule: () => ({ table: "", chain: "", number: 0, text: "", origin: undefined }),
     explainMiss: () => "",

@@ -97,6 +97,7 @@ export function filterOf(nodeName: string, decide: Decide): Datapath {
     },
     apply: () => ({ ok: true }),
     forgetFlows: () => undefined,
+    questions: () => undefined,
     forgetClients: () => undefined,
     describeRule: (index) => {
       throw new Error(`no rule ${index}`);

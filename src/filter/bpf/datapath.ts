@@ -4,6 +4,7 @@
  * stops drops its packet; a verified program is never stopped.
  */
 
+import type { Questions } from "../../base/index.ts";
 import { decodeRow, type PacketBatch, replaceRow, rowBytes } from "../../packet/index.ts";
 import { EtherType } from "../../wire/index.ts";
 import {
@@ -102,6 +103,10 @@ export class BpfDatapath implements Datapath {
   forgetFlows(): void {}
 
   forgetClients(): void {}
+
+  questions(): Questions | undefined {
+    return undefined;
+  }
 
   describeRule(index: number): RuleDescription {
     const { attachment, repr } = this.#loaded.attached[

@@ -2,7 +2,7 @@
  * One node's HNS: ACLs at the ports of its endpoints, in VFP and in WFP, with VFP's flows before them. A packet that
  * leaves a pod is asked at its endpoint (Out), one that reaches a pod at that pod's (In).
  */
-import { assert, unreachable } from "../../base/index.ts";
+import { assert, type Questions, unreachable } from "../../base/index.ts";
 import type { PacketBatch } from "../../packet/index.ts";
 import {
   type ApplyResult,
@@ -219,6 +219,10 @@ export class HnsDatapath implements Datapath {
       endpoints: [...this.#endpoints.values()],
       flowsOnChange: this.#flowsOnChange,
     };
+  }
+
+  questions(): Questions | undefined {
+    return undefined;
   }
 
   describeRule(index: number): RuleDescription {

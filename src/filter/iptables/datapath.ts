@@ -3,7 +3,7 @@
  * tracking between raw and mangle. Rules are shared by identity; connection entries, live sets and the mapping of
  * interface names belong to the node. Governing source: include/uapi/linux/netfilter_ipv4.h (hook priorities).
  */
-import { InputError, unreachable } from "../../base/index.ts";
+import { InputError, type Questions, unreachable } from "../../base/index.ts";
 import { append, CtState, type PacketBatch, rowAddress } from "../../packet/index.ts";
 import {
   type ApplyResult,
@@ -121,6 +121,10 @@ export class IptablesDatapath implements Datapath {
     if (!result.ok) return result;
     this.#rulesets = { ...this.#rulesets, [operation.family]: result.ruleset };
     return { ok: true };
+  }
+
+  questions(): Questions | undefined {
+    return undefined;
   }
 
   describeRule(index: number): RuleDescription {
