@@ -18,7 +18,7 @@ export interface AddressBlock {
 /** Gives each address a value: that of the longest block which holds it, 0 where none does. A set is a map of ones. */
 export interface AddressMap {
   readonly entries: readonly (readonly [block: AddressBlock, value: number])[];
-  /** Value of the addresses of the node that the tables are on, whatever the entries say. */
+  /** Value of the addresses of the node that the tables are on, whatever the entries say; nodes can so share one map. */
   readonly own?: number;
   /** Asked where no block of `entries` holds the address: what nodes share, below what each has of its own. */
   readonly base?: AddressMap;
@@ -48,6 +48,8 @@ export interface MarkTest {
 export type DecisionAction =
   | { readonly kind: "accept" } // ends this chain and those that it was called from
   | { readonly kind: "drop" }
+  /** Accepts; when the packet leaves the node its source is the node's own address, and replies are translated back. */
+  | { readonly kind: "masquerade" }
   /** Only the walk knows: the rule asks or does what chains do not say. */
   | { readonly kind: "ask" }
   | { readonly kind: "return" }
@@ -110,7 +112,7 @@ export interface HookChain {
 /**
  * Per way the chains that a new connection's first packet meets, in the order in which it meets them; all must accept, and
  * the mark goes along. A way is stated only where replies to what it accepts pass; one that is absent is for the walk.
- * Addresses and ports are those of the packet as it comes: a rule that translates says `ask`.
+ * Addresses and ports are those of the packet as it comes: a rule that translates otherwise than by `masquerade` says `ask`.
  */
 export interface Questions {
   readonly ways: { readonly [W in Way]?: readonly HookChain[] };
