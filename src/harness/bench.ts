@@ -9,8 +9,9 @@ import { buildCluster, type ClusterState, loadObjects, type Pod } from "../k8s/i
 import { append, CtState, createBatch, decode, type PacketBatch } from "../packet/index.ts";
 import { firstPacket, Network } from "../sim/index.ts";
 import { compileCluster, linkContext } from "./compose.ts";
-import { type ClusterSize, generateCluster } from "./generate.ts";
+import { generateCluster } from "./generate.ts";
 import { linkTables } from "./kinds.ts";
+import type { ClusterSize } from "./profiles.ts";
 import { TraceRecorder } from "./recorder.ts";
 import { interleavedRounds, quantile } from "./rounds.ts";
 import type { ProductSelection } from "./selection.ts";

@@ -53,8 +53,9 @@ export {
   searchClusters,
 } from "./fuzz/clusters.ts";
 export { hasName, type WitnessScenario, type WitnessWords, witnessScenario } from "./fuzz/witness.ts";
-export { type ClusterSize, generateCluster, type Profile, profileOf, profiles } from "./generate.ts";
+export { clusterSize, generateCluster, generateObjects } from "./generate.ts";
 export { LiveCluster } from "./live.ts";
+export { manifestYaml } from "./manifest-yaml.ts";
 export {
   computeMatrix,
   createJudge,
@@ -67,6 +68,7 @@ export type { LiveDocument } from "./netns/index.ts";
 export { type NodeFiles, nodeFiles } from "./node-files.ts";
 export { createOriginPlacer, type OriginPlacer } from "./places.ts";
 export { probeConnection } from "./probe.ts";
+export { type ClusterSize, type Profile, profileOf, profiles } from "./profiles.ts";
 export {
   type AttachableProgram,
   attachableProgram,

@@ -171,6 +171,18 @@ const mistakes: readonly Mistake[] = [
     args: ["generate", "--profile", "adversarial", "--pods", "-3", "--out", "g"],
     says: /--pods takes a positive number/,
   },
+  {
+    args: ["generate", "--profile", "adversarial", "--out", "."],
+    says: /\. holds other manifests \(.*, which would become part of the cluster/,
+  },
+  {
+    args: ["generate", "--profile", "adversarial", "--out", "pods.yaml"],
+    says: /pods\.yaml: (not|is there already and no) (a )?directory/,
+  },
+  {
+    args: ["generate", "--profile", "adversarial", "--out", "g", "--format", "toml"],
+    says: /--format.*Allowed choices are yaml, json/,
+  },
   { args: ["run", "missing"], says: /missing: no such file/ },
   { args: ["run", "nothing"], says: /no scenario files/ },
   { args: ["run", "scenario.yaml"], says: /^podwire: scenario\.yaml:6:5: .*prob.*probe/ },

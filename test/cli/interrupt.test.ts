@@ -1,7 +1,8 @@
 /** Ctrl-C stops a command cleanly and keeps what is finished; a closed pipe ends it quietly. */
 import { execFileSync, spawn } from "node:child_process";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
 import { LinkType, pcapHeader, pcapPacket, readCapture } from "../../src/capture/index.ts";
 import { udp } from "../../src/packet/index.ts";
@@ -89,6 +90,21 @@ describe("Ctrl-C", () => {
     });
     expect(readCapture(readFileSync(join(cwd, "w.pcapng")), "w.pcapng").records).toHaveLength(1);
     expect(readdirSync(cwd).sort()).toEqual(["d.json", "t.save", "w.pcapng"]);
+  });
+
+  it("leaves nothing of a cluster that is not yet whole", async () => {
+    const folder = folderWith("interrupt-generate", {});
+    const args = [commandFile(), "generate", "--profile", "aks-max", "--out", "."];
+    const child = spawn(process.execPath, args, { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
+    const watcher = watch(folder).once("change", () => child.kill("SIGINT"));
+    const [stderr, code] = await Promise.all([
+      text(child.stderr),
+      new Promise((resolve) => void child.on("close", resolve)),
+    ]);
+    watcher.close();
+    expect(code).toBe(130);
+    expect(stderr).toBe("podwire: stopped; nothing was written\n");
+    expect(readdirSync(folder)).toEqual([]);
   });
 });
 
