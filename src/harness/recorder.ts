@@ -97,6 +97,8 @@ export class TraceRecorder implements HookWatcher, FilterObserver {
     const datapath = this.#datapath;
     if (datapath === undefined) return;
     const verdict = results.verdict[row] ?? Verdict.accept;
+    // nothing is attached to where this packet came by: HNS has endpoints at some ports of its switch only
+    if (this.#events.length === 0 && verdict === Verdict.accept) return;
     const deciding = results.rule[row] ?? -1;
     const decided = deciding < 0 ? undefined : datapath.describeRule(deciding);
     const denied = verdict === Verdict.drop || verdict === Verdict.reject;

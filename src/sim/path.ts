@@ -1,8 +1,8 @@
 /**
  * A packet's way through one node, as data and one walker. The paths are those of netfilter's packet flow (see
  * docs/architecture.md): arriving [xdp, tc-ingress, PREROUTING, route] then either to the node [INPUT] or onward [FORWARD,
- * POSTROUTING, tc-egress]; from the node [route, OUTPUT, reroute, POSTROUTING, tc-egress]. On Windows [endpoint-Out,
- * route, endpoint-In]. Where nothing is attached, packets pass. No engine is known here.
+ * POSTROUTING, tc-egress]; from the node [route, OUTPUT, reroute, POSTROUTING, tc-egress]. On Windows every packet
+ * goes from one port of the switch to another, [endpoint-Out, route, endpoint-In]: pods', the uplink and the host's own. Where nothing is attached, packets pass. No engine is known here.
  *
  * Switches of the node as on AKS: forwarding on, rp_filter off, route_localnet on (kube-proxy turns it on for node ports
  * on localhost). Sources that no other host can have are martians all the same (kernel net/ipv4/route.c,
@@ -60,9 +60,9 @@ export const paths: { readonly linux: NodePaths; readonly windows: NodePaths } =
   },
   windows: {
     arrive: [hook(Hook.endpointOut), route],
-    toNode: [],
+    toNode: [hook(Hook.endpointIn)],
     onward: [hook(Hook.endpointIn)],
-    fromNode: [route, hook(Hook.endpointIn)],
+    fromNode: [hook(Hook.endpointOut), route, hook(Hook.endpointIn)],
   },
 };
 

@@ -44,7 +44,10 @@ export function compileWindows(variant: NpmVariant): Engine["compile"] {
       const { hns } = base;
       if (hns === undefined) return { tables: base, diagnostics };
       const endpoints = hns.endpoints.map((one) => withPolicies(one, node, programmed, cache));
-      const tables: NodeTables = { ...base, hns: { networks, endpoints, flowsOnChange: variant.vfpFlows } };
+      const tables: NodeTables = {
+        ...base,
+        hns: { ...hns, networks, endpoints, flowsOnChange: variant.vfpFlows },
+      };
       return Object.freeze({ tables, diagnostics });
     };
   };

@@ -108,7 +108,12 @@ function podsByNode(pods: ClusterState["pods"]): ReadonlyMap<string, readonly Po
 export function windowsPlatform({ pods }: ClusterState, node: Node): NodeTables {
   const own = podsByNode(pods).get(node.name) ?? [];
   return Object.freeze({
-    hns: { networks: [azureNetwork], endpoints: own.map(endpointOf), flowsOnChange: "keep" as const },
+    hns: {
+      networks: [azureNetwork],
+      endpoints: own.map(endpointOf),
+      loadBalancers: [],
+      flowsOnChange: "keep" as const,
+    },
   });
 }
 

@@ -1,6 +1,7 @@
 /**
- * One node's HNS: ACLs at the ports of its endpoints, in VFP and in WFP, with VFP's flows before them. A packet that
- * leaves a pod is asked at its endpoint (Out), one that reaches a pod at that pod's (In).
+ * One node's HNS: ACLs at the ports of its endpoints, in VFP and in WFP, with VFP's flows before them, and load balancers
+ * at every port of its switch. A packet that leaves a pod is asked at its endpoint (Out), one that reaches a pod at that
+ * pod's (In); the host's own port and the uplink have no ACLs.
  */
 import { assert, type Questions, unreachable } from "../../base/index.ts";
 import type { PacketBatch } from "../../packet/index.ts";
@@ -18,11 +19,12 @@ import {
 import { Verdict } from "../verdict.ts";
 import { type AclDirection, type AclPolicy, aclDirections } from "./acl.ts";
 import type { AclList, AclTried } from "./acl-list.ts";
+import { hostPort, type LbChoice, LoadBalancing, uplinkPort } from "./balancing.ts";
 import { VfpFlows } from "./flows.ts";
-import { explainCondition } from "./match.ts";
+import type { HnsLoadBalancer } from "./load-balancer.ts";
 import { type HnsOp, hnsOps } from "./ops.ts";
-import { type KnownRule, type LiveNetwork, linkPort, type Port } from "./port.ts";
-import { aclSettings } from "./save.ts";
+import { type LiveNetwork, linkPort, type Port } from "./port.ts";
+import { HnsProvenance } from "./provenance.ts";
 import { HnsSets } from "./sets.ts";
 import type { FlowsOnChange, HnsEndpoint, HnsTables } from "./tables.ts";
 
@@ -33,16 +35,19 @@ export class HnsDatapath implements Datapath {
   readonly #context: LinkContext;
   readonly #flows: VfpFlows;
   readonly #endpoints = new Map<string, HnsEndpoint>();
-  readonly #rules: KnownRule[] = [];
-  /** Trace points: an endpoint's name and a direction. */
-  readonly #points: string[] = [];
-  readonly #pointOf = new Map<string, number>();
+  readonly #balancers = new Map<string, HnsLoadBalancer>();
+  readonly #balancing: LoadBalancing;
+  /** Load balancers or endpoints have changed since the last packet. */
+  #isBalancingStale = true;
+  readonly #provenance = new HnsProvenance();
   #flowsOnChange: FlowsOnChange;
   readonly #networks = new Map<string, LiveNetwork>();
   /** By id of the endpoint; made when a packet comes. */
   #ports = new Map<string, Port>();
   /** By number of the interface. */
   #byInterface: (HnsEndpoint | undefined)[] = [];
+  /** Numbers of interfaces that lead to the node itself. */
+  #hostInterfaces: ReadonlySet<number> = new Set();
   #nodeGeneration = -1;
 
   constructor(tables: HnsTables, context: LinkContext) {
@@ -52,6 +57,8 @@ export class HnsDatapath implements Datapath {
       this.#networks.set(network.id, { network, sets: new HnsSets(network.sets) });
     this.#flows = new VfpFlows(() => context.nowNs());
     for (const endpoint of tables.endpoints) this.#endpoints.set(endpoint.id, endpoint);
+    for (const balancer of tables.loadBalancers) this.#balancers.set(balancer.id, balancer);
+    this.#balancing = new LoadBalancing(context);
   }
 
   run(
@@ -62,33 +69,84 @@ export class HnsDatapath implements Datapath {
     out: HookResults,
     observer?: FilterObserver,
   ): void {
+    if (this.#isBalancingStale) this.#relinkBalancing();
     const isOut = hook === Hook.endpointOut;
     const interfaces = isOut ? batch.state.iif : batch.state.oif;
-    const direction: AclDirection = isOut ? "Out" : "In";
     for (let row = first; row < last; row++) {
       out.detail[row] = 0;
       out.way[row] = 0;
       out.rule[row] = -1;
-      const endpoint = this.#endpointAt(interfaces[row]!);
-      out.verdict[row] =
-        endpoint === undefined
-          ? Verdict.accept
-          : this.#judge(this.#portOf(endpoint), direction, batch, row, out, observer);
+      const index = interfaces[row]!;
+      const endpoint = this.#endpointAt(index);
+      const place: Place = {
+        id: endpoint?.id ?? (this.#hostInterfaces.has(index) ? hostPort : uplinkPort),
+        port: endpoint && this.#portOf(endpoint),
+      };
+      out.verdict[row] = isOut
+        ? this.#comeFrom(place, batch, row, out, observer)
+        : this.#goTo(place, batch, row, out, observer);
     }
   }
 
+  /** From a port into the switch: to a backend; Out ACLs; back to the client whose source was rewritten. */
+  #comeFrom(
+    place: Place,
+    batch: PacketBatch,
+    row: number,
+    out: HookResults,
+    observer: FilterObserver | undefined,
+  ): Verdict {
+    if (this.#balancing.isIdle) return this.#judge(place, "Out", batch, row, out, observer);
+    const isAnswer = this.#balancing.isUnmasked(batch, row);
+    const choice = isAnswer ? undefined : this.#balancing.translate(place.id, batch, row);
+    this.#report(choice, place, "Out", row, observer);
+    const verdict = this.#judge(place, "Out", batch, row, out, observer);
+    if (isAnswer && verdict === Verdict.accept)
+      this.#report(this.#balancing.unmask(batch, row), place, "Out", row, observer);
+    return verdict;
+  }
+
+  /** From the switch to a port: with the source that the backend is to see; In ACLs; from the virtual address. */
+  #goTo(
+    place: Place,
+    batch: PacketBatch,
+    row: number,
+    out: HookResults,
+    observer: FilterObserver | undefined,
+  ): Verdict {
+    if (this.#balancing.isIdle) return this.#judge(place, "In", batch, row, out, observer);
+    this.#report(this.#balancing.mask(batch, row), place, "In", row, observer);
+    const verdict = this.#judge(place, "In", batch, row, out, observer);
+    if (verdict === Verdict.accept)
+      this.#report(this.#balancing.restore(place.id, batch, row), place, "In", row, observer);
+    return verdict;
+  }
+
+  #report(
+    choice: LbChoice | undefined,
+    place: Place,
+    direction: AclDirection,
+    row: number,
+    observer: FilterObserver | undefined,
+  ): void {
+    if (choice === undefined || observer === undefined) return;
+    observer.enter(this.#provenance.point(placeName(place), direction), row);
+    observer.rule(this.#provenance.ofChoice(choice), -1);
+  }
+
   #judge(
-    port: Port,
+    { port }: Place,
     direction: AclDirection,
     batch: PacketBatch,
     row: number,
     out: HookResults,
     observer: FilterObserver | undefined,
   ): Verdict {
+    if (port === undefined) return Verdict.accept;
     const { id, name } = port.endpoint;
-    if (this.#flows.passes(id, batch, row)) return Verdict.accept;
-    const point = observer === undefined ? 0 : this.#point(`endpoint ${name} ${direction}`);
+    const point = observer === undefined ? 0 : this.#provenance.point(`endpoint ${name}`, direction);
     observer?.enter(point, row);
+    if (this.#flows.passes(id, batch, row)) return Verdict.accept;
     const tried: AclTried | undefined =
       observer === undefined ? undefined : (rule, failed) => observer.rule(rule, failed);
     const { vfp, wfp } = port[direction];
@@ -105,6 +163,8 @@ export class HnsDatapath implements Datapath {
     if (facts.generation !== this.#nodeGeneration) {
       this.#nodeGeneration = facts.generation;
       this.#byInterface = [];
+      const loopbacks = facts.interfaces.filter(({ isLoopback }) => isLoopback);
+      this.#hostInterfaces = new Set([0, ...loopbacks.map((one) => one.index)]);
       for (const endpoint of this.#endpoints.values()) {
         const index = endpoint.isRemote ? 0 : portOfEndpoint(endpoint, facts);
         if (index !== 0) this.#byInterface[index] = endpoint;
@@ -113,10 +173,16 @@ export class HnsDatapath implements Datapath {
     return this.#byInterface[index];
   }
 
+  #relinkBalancing(): void {
+    this.#isBalancingStale = false;
+    this.#provenance.forgetChoices();
+    this.#balancing.set([...this.#balancers.values()], this.#endpoints);
+  }
+
   #portOf(endpoint: HnsEndpoint): Port {
     let port = this.#ports.get(endpoint.id);
     if (port === undefined) {
-      port = linkPort(endpoint, this.#networkOf(endpoint), (rule) => this.#rules.push(rule) - 1);
+      port = linkPort(endpoint, this.#networkOf(endpoint), (rule) => this.#provenance.add(rule));
       this.#ports.set(endpoint.id, port);
     }
     return port;
@@ -128,19 +194,18 @@ export class HnsDatapath implements Datapath {
     return known;
   }
 
-  #point(name: string): number {
-    let point = this.#pointOf.get(name);
-    if (point === undefined) {
-      point = this.#points.push(name) - 1;
-      this.#pointOf.set(name, point);
-    }
-    return point;
+  #forgetPort(id: string): void {
+    const port = this.#ports.get(id);
+    if (port === undefined) return;
+    this.#provenance.release(port.rules);
+    this.#ports.delete(id);
   }
 
   apply(op: TableOp): ApplyResult {
     assert(isHnsOp(op), `HNS takes no ${op.kind}`);
     const answer = this.#perform(op);
-    if (answer.ok && this.#flowsOnChange === "forget") this.#flows.forget();
+    const isOfAcls = op.kind !== "hns-load-balancers";
+    if (answer.ok && isOfAcls && this.#flowsOnChange === "forget") this.#flows.forget();
     return answer;
   }
 
@@ -181,20 +246,44 @@ export class HnsDatapath implements Datapath {
         if (op.op === "create") this.#put(op.endpoint);
         else {
           if (!this.#endpoints.delete(op.endpoint)) return notFound(op.endpoint);
-          this.#ports.delete(op.endpoint);
+          this.#forgetPort(op.endpoint);
           this.#flows.forgetPort(op.endpoint);
+          this.#nodeGeneration = -1;
+          this.#isBalancingStale = true;
         }
-        this.#nodeGeneration = -1;
         return accepted;
+      case "hns-load-balancers":
+        return this.#balance(op);
       default:
         return unreachable(op);
     }
   }
 
+  #balance(op: Extract<HnsOp, { kind: "hns-load-balancers" }>): ApplyResult {
+    if (op.op === "put") {
+      const unknown = op.balancers.flatMap((one) => one.endpoints).find((id) => !this.#endpoints.has(id));
+      if (unknown !== undefined) return notFound(unknown);
+      for (const one of op.balancers) this.#balancers.set(one.id, one);
+    } else {
+      const unknown = op.ids.find((id) => !this.#balancers.has(id));
+      if (unknown !== undefined)
+        return {
+          ok: false,
+          errno: "HCN_E_LOADBALANCER_NOT_FOUND",
+          message: `there is no load balancer ${unknown}`,
+        };
+      for (const id of op.ids) this.#balancers.delete(id);
+    }
+    this.#isBalancingStale = true;
+    return accepted;
+  }
+
   #put(endpoint: HnsEndpoint): void {
+    const { addresses } = this.#endpoints.get(endpoint.id) ?? {};
     this.#endpoints.set(endpoint.id, endpoint);
-    this.#ports.delete(endpoint.id);
+    this.#forgetPort(endpoint.id);
     this.#nodeGeneration = -1;
+    if (addresses !== endpoint.addresses) this.#isBalancingStale = true;
   }
 
   #isNamed(network: string, id: string): boolean {
@@ -205,9 +294,12 @@ export class HnsDatapath implements Datapath {
 
   forgetFlows(): void {
     this.#flows.forget();
+    this.#balancing.forget();
   }
 
-  forgetClients(): void {}
+  forgetClients(): void {
+    this.#balancing.forgetClients();
+  }
 
   /** The tables as they are now. */
   tables(): HnsTables {
@@ -217,6 +309,7 @@ export class HnsDatapath implements Datapath {
         sets: sets.policies,
       })),
       endpoints: [...this.#endpoints.values()],
+      loadBalancers: [...this.#balancers.values()],
       flowsOnChange: this.#flowsOnChange,
     };
   }
@@ -226,33 +319,28 @@ export class HnsDatapath implements Datapath {
   }
 
   describeRule(index: number): RuleDescription {
-    const { endpoint, direction, acl, tier, number } = this.#rule(index);
-    return {
-      table: "hns",
-      chain: `endpoint ${endpoint} ${direction}${tier === undefined ? "" : ` tier ${tier}`}`,
-      number,
-      text: JSON.stringify(aclSettings(acl)),
-      origin: acl.origin,
-    };
+    return this.#provenance.describe(index);
   }
 
   explainMiss(index: number, failedMatch: number, batch: PacketBatch, row: number): string {
-    const { acl, direction, sets } = this.#rule(index);
-    const nameOf = (id: string): string => sets.get(id)?.name ?? id;
-    return explainCondition(acl, direction, failedMatch, nameOf, batch, row);
+    return this.#provenance.explainMiss(index, failedMatch, batch, row);
   }
 
   describePoint(point: number): string {
-    const name = this.#points[point];
-    assert(name !== undefined, "a point that was reported");
-    return `hns/${name}`;
+    return this.#provenance.pointName(point);
   }
+}
 
-  #rule(index: number): KnownRule {
-    const rule = this.#rules[index];
-    assert(rule !== undefined, "a rule that was reported");
-    return rule;
-  }
+/** A port of the switch. */
+interface Place {
+  /** Of its endpoint, or `hostPort`, or `uplinkPort`. */
+  readonly id: string;
+  /** With ACLs; the host's and the uplink have none. */
+  readonly port: Port | undefined;
+}
+
+function placeName({ id, port }: Place): string {
+  return port === undefined ? id : `endpoint ${port.endpoint.name}`;
 }
 
 function layerAllows(

@@ -8,11 +8,32 @@ import { IpProtocol, TcpFlag } from "../../wire/index.ts";
 const idleNs = { tcp: 4 * 60e9, other: 60e9 };
 /** Ended by RST, or by FIN from both sides. */
 const endedNs = 10e9;
+/** What is over is thrown away now and then. */
+export const sweepEveryNs = 60e9;
 
-interface VfpFlow {
+/** How long a flow, or a translation, is known. */
+export interface VfpFlow {
   untilNs: number;
   /** Directions that have sent a FIN: 1 as the flow began, 2 the other one. */
   fins: number;
+}
+
+/** A packet of the flow has come; a new flow starts with `{ untilNs: 0, fins: 0 }`. */
+export function touchFlow(
+  flow: VfpFlow,
+  batch: PacketBatch,
+  row: number,
+  isReply: boolean,
+  now: number,
+): void {
+  if (batch.protocol[row] !== IpProtocol.tcp) {
+    flow.untilNs = now + idleNs.other;
+    return;
+  }
+  const flags = batch.tcpFlags[row]!;
+  if ((flags & TcpFlag.fin) !== 0) flow.fins |= isReply ? 2 : 1;
+  const isEnded = (flags & TcpFlag.rst) !== 0 || flow.fins === 3;
+  flow.untilNs = now + (isEnded ? endedNs : idleNs.tcp);
 }
 
 /** Of one node. */
@@ -49,7 +70,7 @@ export class VfpFlows {
         this.#flows.delete(key);
         continue;
       }
-      this.#touch(flow, batch, row, isReply, now);
+      touchFlow(flow, batch, row, isReply, now);
       return true;
     }
     return false;
@@ -60,30 +81,19 @@ export class VfpFlows {
     const now = this.#nowNs();
     if (now >= this.#sweepAtNs) this.#sweep(now);
     const flow: VfpFlow = { untilNs: now, fins: 0 };
-    this.#touch(flow, batch, row, false, now);
+    touchFlow(flow, batch, row, false, now);
     this.#flows.set(keyOf(port, batch, row, false), flow);
-  }
-
-  #touch(flow: VfpFlow, batch: PacketBatch, row: number, isReply: boolean, now: number): void {
-    if (batch.protocol[row] !== IpProtocol.tcp) {
-      flow.untilNs = now + idleNs.other;
-      return;
-    }
-    const flags = batch.tcpFlags[row]!;
-    if ((flags & TcpFlag.fin) !== 0) flow.fins |= isReply ? 2 : 1;
-    const isEnded = (flags & TcpFlag.rst) !== 0 || flow.fins === 3;
-    flow.untilNs = now + (isEnded ? endedNs : idleNs.tcp);
   }
 
   #sweep(now: number): void {
     for (const [key, { untilNs }] of this.#flows) if (untilNs <= now) this.#flows.delete(key);
-    this.#sweepAtNs = now + idleNs.other;
+    this.#sweepAtNs = now + sweepEveryNs;
   }
 }
 
 /** ICMP echo: its identifier stands in place of ports. A fragment without ports belongs to its addresses' flow. */
 function keyOf(port: string, batch: PacketBatch, row: number, isReply: boolean): string {
-  const [a, b] = [wordsOf(batch, "src", row), wordsOf(batch, "dst", row)];
+  const [a, b] = [wordsText(batch, "src", row), wordsText(batch, "dst", row)];
   const protocol = batch.protocol[row]!;
   const isIcmp = protocol === IpProtocol.icmp || protocol === IpProtocol.icmpv6;
   const hasPorts = batch.status[row] === DecodeStatus.ok && !isIcmp;
@@ -94,7 +104,7 @@ function keyOf(port: string, batch: PacketBatch, row: number, isReply: boolean):
     : `${port}|${protocol}|${a}|${sport}|${b}|${dport}`;
 }
 
-function wordsOf(batch: PacketBatch, side: "src" | "dst", row: number): string {
+export function wordsText(batch: PacketBatch, side: "src" | "dst", row: number): string {
   const words = batch[side];
   if (batch.family[row] === 4) return `${words[row * 4]}`;
   return `${words[row * 4]}.${words[row * 4 + 1]}.${words[row * 4 + 2]}.${words[row * 4 + 3]}`;

@@ -12,6 +12,13 @@ export {
 } from "./acl.ts";
 export { AclList, type OrderedAcl } from "./acl-list.ts";
 export { HnsDatapath, linkHns } from "./datapath.ts";
+export {
+  type HnsLoadBalancer,
+  type LbDistribution,
+  LbFlag,
+  LbPortFlag,
+  type LbPortMapping,
+} from "./load-balancer.ts";
 export { type HnsOp, hnsOps } from "./ops.ts";
 export { type HnsInput, restoreHns } from "./restore.ts";
 export { aclSettings, saveHns } from "./save.ts";

@@ -46,10 +46,14 @@ export function readPorts(text: string): readonly AclPorts[] | string {
   return read;
 }
 
-export function printAddresses(addresses: readonly AclAddress[]): string {
+/** @param nameOf what to write for a set; default: its id */
+export function printAddresses(
+  addresses: readonly AclAddress[],
+  nameOf: (id: string) => string = (id) => id,
+): string {
   return addresses
     .map((one) => {
-      if (one.kind === "set") return one.id;
+      if (one.kind === "set") return nameOf(one.id);
       const isHost = one.net.prefix === (one.net.family === 4 ? 32 : 128);
       return isHost ? formatIp(one.net) : formatCidr(one.net);
     })

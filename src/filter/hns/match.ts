@@ -96,9 +96,7 @@ export function explainCondition(
 ): string {
   const isIn = direction === "In";
   const addressText = (list: readonly AclAddress[], name: "local" | "remote"): string => {
-    const shown = printAddresses(
-      list.map((one) => (one.kind === "set" ? { kind: "set", id: nameOf(one.id) } : one)),
-    );
+    const shown = printAddresses(list, nameOf);
     const side = sideOf(list[0]?.kind ?? "net", name, direction);
     return `${side === "src" ? "source" : "destination"} ${formatIp(rowAddress(batch, row, side))} is not in ${shown}`;
   };

@@ -13,8 +13,9 @@ export interface LiveNetwork {
   readonly sets: HnsSets;
 }
 
-/** What an index of the datapath's provenance stands for. */
-export interface KnownRule {
+/** An ACL, or a tier's rule, that an index of the datapath's provenance stands for. */
+export interface KnownAcl {
+  readonly kind: "acl";
   readonly sets: HnsSets;
   readonly endpoint: string;
   readonly direction: AclDirection;
@@ -33,6 +34,8 @@ interface DirectedPort {
 
 export interface Port {
   readonly endpoint: HnsEndpoint;
+  /** Their numbers in the provenance. */
+  readonly rules: readonly number[];
   readonly sets: HnsSets;
   readonly In: DirectedPort;
   readonly Out: DirectedPort;
@@ -42,13 +45,16 @@ export interface Port {
 export function linkPort(
   endpoint: HnsEndpoint,
   { network, sets }: LiveNetwork,
-  remember: (rule: KnownRule) => number,
+  remember: (rule: KnownAcl) => number,
 ): Port {
+  const rules: number[] = [];
   const [into, outOf] = aclDirections.map((direction): DirectedPort => {
     const listOf = (acls: readonly AclPolicy[], tier?: string): AclList => {
       const ordered = acls.map((acl, i): OrderedAcl => {
-        const rule = { endpoint: endpoint.name, direction, acl, tier, number: i + 1, sets };
-        return { conditions: acl, action: acl.action, priority: acl.priority, rule: remember(rule) };
+        const known = { endpoint: endpoint.name, direction, acl, tier, number: i + 1, sets };
+        const rule = remember({ kind: "acl", ...known });
+        rules.push(rule);
+        return { conditions: acl, action: acl.action, priority: acl.priority, rule };
       });
       return new AclList(direction, ordered);
     };
@@ -67,7 +73,7 @@ export function linkPort(
       wfp: listOf([...layer("Host", endpoint.acls), ...layer("Host", network.acls)]),
     };
   }) as [DirectedPort, DirectedPort];
-  return { endpoint, sets, In: into, Out: outOf };
+  return { endpoint, rules, sets, In: into, Out: outOf };
 }
 
 function tierAcls({ direction, rules }: TierAcl): readonly AclPolicy[] {

@@ -1,8 +1,8 @@
 /**
  * Reads what a Windows node's tools print of HNS: documents of HCN's v2 schema (settings of a policy in `Settings`), and
- * those of v1 as `Get-HnsEndpoint` and `Get-HnsNetwork` print them through `ConvertTo-Json -Depth 10` and `hnsdiag list
- * endpoints -d` does (settings beside `Type`): one object, a list, or `Networks` and `Endpoints`. Governing sources: hcsshim
- * hcn/*.go and internal/hns/{hnsendpoint,hnsnetwork,hnspolicy}.go.
+ * those of v1 as `Get-HnsEndpoint`, `Get-HnsNetwork` and `Get-HnsPolicyList` print them through `ConvertTo-Json -Depth 10` and
+ * `hnsdiag list endpoints -d` does (settings beside `Type`): one object, a list, or `Networks`, `Endpoints` and
+ * `LoadBalancers`. Governing sources: hcsshim hcn/*.go and internal/hns/{hnsendpoint,hnsnetwork,hnspolicy,hnspolicylist}.go.
  */
 import { type Cidr, type Ip, parseCidr, parseIp } from "../../addr/index.ts";
 import { InputError } from "../../base/index.ts";
@@ -17,6 +17,13 @@ import {
 } from "./acl.ts";
 import { JsonFields, type JsonObject, type JsonPath } from "./fields.ts";
 import { readAddresses, readPorts, readProtocols } from "./lists.ts";
+import type { HnsLoadBalancer } from "./load-balancer.ts";
+import {
+  isLoadBalancer,
+  type ReadLoadBalancer,
+  readLoadBalancer,
+  withBackends,
+} from "./restore-load-balancer.ts";
 import type { FlowsOnChange, HnsEndpoint, HnsNetwork, HnsTables, SetPolicy } from "./tables.ts";
 
 /** Fields of an ACL's settings, of v2 and v1; others are refused, lest they be ignored. */
@@ -45,7 +52,7 @@ interface PlacedPolicy {
   readonly whole: unknown;
 }
 
-/** A tool's output: its endpoints may stand in one file and their network in another. */
+/** A tool's output: endpoints, their network and the load balancers may stand in a file each. */
 export interface HnsInput {
   readonly name: string;
   readonly text: string;
@@ -61,31 +68,35 @@ interface ReadEndpoint {
 export function restoreHns(inputs: readonly HnsInput[], flowsOnChange: FlowsOnChange = "keep"): HnsTables {
   const networks: HnsNetwork[] = [];
   const endpoints: ReadEndpoint[] = [];
+  const balancers: ReadLoadBalancer[] = [];
   const files = inputs.map(({ name, text }) => new JsonFields(name, text));
   for (const fields of files)
     for (const { value, path } of itemsOf(fields)) {
       const raw = fields.object(value, path);
       if (isEndpoint(raw)) endpoints.push({ endpoint: readEndpoint(fields, raw, path), fields, path });
+      else if (isLoadBalancer(raw)) balancers.push(readLoadBalancer(fields, raw, path));
       else networks.push(readNetwork(fields, raw, path));
     }
-  const all = withNetworks(
-    networks,
-    endpoints.map(({ endpoint }) => endpoint),
-  );
+  const own = endpoints.map(({ endpoint }) => endpoint);
+  const all = withNetworks(networks, own);
   for (const one of endpoints) checkSets(one, all);
+  const loadBalancers = balancers.map((one): HnsLoadBalancer => withBackends(one, own));
   const issues = files.flatMap((fields) => fields.issues());
   if (issues.length > 0) throw new InputError(issues);
-  return { networks: all, endpoints: endpoints.map(({ endpoint }) => endpoint), flowsOnChange };
+  return { networks: all, endpoints: own, loadBalancers, flowsOnChange };
 }
+
+/** Of one document that holds everything. */
+const parts = ["Networks", "Endpoints", "LoadBalancers"];
 
 function itemsOf(fields: JsonFields): readonly { readonly value: unknown; readonly path: JsonPath }[] {
   const { value } = fields;
   if (Array.isArray(value)) return value.map((one, i) => ({ value: one as unknown, path: [i] }));
-  const isBoth = typeof value === "object" && value !== null && ("Networks" in value || "Endpoints" in value);
-  if (!isBoth) return [{ value, path: [] }];
-  const both = fields.object(value, []);
-  return ["Networks", "Endpoints"].flatMap((name) =>
-    fields.list(both[name], [name]).map((one, i) => ({ value: one, path: [name, i] })),
+  const isWhole = typeof value === "object" && value !== null && parts.some((name) => name in value);
+  if (!isWhole) return [{ value, path: [] }];
+  const whole = fields.object(value, []);
+  return parts.flatMap((name) =>
+    fields.list(whole[name], [name]).map((one, i) => ({ value: one, path: [name, i] })),
   );
 }
 

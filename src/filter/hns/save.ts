@@ -1,10 +1,11 @@
 /**
- * The HNS kind as JSON of HCN's v2 schema (hcsshim hcn: field names of the Go structs' json tags), one document: Networks
- * and Endpoints. No dump of a real node was at hand; the field names are the schema's.
+ * The HNS kind as JSON of HCN's v2 schema (hcsshim hcn: field names of the Go structs' json tags), one document: Networks,
+ * Endpoints and LoadBalancers. No dump of a real node was at hand; the field names are the schema's.
  */
 import { formatCidr, formatIp } from "../../addr/index.ts";
 import type { AclConditions, AclPolicy, TierAcl, TierRule } from "./acl.ts";
 import { printAddresses, printPorts } from "./lists.ts";
+import { type HnsLoadBalancer, type LbPortMapping, lbDistributions } from "./load-balancer.ts";
 import type { HnsEndpoint, HnsNetwork, HnsTables, SetPolicy } from "./tables.ts";
 
 const schemaVersion = { Major: 2, Minor: 0 };
@@ -12,11 +13,14 @@ const schemaVersion = { Major: 2, Minor: 0 };
 /** Flag of an endpoint of another node (EndpointFlagsRemoteEndpoint). */
 const remoteEndpoint = 1;
 
-/** `AclPolicySetting`; empty lists are left out, as HNS wants any to be said. */
-export function aclSettings(acl: AclPolicy): object {
+/**
+ * `AclPolicySetting`; empty lists are left out, as HNS wants any to be said. `nameOf` a set is written in place of its id,
+ * for people.
+ */
+export function aclSettings(acl: AclPolicy, nameOf?: (id: string) => string): object {
   return {
     ...(acl.id === undefined ? {} : { Id: acl.id }),
-    ...conditions(acl),
+    ...conditions(acl, nameOf),
     Action: acl.action,
     Direction: acl.direction,
     RuleType: acl.ruleType,
@@ -24,11 +28,11 @@ export function aclSettings(acl: AclPolicy): object {
   };
 }
 
-function conditions(one: AclConditions): object {
+function conditions(one: AclConditions, nameOf?: (id: string) => string): object {
   const fields = {
     Protocols: one.protocols.join(","),
-    LocalAddresses: printAddresses(one.localAddresses),
-    RemoteAddresses: printAddresses(one.remoteAddresses),
+    LocalAddresses: printAddresses(one.localAddresses, nameOf),
+    RemoteAddresses: printAddresses(one.remoteAddresses, nameOf),
     LocalPorts: printPorts(one.localPorts),
     RemotePorts: printPorts(one.remotePorts),
   };
@@ -91,8 +95,36 @@ function endpointDocument(endpoint: HnsEndpoint): object {
   };
 }
 
+/** `HostComputeLoadBalancer`; as Go writes it, what is zero or empty is left out. */
+export function loadBalancerDocument(one: HnsLoadBalancer): object {
+  return {
+    ID: one.id,
+    ...(one.endpoints.length === 0 ? {} : { HostComputeEndpoints: one.endpoints }),
+    ...(one.sourceVip === undefined ? {} : { SourceVIP: formatIp(one.sourceVip) }),
+    ...(one.frontendVips.length === 0 ? {} : { FrontendVIPs: one.frontendVips.map(formatIp) }),
+    PortMappings: one.portMappings.map(portMapping),
+    SchemaVersion: schemaVersion,
+    ...(one.flags === 0 ? {} : { Flags: one.flags }),
+  };
+}
+
+function portMapping({ protocol, internalPort, externalPort, distribution, flags }: LbPortMapping): object {
+  const kind = lbDistributions.indexOf(distribution);
+  return {
+    Protocol: protocol,
+    InternalPort: internalPort,
+    ExternalPort: externalPort,
+    ...(kind === 0 ? {} : { DistributionType: kind }),
+    ...(flags === 0 ? {} : { Flags: flags }),
+  };
+}
+
 /** Indented by two, with a line break at the end. */
-export function saveHns({ networks, endpoints }: HnsTables): string {
-  const document = { Networks: networks.map(networkDocument), Endpoints: endpoints.map(endpointDocument) };
+export function saveHns({ networks, endpoints, loadBalancers }: HnsTables): string {
+  const document = {
+    Networks: networks.map(networkDocument),
+    Endpoints: endpoints.map(endpointDocument),
+    LoadBalancers: loadBalancers.map(loadBalancerDocument),
+  };
   return `${JSON.stringify(document, undefined, 2)}\n`;
 }

@@ -35,7 +35,7 @@ export class HnsSets {
   readonly #policies = new Map<string, SetPolicy>();
   readonly #prefixes = new Map<string, Prefixes>();
 
-  /** @throws AssertionError never; the sets of a Repr were checked by whoever read or made it. */
+  /** Nothing is refused here: whoever read or made the sets of a Repr has checked them. */
   constructor(sets: readonly SetPolicy[]) {
     for (const set of sets) this.#put(set);
   }

@@ -4,6 +4,7 @@
  */
 import type { Cidr, Ip } from "../../addr/index.ts";
 import type { AclPolicy, TierAcl } from "./acl.ts";
+import type { HnsLoadBalancer } from "./load-balancer.ts";
 
 /** `SetPolicySetting` of a network. */
 export type SetPolicy =
@@ -48,5 +49,7 @@ export type FlowsOnChange = "keep" | "forget";
 export interface HnsTables {
   readonly networks: readonly HnsNetwork[];
   readonly endpoints: readonly HnsEndpoint[];
+  /** Of several that take a packet, the first does. */
+  readonly loadBalancers: readonly HnsLoadBalancer[];
   readonly flowsOnChange: FlowsOnChange;
 }

@@ -4,6 +4,7 @@ import type {
   AclAddress,
   AclConditions,
   AclPolicy,
+  HnsLoadBalancer,
   HnsTables,
   SetPolicy,
   TierAcl,
@@ -67,6 +68,25 @@ const sets: fc.Arbitrary<readonly SetPolicy[]> = fc
     { type: "NESTEDIPSET", id: "nested-b", name: "nslabel-b", values: nestedB },
   ]);
 
+/** In front of any of the endpoints of `tables`. */
+export const balancer: fc.Arbitrary<HnsLoadBalancer> = fc.record({
+  id: fc.uuid(),
+  endpoints: fc.subarray(["endpoint-1", "endpoint-2", "endpoint-3"]),
+  sourceVip: fc.option(fc.constantFrom(ip("10.9.0.1"), ip("fd09::1")), { nil: undefined }),
+  frontendVips: fc.subarray([ip("10.96.0.1"), ip("203.0.113.1"), ip("fd96::1")]),
+  portMappings: fc.array(
+    fc.record({
+      protocol: fc.constantFrom(6, 17, 132),
+      internalPort: fc.constantFrom(...ports.filter((port) => port > 0)),
+      externalPort: fc.constantFrom(80, 30_080),
+      distribution: fc.constantFrom("None" as const, "SourceIPProtocol" as const, "SourceIP" as const),
+      flags: fc.nat(31),
+    }),
+    { minLength: 1, maxLength: 2 },
+  ),
+  flags: fc.nat(3),
+});
+
 /** Endpoint `one` at 10.0.0.1 and fd00::1, `two` at 10.0.0.3, and one of another node. */
 export const tables = (aclsMax = 6): fc.Arbitrary<HnsTables> =>
   fc
@@ -76,8 +96,9 @@ export const tables = (aclsMax = 6): fc.Arbitrary<HnsTables> =>
       two: fc.array(acl, { maxLength: aclsMax }),
       tiers: few(tier),
       network: few(acl),
+      loadBalancers: fc.uniqueArray(balancer, { maxLength: 2, selector: ({ id }) => id }),
     })
-    .map(({ sets: own, one, two, tiers, network }) => ({
+    .map(({ sets: own, one, two, tiers, network, loadBalancers }) => ({
       networks: [
         { id: "net-1", name: "azure", type: "L2Bridge", sets: own, acls: network, otherPolicies: [] },
       ],
@@ -116,6 +137,7 @@ export const tables = (aclsMax = 6): fc.Arbitrary<HnsTables> =>
           otherPolicies: [],
         },
       ],
+      loadBalancers,
       flowsOnChange: "keep",
     }));
 

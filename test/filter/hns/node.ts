@@ -3,7 +3,7 @@ import { formatIp } from "../../../src/addr/index.ts";
 import { createPrng } from "../../../src/base/index.ts";
 import { type HnsDatapath, type HnsTables, linkHns } from "../../../src/filter/hns/index.ts";
 import { createHookResults, type FilterObserver, Hook, type LinkContext } from "../../../src/filter/index.ts";
-import { append, createBatch, decodeRow } from "../../../src/packet/index.ts";
+import { append, createBatch, decodeRow, rowBytes } from "../../../src/packet/index.ts";
 import { ip } from "../node.ts";
 
 const uplink = 2;
@@ -42,19 +42,20 @@ export class HnsTestNode {
   pass(
     packet: Uint8Array,
     hook: typeof Hook.endpointIn | typeof Hook.endpointOut,
-    endpoint: 1 | 2,
+    endpoint: 1 | 2 | "host" | "uplink",
     observer?: FilterObserver,
-  ): { readonly verdict: number; readonly rule: number } {
+  ): { readonly verdict: number; readonly rule: number; readonly bytes: Uint8Array } {
     const [batch, out] = [this.#batch, this.#out];
     batch.length = 0;
     batch.used = 0;
     append(batch, packet);
     decodeRow(batch, 0);
-    const index = endpoint + 2;
+    const index = endpoint === "host" ? 0 : endpoint === "uplink" ? uplink : endpoint + 2;
     batch.state.iif[0] = hook === Hook.endpointOut ? index : uplink;
     batch.state.oif[0] = hook === Hook.endpointOut ? uplink : index;
     this.datapath.run(hook, batch, 0, 1, out, observer);
-    return { verdict: out.verdict[0] ?? -1, rule: out.rule[0] ?? -1 };
+    const bytes = rowBytes(batch, 0).slice();
+    return { verdict: out.verdict[0] ?? -1, rule: out.rule[0] ?? -1, bytes };
   }
 
   /** Why a rule did not match the last packet. */
