@@ -212,7 +212,14 @@ export {
 } from "./harness/index.ts";
 // manifests and the virtual cluster
 export {
+  type AksFacts,
+  type AksRefusal,
+  type AksRetirement,
+  type AksRule,
+  aksFacts,
   aksRefusals,
+  aksRetirements,
+  aksRules,
   applyObjects,
   type BuiltCluster,
   buildCluster,
@@ -298,6 +305,7 @@ export {
   type End,
   formatEnd,
   loadScenario,
+  manifestFile,
   parseDuration,
   parseEnd,
   readPort,

@@ -10,7 +10,7 @@ import {
 import { type ClusterState, type LoadedObjects, loadManifests, type ManifestInput } from "../k8s/index.ts";
 import { loadEngines } from "./engines.ts";
 import { readInputs } from "./input.ts";
-import { type ClusterFlags, type CommonOptions, clusterWords } from "./options.ts";
+import { type ClusterFlags, type CommonOptions, clusterWords, flagIssues } from "./options.ts";
 import { createLoadingBar } from "./progress.ts";
 
 export interface LoadedClusters {
@@ -40,17 +40,13 @@ export async function loadClusters(
   for (const selection of selections) {
     try {
       const force = flags.force ?? false;
-      const cluster = selectedCluster(objects, selection, words, { force, ...poolSystem(selection) });
+      const cluster = selectedCluster(objects, selection, words, { force, inputs, ...poolSystem(selection) });
       for (const warning of cluster.warnings) warnings.add(warning);
       clusters.push(cluster);
     } catch (error) {
-      if (
-        !isAll ||
-        !(error instanceof InputError) ||
-        !error.issues.every((issue) => issue.code === "refused")
-      )
-        throw error;
-      note(`${selection.label} is left out: ${error.issues.map((issue) => issue.message).join("; ")}`);
+      if (!(error instanceof InputError)) throw error;
+      if (!isAll || !isRefusal(error)) throw new InputError(flagIssues(error.issues, words));
+      note(leftOut(selection.label, error));
     }
   }
   for (const warning of warnings) note(warning);
@@ -58,6 +54,16 @@ export async function loadClusters(
   if (first === undefined) throw usageError("no engine can run in this cluster");
   checkIsNotEmpty(objects, names);
   return { inputs, clusters: [first, ...rest] };
+}
+
+/** True of what AKS refuses, and of nothing else. */
+export function isRefusal(error: unknown): error is InputError {
+  return error instanceof InputError && error.issues.every(({ code }) => code === "refused");
+}
+
+/** One of `all` that cannot run there, with the reasons. */
+export function leftOut(name: string, { issues }: InputError): string {
+  return `${name} is left out: ${issues.map(({ message }) => message).join("; ")}`;
 }
 
 function poolSystem(selection: Selection): { readonly defaultOs?: "Linux" | "Windows" } {

@@ -1,6 +1,6 @@
 /** Options that several commands share, in the words of `az aks create`. */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { usageError } from "../base/index.ts";
+import { type Issue, usageError } from "../base/index.ts";
 import type { ClusterWords } from "../k8s/index.ts";
 
 export interface CommonOptions {
@@ -18,6 +18,7 @@ export interface ClusterFlags {
   readonly kubernetesVersion?: string;
   readonly podCidr?: string;
   readonly serviceCidr?: string;
+  readonly nodeSubnet?: string;
   readonly ipFamilies?: string;
   readonly nodePool?: readonly string[];
   readonly force?: boolean;
@@ -48,6 +49,10 @@ export function addClusterOptions(command: Command): Command {
     .option("--kubernetes-version <version>", "such as 1.31")
     .option("--pod-cidr <cidr,...>", "pod range, one a family")
     .option("--service-cidr <cidr,...>", "Service range, one a family")
+    .option(
+      "--node-subnet <cidr,...>",
+      "range of nodes, and of pods of Azure CNI without overlay, one a family",
+    )
     .option("--ip-families <families>", "ipv4, ipv6 or both (ipv4,ipv6)")
     .option(
       "--node-pool <pool>",
@@ -76,12 +81,24 @@ export function clusterWords(flags: ClusterFlags): ClusterWords {
     "kubernetesVersion",
     "podCidr",
     "serviceCidr",
+    "nodeSubnet",
   ] as const)
     if (flags[name] !== undefined) words[name] = flags[name];
   if (flags.ipFamilies !== undefined) words["ipFamilies"] = flags.ipFamilies.split(",");
   const pools = flags.nodePool ?? [];
   if (pools.length > 0) words["nodePools"] = pools.map(parsePool);
   return words as ClusterWords;
+}
+
+/** What is wrong with the words of `clusterWords`, each after the flag that gave it. */
+export function flagIssues(issues: readonly Issue[], words: ClusterWords): readonly Issue[] {
+  return issues.map((issue) => {
+    const [word = ""] = issue.path.split(/[.[]/, 1);
+    if (issue.file !== undefined || !Object.hasOwn(words, word)) return issue;
+    const flag = word === "nodePools" ? "nodePool" : word;
+    const name = flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    return { ...issue, path: `--${name}: ${issue.path}` };
+  });
 }
 
 function parsePool(text: string): Record<string, string | number> {

@@ -133,6 +133,8 @@ export interface Engine {
   readonly switches: Readonly<Record<string, string>>;
   readonly features: EngineFeatures;
   readonly divergences: readonly Divergence[];
+  /** Tables of kinds that the platform may lack, as its agent finds them on a node. */
+  readonly firstTables?: NodeTables;
   /** Its tables are on the nodes from the beginning, as `compile` makes them; no agent ever changes them. */
   readonly isStatic?: true;
   /**

@@ -2,7 +2,7 @@
 import type { VendorKind } from "../k8s/index.ts";
 import { azureNpmLinux, azureNpmWindows } from "./azure-npm/index.ts";
 import { ciliumLinux } from "./cilium/index.ts";
-import type { EngineDefinition } from "./engine.ts";
+import type { Engine, EngineDefinition } from "./engine.ts";
 import { noneLinux, noneWindows } from "./none/index.ts";
 
 export const engineDefinitions: readonly EngineDefinition[] = [
@@ -17,3 +17,9 @@ export const engineDefinitions: readonly EngineDefinition[] = [
 export const vendorKinds: readonly VendorKind[] = engineDefinitions.flatMap(
   ({ resources = [] }) => resources,
 );
+
+/** What runs on a node of a system that a product has no engine for, where such a cluster is emulated all the same. */
+export function unpolicedEngine(os: Engine["os"]): Engine {
+  const { create, defaultVersion } = os === "linux" ? noneLinux : noneWindows;
+  return create(defaultVersion, {});
+}

@@ -4,11 +4,12 @@
  */
 import { createPrng, type Prng } from "../base/index.ts";
 import type { CompiledNode, Diagnostic, NodeTables } from "../engine/index.ts";
-import { platformDiagnostics, platformTables } from "../engine/platform/index.ts";
+import { platformTables } from "../engine/platform/index.ts";
 import { compileClassicProgram } from "../filter/bpf/index.ts";
 import type { Datapath, LinkContext } from "../filter/index.ts";
 import type { ClusterState, Node } from "../k8s/index.ts";
 import { type EventLoop, Network, type NetworkOptions, type NodeStack } from "../sim/index.ts";
+import { clusterDiagnostics } from "./cluster-diagnostics.ts";
 import { outsideEndpoints } from "./frontends.ts";
 import { linkTables } from "./kinds.ts";
 import { engineFor, type ProductSelection } from "./selection.ts";
@@ -61,7 +62,7 @@ export function emulate(
   for (const ip of outsideEndpoints(state)) network.addExternal(ip);
   const datapaths = new Map<string, Datapath>();
   const diagnostics = new Map<string, Diagnostic>(
-    platformDiagnostics(state).map((diagnostic) => [diagnostic.code, diagnostic]),
+    clusterDiagnostics(state).map((diagnostic) => [diagnostic.code, diagnostic]),
   );
   const compiled = compileCluster(state, selection);
   for (const spec of topology.spec.nodes) {

@@ -4,12 +4,7 @@
  */
 import { assert, createPrng, InputError, type Prng } from "../base/index.ts";
 import type { Agent, Diagnostic } from "../engine/index.ts";
-import {
-  endpointUpdate,
-  platformDiagnostics,
-  platformTables,
-  platformUpdate,
-} from "../engine/platform/index.ts";
+import { endpointUpdate, platformTables, platformUpdate } from "../engine/platform/index.ts";
 import type { Datapath } from "../filter/index.ts";
 import {
   type BuiltCluster,
@@ -20,6 +15,7 @@ import {
   stateChanges,
 } from "../k8s/index.ts";
 import { Hosts, Network, type NetworkOptions } from "../sim/index.ts";
+import { clusterDiagnostics } from "./cluster-diagnostics.ts";
 import { linkContext } from "./compose.ts";
 import { frontendsOf, outsideEndpoints } from "./frontends.ts";
 import { linkTables } from "./kinds.ts";
@@ -69,7 +65,7 @@ export class LiveCluster {
       if (compiled !== undefined && this.diagnostics.length === 0)
         this.diagnostics.push(...compiled.diagnostics);
       const linked = linkTables(
-        compiled?.tables ?? base,
+        compiled?.tables ?? { ...engine.firstTables, ...base },
         linkContext(this.network.node(spec.name), this.network.loop, random),
       );
       this.network.setDatapath(spec.name, linked?.datapath);
@@ -79,7 +75,7 @@ export class LiveCluster {
       this.#agents.set(spec.name, agent);
       agent.start(state);
     }
-    this.diagnostics.push(...platformDiagnostics(state));
+    this.diagnostics.push(...clusterDiagnostics(state));
     listenOnNodes(this.state, this.hosts);
   }
 

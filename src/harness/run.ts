@@ -89,7 +89,7 @@ export function runScenario(scenario: Scenario, named: Selection, options: RunOp
 export function scenarioCluster<S extends Selection>(scenario: Scenario, selection: S): SelectedCluster<S> {
   const { force = false, ...words } = scenario.cluster;
   const objects = loadManifests(scenario.manifests, { vendorKinds });
-  return selectedCluster(objects, selection, words, { force });
+  return selectedCluster(objects, selection, words, { force, inputs: scenario.manifests });
 }
 
 type MatrixStep = Extract<Step, { action: "expectMatrix" }>;

@@ -3,7 +3,7 @@
  * ties the product's version to that of Kubernetes, the version that goes with the cluster's.
  */
 import { InputError } from "../base/index.ts";
-import { engineDefinitions } from "../engine/registry.ts";
+import { engineDefinitions, unpolicedEngine } from "../engine/registry.ts";
 import {
   type BuildOptions,
   buildCluster,
@@ -11,7 +11,7 @@ import {
   type ClusterWords,
   type LoadedObjects,
 } from "../k8s/index.ts";
-import { parseSelection, type Selection } from "./selection.ts";
+import { followsApi, parseSelection, type Selection } from "./selection.ts";
 
 /** A selection in a cluster of its own settings. */
 export interface SelectedCluster<S extends Selection = Selection> {
@@ -19,17 +19,37 @@ export interface SelectedCluster<S extends Selection = Selection> {
   readonly state: ClusterState;
 }
 
-/** @throws InputError for options that AKS refuses, unless forced. */
+/** @throws InputError for options that AKS refuses, and where they install another product, unless forced. */
 export function selectedCluster<S extends Selection>(
   objects: LoadedObjects,
   selection: S,
   words: ClusterWords,
   options: BuildOptions = {},
 ): SelectedCluster<S> & { readonly warnings: readonly string[] } {
-  const settings = selection.kind === "product" ? selection.aks : {};
-  const { state, warnings } = buildCluster(objects, { ...settings, ...words }, options);
-  const { kubernetesVersion } = state.options;
-  return { selection: onKubernetes(selection, kubernetesVersion, options.force ?? false), state, warnings };
+  const { force = false } = options;
+  if (!force) checkPolicy(selection, words);
+  const defaults = selection.kind === "product" ? selection.aks : {};
+  const { state, warnings } = buildCluster(objects, words, { ...options, defaults });
+  const chosen = onKubernetes(selection, state.options.kubernetesVersion, force);
+  return { selection: force ? onEveryNode(chosen, state) : chosen, state, warnings };
+}
+
+/** What `networkPolicy` installs is the engine asked for; a cluster may still be looked at as if it had none. */
+function checkPolicy(selection: Selection, { networkPolicy }: ClusterWords): void {
+  if (selection.kind !== "product" || !followsApi(selection) || selection.product === "none") return;
+  if (networkPolicy === undefined || networkPolicy === selection.aks.networkPolicy) return;
+  const message = `AKS refuses: networkPolicy ${networkPolicy} does not install ${selection.product}`;
+  throw new InputError([{ code: "refused", path: "networkPolicy", message }]);
+}
+
+/** Nodes of a system that the product does not know are there all the same, and nobody polices them. */
+function onEveryNode<S extends Selection>(selection: S, { nodes }: ClusterState): S {
+  if (selection.kind !== "product") return selection;
+  const lacking = [...new Set([...nodes.values()].map(({ os }) => os))].filter(
+    (os) => selection.engines[os] === undefined,
+  );
+  const added = Object.fromEntries(lacking.map((os) => [os, unpolicedEngine(os)]));
+  return lacking.length === 0 ? selection : { ...selection, engines: { ...selection.engines, ...added } };
 }
 
 /** A name with a version keeps it, whatever Kubernetes' is. */

@@ -4,17 +4,31 @@
  * values: an edit makes a new one that shares what did not change.
  */
 import type { Family } from "../addr/index.ts";
-import { InputError } from "../base/index.ts";
+import { InputError, type Issue, type Place } from "../base/index.ts";
+import {
+  type AksFacts,
+  type AksRefusal,
+  aksFacts,
+  aksRefusals,
+  aksRetirements,
+  poolFacts,
+} from "./aks-rules.ts";
 import type { ClusterOptions, ClusterState } from "./cluster.ts";
 import { type BuiltCluster, ClusterEditor, scopedName } from "./editor.ts";
 import { Fields } from "./fields.ts";
 import { type LoadedObjects, noObjects } from "./load.ts";
+import { locate } from "./locate.ts";
 import { poolNode } from "./nodes.ts";
-import { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
+import { type ClusterWords, parseClusterOptions } from "./options.ts";
+import type { ManifestInput } from "./parse.ts";
 
 export interface BuildOptions {
+  /** Settings under the words that a person gave: those of an engine. */
+  readonly defaults?: ClusterWords;
   /** Emulate combinations that AKS refuses. */
   readonly force?: boolean;
+  /** The manifests' texts, for the lines of what is refused. */
+  readonly inputs?: readonly ManifestInput[];
   /** System of the nodes that are made up when the input names none. */
   readonly defaultOs?: "Linux" | "Windows";
 }
@@ -28,12 +42,10 @@ export function buildCluster(
   words: ClusterWords = {},
   build: BuildOptions = {},
 ): BuiltCluster {
-  const options = withPools(parseClusterOptions(withFamilies(words, objects)), objects, build);
-  const refusals = build.force ? [] : aksRefusals(options);
-  if (refusals.length > 0)
-    throw new InputError(
-      refusals.map((message) => ({ code: "refused", path: "cluster", message: `AKS refuses: ${message}` })),
-    );
+  const all = withFamilies({ ...build.defaults, ...words }, objects);
+  const options = withPools(parseClusterOptions(all), objects, build);
+  const asked = { options, nodes: [...poolFacts(options), ...objects.nodes], podCount: objects.pods.length };
+  if (!build.force) checkRefusals(asked, words, build);
   const empty: ClusterState = {
     options,
     namespaces: new Map(),
@@ -52,9 +64,48 @@ export function buildCluster(
     ...objects,
     nodes: [...objects.nodes, ...nodes.filter((node) => !given.has(node.name))],
   });
+  const facts = aksFacts(built.state);
+  if (!build.force) checkRefusals(facts, words, build);
   const notes = [...objects.ignored].map(([kind, count]) => `ignored ${count} ${kind}`);
   const replaced = objects.replaced.map((id) => `${id} is given more than once; the last one counts`);
-  return { state: built.state, warnings: [...notes, ...replaced, ...built.warnings] };
+  return {
+    state: built.state,
+    warnings: [...notes, ...replaced, ...retirements(facts, words), ...built.warnings],
+  };
+}
+
+/** @throws InputError of what AKS refuses, each at an option that a person gave, else at a node of theirs. */
+function checkRefusals(facts: AksFacts, words: ClusterWords, { inputs = [] }: BuildOptions): void {
+  const refusals = aksRefusals(facts);
+  if (refusals.length === 0) return;
+  throw new InputError(
+    refusals.map((refusal) => ({
+      code: "refused",
+      ...placeOf(refusal, words, inputs),
+      message: `AKS refuses: ${refusal.reason}`,
+    })),
+  );
+}
+
+function placeOf(
+  { words, pool, node }: AksRefusal,
+  given: ClusterWords,
+  inputs: readonly ManifestInput[],
+): Place & Pick<Issue, "path"> {
+  const word = words.find((one) => given[one] !== undefined);
+  if (word !== undefined)
+    return { path: word === "nodePools" && pool !== undefined ? `nodePools[${pool}]` : word };
+  const source = node?.source;
+  const input = inputs.find(({ name }) => name === source?.file);
+  if (source === undefined) return { path: "" };
+  return { path: "", ...(input === undefined ? { file: source.file } : locate(input, source, "metadata")) };
+}
+
+/** Of what a person asked for by name; what an engine needs of itself is not theirs to change. */
+function retirements(facts: AksFacts, words: ClusterWords): readonly string[] {
+  return aksRetirements
+    .filter((one) => one.words.some((word) => words[word] !== undefined) && one.concerns(facts))
+    .map(({ what, until }) => `AKS supports ${what} until ${until}`);
 }
 
 /** Families that given addresses show, where the words do not say. */

@@ -1,4 +1,16 @@
 export {
+  type AksFacts,
+  type AksRefusal,
+  type AksRetirement,
+  type AksRule,
+  aksFacts,
+  aksRefusals,
+  aksRetirements,
+  aksRules,
+  overlapRule,
+  poolFacts,
+} from "./aks-rules.ts";
+export {
   applyObjects,
   type BuildOptions,
   buildCluster,
@@ -33,7 +45,7 @@ export {
 export { locate } from "./locate.ts";
 export { mentionsOf, selectorKeys } from "./mentions.ts";
 export { labelKeyFaults, labelValueFaults, portNameFaults } from "./names.ts";
-export { aksRefusals, type ClusterWords, parseClusterOptions } from "./options.ts";
+export { type ClusterWords, parseClusterOptions } from "./options.ts";
 export { type ManifestInput, parseValue } from "./parse.ts";
 export { isEnded } from "./phase.ts";
 export { formatSelector, matchesSelector } from "./selector.ts";

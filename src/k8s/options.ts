@@ -1,9 +1,8 @@
 /**
- * Cluster options in the words of `az aks create`, their defaults, and the combinations that AKS refuses.
- * Governing sources: the AKS articles on network policies, Azure CNI, Azure CNI Overlay and Azure CNI powered by
- * Cilium.
+ * Cluster options in the words of `az aks create`, and their defaults. Governing sources: the AKS articles on Azure CNI,
+ * Azure CNI Overlay and Azure CNI powered by Cilium.
  */
-import { type Cidr, cidrCovers, type Family, formatCidr, hasHostBits, parseCidr } from "../addr/index.ts";
+import { type Cidr, type Family, hasHostBits, parseCidr } from "../addr/index.ts";
 import { InputError, type Issue } from "../base/index.ts";
 import type { ClusterOptions, NodePool } from "./cluster.ts";
 
@@ -113,75 +112,4 @@ function parsePool(
   if (!known.includes(osSku))
     fail(`${path}.osSku`, `must be ${known.join(" or ")} for ${osType}, not ${osSku}`);
   return { name, osType, osSku, count };
-}
-
-/** Why AKS would refuse to make such a cluster; empty when it would not. */
-export function aksRefusals(options: ClusterOptions): readonly string[] {
-  const { networkPlugin, networkPluginMode, networkDataplane, networkPolicy, nodePools } = options;
-  const windows = nodePools.filter((pool) => pool.osType === "Windows" && pool.count > 0);
-  const rules: readonly (readonly [boolean, string])[] = [
-    [
-      networkPluginMode === "overlay" && networkPlugin !== "azure",
-      "networkPluginMode overlay needs networkPlugin azure",
-    ],
-    [
-      networkDataplane === "cilium" && networkPlugin !== "azure",
-      "networkDataplane cilium needs networkPlugin azure",
-    ],
-    [
-      networkPolicy === "azure" && networkPlugin !== "azure",
-      "networkPolicy azure (Azure NPM) needs networkPlugin azure",
-    ],
-    [
-      networkPolicy === "azure" && networkDataplane === "cilium",
-      "networkPolicy azure does not go with networkDataplane cilium",
-    ],
-    [
-      networkPolicy === "calico" && networkDataplane === "cilium",
-      "networkPolicy calico does not go with networkDataplane cilium",
-    ],
-    [
-      networkPolicy === "calico" && networkPlugin === "none",
-      "networkPolicy calico needs networkPlugin azure or kubenet",
-    ],
-    [
-      networkPolicy === "cilium" && networkDataplane !== "cilium",
-      "networkPolicy cilium needs networkDataplane cilium",
-    ],
-    [networkPlugin === "kubenet" && windows.length > 0, "kubenet has no Windows node pools"],
-    [
-      networkDataplane === "cilium" && windows.length > 0,
-      "networkDataplane cilium has no Windows node pools",
-    ],
-    [
-      networkPolicy === "azure" && windows.some((pool) => pool.osSku === "Windows2019"),
-      "networkPolicy azure on Windows needs osSku Windows2022",
-    ],
-    [
-      options.ipFamilies.length > 1 && networkPlugin === "azure" && networkPluginMode !== "overlay",
-      "dual stack needs networkPluginMode overlay or kubenet",
-    ],
-    [options.ipFamilies.length === 1 && options.ipFamilies[0] === 6, "AKS has no clusters with IPv6 alone"],
-    [
-      options.ipFamilies.includes(6) && networkPolicy === "azure",
-      "networkPolicy azure (Azure NPM) does not support IPv6",
-    ],
-  ];
-  return [...rules.filter(([refused]) => refused).map(([, reason]) => reason), ...overlaps(options)];
-}
-
-function overlaps(options: ClusterOptions): readonly string[] {
-  const { podCidrs, serviceCidrs, nodeSubnets, networkPlugin, networkPluginMode } = options;
-  const hasPodRange = networkPlugin !== "azure" || networkPluginMode === "overlay";
-  const ranges = [
-    ...nodeSubnets.map((cidr) => ({ word: "nodeSubnet", cidr })),
-    ...serviceCidrs.map((cidr) => ({ word: "serviceCidr", cidr })),
-    ...(hasPodRange ? podCidrs.map((cidr) => ({ word: "podCidr", cidr })) : []),
-  ];
-  return ranges.flatMap((a, i) =>
-    ranges
-      .slice(i + 1)
-      .filter((b) => cidrCovers(a.cidr, b.cidr) || cidrCovers(b.cidr, a.cidr))
-      .map((b) => `${b.word} ${formatCidr(b.cidr)} overlaps ${a.word} ${formatCidr(a.cidr)}`),
-  );
 }

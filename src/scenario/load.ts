@@ -2,7 +2,7 @@
  * Scenario files: text -> `Scenario`. All problems of a file are reported at once, each at the line and column of
  * what is wrong; an unknown word comes with the known one nearest to it.
  */
-import { InputError, type Issue } from "../base/index.ts";
+import { InputError, type Issue, type Place } from "../base/index.ts";
 import { type FieldPath, formatPath, type PlacedDocument, parsePlacedDocument } from "./document.ts";
 import { expandFixture } from "./fixture.ts";
 import { toIssues } from "./problems.ts";
@@ -75,12 +75,25 @@ function buildScenario(raw: RawScenario, document: PlacedDocument, options: Scen
     name: raw.name ?? stem(document.file),
     file: document.file,
     description: leadingComment(document.text),
-    clusterPlace: document.keyPlace(["cluster"]),
+    clusterPlaces: clusterPlaces(document, raw.cluster ?? {}),
     cluster: (raw.cluster ?? {}) as ScenarioCluster, // the schema's enums are the type's unions
     manifests: [...fixture, ...manifests],
     engines: raw.engines,
     steps: steps.filter((step) => step !== undefined),
   });
+}
+
+/** The block's own place is the file's start if it is absent. */
+function clusterPlaces(document: PlacedDocument, cluster: object): ReadonlyMap<string, Place> {
+  const places = new Map<string, Place>([["", document.keyPlace(["cluster"])]]);
+  const add = (value: unknown, path: FieldPath): void => {
+    places.set(formatPath(path), document.place(["cluster", ...path]));
+    if (Array.isArray(value)) for (const [i, part] of value.entries()) add(part, [...path, i]);
+    else if (typeof value === "object" && value !== null)
+      for (const [name, part] of Object.entries(value)) add(part, [...path, name]);
+  };
+  for (const [name, value] of Object.entries(cluster)) add(value, [name]);
+  return places;
 }
 
 function madeManifest(object: unknown, path: FieldPath, document: PlacedDocument): ManifestText {

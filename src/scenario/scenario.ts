@@ -170,8 +170,8 @@ export interface Scenario {
   /** The file's leading comment: what it shows, what to look at. */
   readonly description: readonly string[];
   readonly cluster: ScenarioCluster;
-  /** Where `cluster` stands, for what AKS refuses; the file's start if it is absent. */
-  readonly clusterPlace: Place;
+  /** Where `cluster` (path "") and what is in it (`networkPlugin`, `nodePools[1]`) stand, for what AKS refuses. */
+  readonly clusterPlaces: ReadonlyMap<string, Place>;
   readonly manifests: readonly ManifestText[];
   readonly engines: readonly string[];
   readonly steps: readonly Step[];

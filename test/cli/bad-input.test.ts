@@ -37,6 +37,10 @@ const cwd = folderWith("bad-input", {
   "ipv6.yaml": policy('[{ from: [{ ipBlock: { cidr: "2001:db8::/32" } }] }]'),
   "scenario.yaml":
     "# one\n# two\nfixture: { nodes: 1, pods: [x/a] }\nengines: [oracle]\nsteps:\n  - prob: { from: x/a }\n",
+  "refused.yaml":
+    "# one\n# two\ncluster:\n  networkPlugin: kubenet\nfixture: { pods: [x/a] }\nengines: [azure-npm]\nsteps:\n  - advance: 1s\n",
+  "windows-node.yaml":
+    "# a node\napiVersion: v1\nkind: Node\nmetadata: { name: w, labels: { kubernetes.io/os: windows } }\n",
   "fine.yaml":
     "# one\n# two\nfixture: { nodes: 1, pods: [x/a, x/b], ports: [80/TCP] }\nengines: [azure-npm]\nsteps:\n  - probe: { from: x/a, to: x/b, port: 80, expect: connected }\n",
 });
@@ -103,7 +107,26 @@ const mistakes: readonly Mistake[] = [
     says: /pods\.yaml\/x\/y: not a directory/,
   },
   { args: ["matrix", "pods.yaml", "-e", "oracle", "--wrong"], says: /unknown option '--wrong'/ },
-  { args: ["matrix", "pods.yaml", "-e", "azure-npm", "--network-plugin", "kubenet"], says: /AKS refuses/ },
+  {
+    args: ["matrix", "pods.yaml", "-e", "azure-npm", "--network-plugin", "kubenet"],
+    says: /^podwire: --network-plugin: networkPlugin: AKS refuses: .*\(Azure NPM\) needs networkPlugin azure$/m,
+  },
+  {
+    args: ["matrix", "pods.yaml", "-e", "cilium", "--node-pool", "osType=Windows"],
+    says: /--node-pool: nodePools\[0\]: AKS refuses: networkDataplane cilium has no Windows node pools/,
+  },
+  {
+    args: ["compile", "pods.yaml", "-e", "azure-npm", "--out", "t", "--network-policy", "calico"],
+    says: /--network-policy: networkPolicy: AKS refuses: networkPolicy calico does not install azure-npm/,
+  },
+  {
+    args: ["matrix", "pods.yaml", "windows-node.yaml", "-e", "cilium"],
+    says: /windows-node\.yaml:4:1: AKS refuses: networkDataplane cilium has no Windows node pools/,
+  },
+  {
+    args: ["run", "refused.yaml"],
+    says: /refused\.yaml:4:18: cluster\.networkPlugin: AKS refuses: networkPolicy azure \(Azure NPM\)/,
+  },
   {
     args: ["matrix", "pods.yaml", "-e", "azure-npm", "--network-plugin", "x"],
     says: /networkPlugin: must be azure or kubenet or none/,

@@ -9,7 +9,8 @@ import {
   type Selection,
 } from "../../harness/index.ts";
 import { runReport, runResultText } from "../../report/index.ts";
-import type { Scenario } from "../../scenario/index.ts";
+import { manifestFile, type Scenario } from "../../scenario/index.ts";
+import { isRefusal, leftOut } from "../clusters.ts";
 import { emit, noter, outputsOf, wantsColor } from "../emit.ts";
 import { enginesOfScenario } from "../engines.ts";
 import { ExitCode } from "../failure.ts";
@@ -36,19 +37,21 @@ export function addRunCommand(program: Command, finish: (code: ExitCode) => void
     const outputs = outputsOf(options, runReport);
     const scenarios = readScenarios(names, engineNames());
     if (scenarios.length === 0) throw usageError(`no scenario files (*.yaml) in ${names.join(", ")}`);
-    const jobs: { readonly scenario: Scenario; readonly selection: Selection }[] = [];
+    const jobs: Job[] = [];
     for (const scenario of scenarios) {
+      const isAll = (options.engine?.split(",") ?? scenario.engines).includes("all");
       const selections = await enginesOfScenario(scenario, options.engine);
-      jobs.push(...selections.map((selection) => ({ scenario, selection })));
+      jobs.push(...selections.map((selection) => ({ scenario, selection, isAll })));
     }
     // with several targets (or a file) the text is written at the end; on a terminal each line as it comes
     const [only] = outputs;
     const isLive = outputs.length === 1 && only?.format === "text" && only.file === undefined;
     const progress = createProgress("scenarios", { quiet: options.quiet === true || isLive });
     const results: RunResultDocument[] = [];
-    for (const [i, { scenario, selection }] of jobs.entries()) {
+    for (const [i, job] of jobs.entries()) {
       if (!(await progress.update(i, jobs.length))) break;
-      const result = runPlaced(scenario, () => runScenario(scenario, selection, { seed: options.seed }));
+      const result = runJob(job, options.seed, noter(options));
+      if (result === undefined) continue;
       results.push(result);
       if (isLive) writeOutput(only, runResultText(result, { color: wantsColor(options) }));
     }
@@ -63,6 +66,27 @@ export function addRunCommand(program: Command, finish: (code: ExitCode) => void
   });
 }
 
+interface Job {
+  readonly scenario: Scenario;
+  readonly selection: Selection;
+  /** One of `all`: a product that cannot run there is left out. */
+  readonly isAll: boolean;
+}
+
+function runJob(
+  { scenario, selection, isAll }: Job,
+  seed: number,
+  note: (text: string) => void,
+): RunResultDocument | undefined {
+  try {
+    return runPlaced(scenario, () => runScenario(scenario, selection, { seed }));
+  } catch (error) {
+    if (!isAll || !isRefusal(error)) throw error;
+    note(leftOut(`${scenario.name} on ${selection.label}`, error));
+    return undefined;
+  }
+}
+
 export function runDocument(results: readonly RunResultDocument[], options: CommonOptions): RunDocument {
   const failed = results.filter((result) => !result.ok).length;
   return {
@@ -75,17 +99,19 @@ export function runDocument(results: readonly RunResultDocument[], options: Comm
   };
 }
 
-/** Errors without a place (a combination that AKS refuses) get the scenario's. */
-export function runPlaced<T>(scenario: Scenario, action: () => T): T {
+/** What is wrong with the cluster's options (a combination that AKS refuses) has its place in the scenario. */
+export function runPlaced<T>({ file, clusterPlaces }: Scenario, action: () => T): T {
   try {
     return action();
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     throw new InputError(
-      error.issues.map((issue) => ({
-        ...(issue.file === undefined ? { file: scenario.file, ...scenario.clusterPlace } : {}),
-        ...issue,
-      })),
+      error.issues.map((issue) => {
+        if (issue.file !== undefined) return { ...issue, file: manifestFile(issue.file) };
+        const place = clusterPlaces.get(issue.path);
+        const path = place === undefined || issue.path === "" ? issue.path : `cluster.${issue.path}`;
+        return { file, ...(place ?? clusterPlaces.get("")), ...issue, path };
+      }),
     );
   }
 }

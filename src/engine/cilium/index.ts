@@ -1,4 +1,5 @@
 /** Cilium as an engine: Azure CNI powered by Cilium, with the settings that AKS gives it. */
+import { noBpfTables } from "../../filter/bpf/index.ts";
 import type { EngineDefinition, EngineFeatures } from "../engine.ts";
 import { createCiliumAgent } from "./agent.ts";
 import { ciliumTables, compileCilium } from "./compile.ts";
@@ -88,6 +89,7 @@ export const ciliumLinux: EngineDefinition = {
       switches,
       features: featuresOf(variant),
       divergences: ciliumDivergences(variant),
+      firstTables: { bpf: noBpfTables },
       compile: compileCilium(variant, tablesOf),
       agent: (context) => createCiliumAgent(variant, tablesOf, context),
       listings: (state, context) => writeListings(variant, tablesOf(state), context),

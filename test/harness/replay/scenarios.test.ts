@@ -15,7 +15,7 @@ import {
   type ReplayPacketDocument,
   runScenario,
 } from "../../../src/harness/index.ts";
-import { buildCluster, loadManifests } from "../../../src/k8s/index.ts";
+import { scenarioCluster } from "../../../src/harness/run.ts";
 import { loadScenario, type Scenario } from "../../../src/scenario/index.ts";
 import type { PacketFate, TapEvent } from "../../../src/sim/index.ts";
 import { printPacket } from "../../../src/wire/index.ts";
@@ -95,13 +95,8 @@ function replayScenario(scenario: Scenario, selection: ProductSelection): Replay
     },
   });
   if (events.length === 0) return { packets: 0, differences: [] };
-  const { force = false, ...words } = scenario.cluster;
-  const { state } = buildCluster(
-    loadManifests(scenario.manifests),
-    { ...selection.aks, ...words },
-    { force },
-  );
-  const cluster = new LiveCluster(state, selection, { seed: 1 });
+  const { state, selection: chosen } = scenarioCluster(scenario, selection);
+  const cluster = new LiveCluster(state, chosen, { seed: 1 });
   const replayer = new Replayer(
     new NetworkTarget(cluster.network, () => cluster.state),
     createOriginPlacer([]),
