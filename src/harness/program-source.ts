@@ -182,11 +182,17 @@ export function attachableProgram(options: NonNullable<ProgramFiles["bpf"]>): At
   const place = tables.programs.findIndex(({ name }) => name === program.name);
   const programs =
     place >= 0 ? tables.programs : [{ name: program.name, type, instructions: program.instructions }];
+  const linked = programs.map((one) => ({
+    ...one,
+    instructions: Object.freeze(one.instructions), // nodes share what is made of a frozen list
+    origin,
+    ...(one.name === program.name && !isUnverified ? ({ isVerified: true } as const) : {}),
+  }));
   return {
     filters: `BPF program at ${kind} ${direction}`,
     on: (interfaces) => ({
       maps: tables.maps,
-      programs: programs.map((one) => ({ ...one, origin })),
+      programs: linked,
       attachments: [
         {
           kind,

@@ -19,17 +19,17 @@ import {
 } from "../datapath.ts";
 import { RedirectWay, Verdict } from "../verdict.ts";
 import { ProgramType } from "./context.ts";
+import type { Fault } from "./fault.ts";
 import { fieldText } from "./field-text.ts";
 import type { HelperEnvironment, OutputEvent } from "./helpers/index.ts";
 import { type AttachedProgram, type BpfOp, LoadedTables } from "./loaded-tables.ts";
 import { LookupLog } from "./lookup-log.ts";
 import { MapType } from "./maps/shape.ts";
 import { ethernetHeaderBytes } from "./packet-buffer.ts";
-import { BpfRunner } from "./runner.ts";
+import { BpfRunner, type RunnerOptions } from "./runner.ts";
 import type { BpfSpace } from "./space.ts";
 import type { BpfTables } from "./tables.ts";
 import { type Outcome, outcomeName, outcomeOf, outcomeOrder } from "./verdicts.ts";
-import type { Fault } from "./vm.ts";
 
 const packetOutgoing = 4;
 /** More than there are hooks. */
@@ -51,11 +51,16 @@ export class BpfDatapath implements Datapath {
   /** Of the last run, if it was watched. */
   readonly #log = new LookupLog();
 
-  constructor(tables: BpfTables, context: LinkContext) {
+  constructor(tables: BpfTables, context: LinkContext, options: Pick<RunnerOptions, "compileAfter"> = {}) {
     this.#context = context;
     this.#loaded = new LoadedTables(tables, context.facts);
     const { space } = this.#loaded;
-    this.#runner = new BpfRunner({ space, nowNs: () => context.nowNs(), random: context.random });
+    this.#runner = new BpfRunner({
+      space,
+      nowNs: () => context.nowNs(),
+      random: context.random,
+      ...options,
+    });
   }
 
   get space(): BpfSpace {
@@ -280,6 +285,10 @@ function framed(batch: PacketBatch, row: number): Uint8Array {
 }
 
 /** Makes a node's programs ready to run. @throws InputError for maps and programs that cannot be loaded. */
-export function linkBpf(tables: BpfTables, context: LinkContext): BpfDatapath {
-  return new BpfDatapath(tables, context);
+export function linkBpf(
+  tables: BpfTables,
+  context: LinkContext,
+  options: Pick<RunnerOptions, "compileAfter"> = {},
+): BpfDatapath {
+  return new BpfDatapath(tables, context, options);
 }

@@ -30,6 +30,7 @@ export {
 export { type ContextField, contextLayout, ProgramType } from "./context.ts";
 export { BpfDatapath, linkBpf } from "./datapath.ts";
 export { disassemble, insnText } from "./disasm.ts";
+export { BpfStop, type Fault, type FaultKind, type RunResult } from "./fault.ts";
 export type { OutputEvent, Redirect } from "./helpers/index.ts";
 export { type HelperEnvironment, helpersFor } from "./helpers/index.ts";
 export { decodeInstructions, encodeInstructions, type Instruction, insnBytes } from "./insn.ts";
@@ -71,4 +72,4 @@ export {
 export { type Outcome, outcomeOf } from "./verdicts.ts";
 export { type Signature, signatures } from "./verifier/signatures.ts";
 export { type Verdict, type VerifyOptions, verifyProgram } from "./verifier/verify.ts";
-export { BpfMachine, BpfStop, type Fault, type FaultKind, type Helper, type RunResult } from "./vm.ts";
+export { BpfMachine, type Helper } from "./vm.ts";

@@ -149,8 +149,8 @@ export class LoadedTables {
       fresh.add(map);
       return map;
     });
-    const programs = tables.programs.map(({ name, instructions }) =>
-      this.space.loadProgram(name, instructions, (place) => maps[place]?.number),
+    const programs = tables.programs.map(({ name, instructions, isVerified = false }) =>
+      this.space.loadProgram(name, instructions, (place) => maps[place]?.number, isVerified),
     );
     this.#setMaps([...maps, ...before.filter(({ repr }) => !named.has(repr.name))]);
     this.#programs = tables.programs;

@@ -2,13 +2,19 @@
  * The address space of BPF programs: one growing buffer in which an address is an index, and the regions of it that a
  * program may touch. Every load, store and helper argument passes `locate`, the one bounds check: it is what keeps an
  * untrusted program inside its memory. Addresses stay below 4 GiB, so that the 32-bit `data` and `data_end` of a
- * context are whole pointers. Page 0 is never mapped: null is no address.
+ * context are whole pointers. Page 0 is never mapped: null is no address, and the machine's registers lie there. What
+ * holds the bytes can become WebAssembly's memory, for compiled programs, at any time between runs.
  */
 import { assert } from "../../base/index.ts";
+import { type WasmMemory, wasmEngine, wasmPageBytes } from "./wasm/engine.ts";
 
 /** Region boundaries fall on pages, so that a page number finds its region. */
 const pageBits = 12;
 const pageBytes = 1 << pageBits;
+
+/** Address of the register file: r0..r10, eight bytes each. */
+export const registersAt = 64;
+const registerWords = 22;
 
 /** Why an access was refused. */
 export class MemoryFault extends Error {
@@ -28,10 +34,13 @@ export interface RegionOptions {
 export type Region = number;
 
 export class BpfMemory {
-  /** Replaced when the memory grows: read it anew after anything that may allocate. */
+  /** Replaced when the memory grows: read them anew after anything that may allocate. */
   bytes: Uint8Array = new Uint8Array(pageBytes);
   view: DataView = new DataView(this.bytes.buffer);
+  /** The machine's, as words: r0 is [0] and [1]. */
+  registers: Int32Array = new Int32Array(this.bytes.buffer, registersAt, registerWords);
   readonly #bytesMax: number;
+  #wasm: WasmMemory | undefined;
   #end = pageBytes;
   /** Region by page; 0 = none. */
   #pages = new Int32Array(1);
@@ -101,6 +110,28 @@ export class BpfMemory {
     return address;
   }
 
+  /** The memory as compiled programs import it; `undefined`: the process can have no more of them. Not during a run. */
+  wasmMemory(): WasmMemory | undefined {
+    if (this.#wasm !== undefined) return this.#wasm;
+    const pages = (bytes: number): number => Math.ceil(bytes / wasmPageBytes);
+    let made: WasmMemory;
+    try {
+      made = new wasmEngine.Memory({ initial: pages(this.bytes.length), maximum: pages(this.#bytesMax) });
+    } catch (error) {
+      if (error instanceof RangeError) return undefined;
+      throw error;
+    }
+    new Uint8Array(made.buffer).set(this.bytes);
+    this.#wasm = made;
+    this.#hold(made.buffer);
+    return made;
+  }
+
+  /** A buffer that may have been this memory's before it grew: then the one that holds the same bytes now. */
+  live(bytes: Uint8Array): Uint8Array {
+    return bytes.length === 0 ? this.bytes : bytes;
+  }
+
   /** Region that an address lies in, 0 for none; bounds are not looked at. */
   regionAt(address: number): Region {
     return this.#pages[address >>> pageBits] ?? 0;
@@ -115,16 +146,27 @@ export class BpfMemory {
 
   #grow(end: number): void {
     if (end > this.bytes.length) {
-      const bytes = new Uint8Array(Math.min(this.#bytesMax, Math.max(end, this.bytes.length * 2)));
-      bytes.set(this.bytes);
-      this.bytes = bytes;
-      this.view = new DataView(bytes.buffer);
+      const size = Math.min(this.#bytesMax, Math.max(end, this.bytes.length * 2));
+      if (this.#wasm === undefined) {
+        const bytes = new Uint8Array(size);
+        bytes.set(this.bytes);
+        this.#hold(bytes.buffer);
+      } else {
+        this.#wasm.grow(Math.ceil((size - this.bytes.length) / wasmPageBytes));
+        this.#hold(this.#wasm.buffer);
+      }
     }
     if (end >>> pageBits > this.#pages.length) {
       const pages = new Int32Array(this.bytes.length >>> pageBits);
       pages.set(this.#pages);
       this.#pages = pages;
     }
+  }
+
+  #hold(buffer: ArrayBuffer): void {
+    this.bytes = new Uint8Array(buffer);
+    this.view = new DataView(buffer);
+    this.registers = new Int32Array(buffer, registersAt, registerWords);
   }
 
   #fault(region: Region, low: number, high: number, size: number, isStore: boolean): MemoryFault {

@@ -22,6 +22,8 @@ import {
 export interface LinkedProgram {
   readonly name: string;
   readonly instructions: readonly Instruction[];
+  /** A verifier has taken it: it may be compiled, and run without the machine's guards. */
+  readonly isVerified: boolean;
   readonly opcode: Uint8Array;
   readonly dst: Uint8Array;
   readonly src: Uint8Array;
@@ -57,15 +59,17 @@ export function linkProgram(
   name: string,
   instructions: readonly Instruction[],
   resolve?: (load: NamedLoad) => number,
+  isVerified = false,
 ): LinkedProgram {
   const words = resolve === undefined ? [] : namedLoads(instructions).map(resolve);
   const known = linkedForms.get(instructions);
   const isSame =
     known?.program.name === name &&
+    known.program.isVerified === isVerified &&
     known.words.length === words.length &&
     known.words.every((word, i) => word === words[i]);
   if (known !== undefined && isSame) return known.program;
-  const program = columns(name, instructions, words);
+  const program = { ...columns(instructions, words), name, isVerified };
   if (Object.isFrozen(instructions)) linkedForms.set(instructions, { words, program });
   return program;
 }
@@ -87,13 +91,11 @@ function namedLoads(instructions: readonly Instruction[]): readonly NamedLoad[] 
 
 /** Without `words` for them, loads that name something keep what they name. */
 function columns(
-  name: string,
   instructions: readonly Instruction[],
   words: readonly number[],
-): LinkedProgram {
+): Omit<LinkedProgram, "name" | "isVerified"> {
   const count = instructions.length;
-  const program: LinkedProgram = {
-    name,
+  const program = {
     instructions,
     opcode: new Uint8Array(count),
     dst: new Uint8Array(count),

@@ -4,11 +4,12 @@
  */
 import type { Prng } from "../../base/index.ts";
 import type { ProgramType } from "./context.ts";
+import type { Fault } from "./fault.ts";
 import { type HelperEnvironment, helpersFor, type OutputEvent, type Redirect } from "./helpers/index.ts";
 import { type ContextValues, ethernetHeaderBytes, PacketBuffer } from "./packet-buffer.ts";
 import type { LinkedProgram } from "./program.ts";
 import type { BpfSpace } from "./space.ts";
-import { BpfMachine, type Fault } from "./vm.ts";
+import { BpfMachine } from "./vm.ts";
 
 export interface RunnerOptions {
   readonly space: BpfSpace;
@@ -17,7 +18,12 @@ export interface RunnerOptions {
   readonly random: Prng;
   /** Instructions that one run may execute; default: the verifier's limit. */
   readonly fuel?: number;
+  /** Runs of a verified program before it is compiled; see `compileAfterRuns`. */
+  readonly compileAfter?: number;
 }
+
+/** A compiler's time is some thousands of runs' time saved: programs that see few packets stay interpreted. */
+export const compileAfterRuns = 1000;
 
 export interface PacketOutcome {
   /** r0's low word, signed; undefined when a guard stopped the run. */
@@ -67,10 +73,10 @@ export class BpfRunner {
     if (environment.events.length > 0) environment.events.length = 0;
     if (environment.redirects.length > 0) environment.redirects.length = 0;
     buffer.load(packet, networkOffset, context);
-    const result = machine.run(program, buffer.contextAt);
+    const fault = machine.start(program, buffer.contextAt, 0, onLookup !== undefined);
     return {
-      code: result.ok ? result.low : undefined,
-      fault: result.ok ? undefined : result.fault,
+      code: fault === undefined ? machine.low(0) : undefined,
+      fault,
       events: environment.events.length === 0 ? nothing : [...environment.events],
       redirects: environment.redirects.length === 0 ? nothing : [...environment.redirects],
     };
@@ -79,7 +85,7 @@ export class BpfRunner {
   #station(type: ProgramType): Station {
     const known = this.#stations.get(type);
     if (known !== undefined) return known;
-    const { space, random, fuel } = this.#options;
+    const { space, random, fuel, compileAfter = compileAfterRuns } = this.#options;
     const packet = new PacketBuffer(space.memory, type);
     const environment: HelperEnvironment = {
       space,
@@ -93,6 +99,7 @@ export class BpfRunner {
     const machine = new BpfMachine({
       memory: space.memory,
       helpers: helpersFor(type, environment),
+      compileAfter,
       loadPacket: (offset, size) => loadPacket(packet, offset, size),
       ...(fuel === undefined ? {} : { fuel }),
     });

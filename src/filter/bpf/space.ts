@@ -83,6 +83,7 @@ export class BpfSpace {
     name: string,
     instructions: readonly Instruction[],
     mapNumbers: (imm: number) => number | undefined = (imm) => imm,
+    isVerified = false,
   ): number {
     const problems = checkProgram(instructions);
     if (problems.length > 0)
@@ -94,7 +95,7 @@ export class BpfSpace {
         })),
       );
     const resolve = (load: NamedLoad): number => this.#address(name, load, mapNumbers);
-    return this.#programs.push(linkProgram(name, instructions, resolve)) - 1;
+    return this.#programs.push(linkProgram(name, instructions, resolve, isVerified)) - 1;
   }
 
   program(number: number): LinkedProgram | undefined {

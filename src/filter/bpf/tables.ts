@@ -13,6 +13,8 @@ export interface ProgramRepr {
   readonly name: string;
   readonly type: ProgramType;
   readonly instructions: readonly Instruction[];
+  /** A verifier has taken it, with these maps. Absent: it runs under the machine's guards, whatever it does. */
+  readonly isVerified?: true;
   readonly origin?: Origin;
 }
 

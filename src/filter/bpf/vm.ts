@@ -1,11 +1,13 @@
 /**
  * The BPF machine: an interpreter over linked programs. Untrusted programs run under three guards: every memory access
  * is bounds-checked in one place (`BpfMemory.locate`), fuel ends every run, and calls nest eight deep. What a guard
- * stops is a `fault`, never an exception of the caller's. Governing sources: RFC 9669; kernel/bpf/core.c for what it
+ * stops is a `fault`, never an exception of the caller's. Verified programs that run often are compiled, and then need no
+ * guards (wasm/compile.ts); what they leave is the same. Governing sources: RFC 9669; kernel/bpf/core.c for what it
  * leaves to the implementation (tail calls, frames, limits of include/linux/bpf.h).
  */
 import { assert } from "../../base/index.ts";
 import { alu32, alu64, changeByteOrder, isTaken } from "./alu.ts";
+import { BpfStop, type Fault, type RunResult } from "./fault.ts";
 import {
   AluOp,
   AtomicOp,
@@ -17,27 +19,11 @@ import {
   SourceBit,
   sizeBytes,
 } from "./insn.ts";
+import { framesMax, stackBytes, tailCallsMax } from "./limits.ts";
 import { type BpfMemory, MemoryFault, type Region } from "./memory.ts";
 import type { LinkedProgram } from "./program.ts";
-
-/** MAX_BPF_STACK, MAX_CALL_FRAMES, MAX_TAIL_CALL_CNT. */
-export const stackBytes = 512;
-export const framesMax = 8;
-export const tailCallsMax = 33;
-
-export type FaultKind = "memory" | "fuel" | "call-depth" | "helper" | "instruction" | "no-packet";
-
-export interface Fault {
-  readonly kind: FaultKind;
-  readonly program: string;
-  /** Slot of the instruction. */
-  readonly pc: number;
-  readonly message: string;
-}
-
-export type RunResult =
-  | { readonly ok: true; readonly low: number; readonly high: number }
-  | { readonly ok: false; readonly fault: Fault };
+import { wasmEngine } from "./wasm/engine.ts";
+import { CompiledPrograms } from "./wasm/execution.ts";
 
 /** What a program calls by number: reads r1..r5, sets r0 by `setResult`. */
 export type Helper = (machine: BpfMachine) => void;
@@ -47,18 +33,10 @@ export interface MachineOptions {
   readonly helpers: ReadonlyMap<number, Helper>;
   /** Instructions that one run may execute, tail calls and callbacks included. Default: the verifier's own limit. */
   readonly fuel?: number;
+  /** Runs of a verified program before it is compiled, where no fuel is set. Default: it never is. */
+  readonly compileAfter?: number;
   /** For the historical packet loads: bytes at an offset, or `undefined` when they are not in the packet. */
   readonly loadPacket?: (offset: number, sizeBytes: number) => number | undefined;
-}
-
-/** Thrown by helpers and by the machine itself; `run` makes a fault of it. */
-export class BpfStop extends Error {
-  override readonly name = "BpfStop";
-  readonly kind: FaultKind;
-  constructor(kind: FaultKind, message: string) {
-    super(message);
-    this.kind = kind;
-  }
 }
 
 const defaultFuel = 1_000_000;
@@ -73,8 +51,6 @@ const accessBytes = Uint8Array.from({ length: 256 }, (_, opcode) => sizeBytes(op
 
 export class BpfMachine {
   readonly memory: BpfMemory;
-  /** Word pairs: r0 is [0] and [1]. */
-  readonly registers: Int32Array = new Int32Array(22);
   readonly #helpers: ReadonlyMap<number, Helper>;
   readonly #loadPacket: MachineOptions["loadPacket"];
   readonly #fuelMax: number;
@@ -91,6 +67,7 @@ export class BpfMachine {
   #pc = 0;
   #next: LinkedProgram | undefined;
   #scratch = 0;
+  readonly #compiled: CompiledPrograms | undefined;
 
   constructor(options: MachineOptions) {
     this.memory = options.memory;
@@ -101,26 +78,69 @@ export class BpfMachine {
     assert(stack !== undefined, "a memory has room for a stack");
     this.#stack = stack;
     this.#stackTop = this.memory.end(stack);
+    if (options.compileAfter !== undefined && options.fuel === undefined)
+      this.#compiled = new CompiledPrograms(this.memory, options.compileAfter, (id, pc) => {
+        this.#pc = pc;
+        this.#callHelper(id, 0);
+        return this.#next === undefined ? 0 : 1;
+      });
+  }
+
+  /** Word pairs: r0 is [0] and [1]. */
+  get registers(): Int32Array {
+    return this.memory.registers;
   }
 
   /** Runs a program from its first instruction with r1 and r2 given (addresses or numbers below 2^32). */
   run(program: LinkedProgram, r1 = 0, r2 = 0): RunResult {
-    this.registers.fill(0);
-    this.registers[2] = r1;
-    this.registers[4] = r2;
+    const fault = this.start(program, r1, r2);
+    return fault === undefined ? { ok: true, low: this.low(0), high: this.high(0) } : { ok: false, fault };
+  }
+
+  /** As `run`, with the result left in r0. `isWatched`: the interpreter alone runs. */
+  start(program: LinkedProgram, r1: number, r2: number, isWatched = false): Fault | undefined {
     this.#fuel = this.#fuelMax;
     this.#tailCalls = 0;
     this.#depth = 0;
-    this.#enterFrame();
+    this.#next = undefined;
     try {
-      this.#execute(program, 0);
+      if (this.#compiled === undefined || isWatched) this.#interpret(program, r1, r2);
+      else this.#runCompiled(this.#compiled, program, r1, r2);
     } catch (error) {
-      return { ok: false, fault: this.#faultOf(error) };
+      return this.#faultOf(error);
     }
-    return { ok: true, low: this.registers[0]!, high: this.registers[1]! };
+    return undefined;
   }
 
-  /** Instructions executed by the last run. */
+  #interpret(program: LinkedProgram, r1: number, r2: number): void {
+    const { registers } = this;
+    registers.fill(0);
+    registers[2] = r1;
+    registers[4] = r2;
+    this.#enterFrame();
+    this.#execute(program, 0);
+  }
+
+  /** What is not compiled is interpreted, and everything that it calls by the tail. */
+  #runCompiled(compiled: CompiledPrograms, program: LinkedProgram, r1: number, r2: number): void {
+    let next: LinkedProgram | undefined = program;
+    let [first, second] = [r1, r2];
+    do {
+      const entry = compiled.entryOf(next);
+      if (entry === undefined) {
+        this.#interpret(next, first, second);
+        return;
+      }
+      this.#program = next;
+      this.#next = undefined;
+      this.memory.setBounds(this.#stack, this.#stackTop - framesMax * stackBytes, this.#stackTop);
+      entry(first, second, this.#stackTop);
+      next = this.#next;
+      [first, second] = [this.low(1), this.low(2)];
+    } while (next !== undefined);
+  }
+
+  /** Instructions executed by the last run, if it was interpreted. */
   get executed(): number {
     return this.#fuelMax - Math.max(0, this.#fuel);
   }
@@ -186,6 +206,7 @@ export class BpfMachine {
     const place = { program: this.#program?.name ?? "", pc: this.#pc };
     if (error instanceof MemoryFault) return { ...place, kind: "memory", message: error.message };
     if (error instanceof BpfStop) return { ...place, kind: error.kind, message: error.message };
+    if (error instanceof wasmEngine.RuntimeError) return { ...place, kind: "memory", message: error.message };
     throw error;
   }
 
@@ -221,10 +242,10 @@ export class BpfMachine {
    * every case: moves, sums, equality, and memory of the frame, which needs no look-up (nothing writes r10).
    */
   #execute(program: LinkedProgram, entry: number): void {
-    const { registers, memory } = this;
+    const { memory } = this;
     const floor = this.#depth;
     let { opcode, dst, src, offset, imm } = program;
-    let { bytes, view } = memory;
+    let { bytes, view, registers } = memory;
     let fuel = this.#fuel;
     this.#program = program;
     let pc = entry;
@@ -328,7 +349,7 @@ export class BpfMachine {
             }
             this.#callHelper((op & SourceBit.reg) !== 0 ? registers[d]! : imm[pc]!, s);
             fuel = this.#fuel; // of callbacks
-            ({ bytes, view } = memory); // which may have grown
+            ({ bytes, view, registers } = memory); // which may have grown
             pc++;
             if (this.#next !== undefined) {
               program = this.#next;

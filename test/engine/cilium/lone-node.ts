@@ -78,6 +78,8 @@ export interface LoneNodeOptions {
   readonly prefixes?: readonly (readonly [string, number, number])[];
   /** A last change of the tables. */
   readonly adjust?: (tables: BpfTables) => BpfTables;
+  /** Runs before a program is compiled; default: the runner's own. */
+  readonly compileAfter?: number;
 }
 
 /** A Service of IPv6 that has no backend, in the map of those. */
@@ -166,7 +168,11 @@ export class LoneNode {
 
   constructor(options: LoneNodeOptions = {}) {
     const tables = loneTables(options);
-    this.datapath = linkBpf(options.adjust?.(tables) ?? tables, linkContext(this.clock));
+    this.datapath = linkBpf(
+      options.adjust?.(tables) ?? tables,
+      linkContext(this.clock),
+      options.compileAfter === undefined ? {} : { compileAfter: options.compileAfter },
+    );
   }
 
   from(pod: "A" | "B", bytes: Uint8Array): Passage {

@@ -30,7 +30,7 @@ export function datapathPrograms(variant: ProgramVariant): DatapathPrograms {
 
 function emit(variant: ProgramVariant): DatapathPrograms {
   const program = (name: string, instructions: ProgramRepr["instructions"]): ProgramRepr =>
-    Object.freeze({ name, type: ProgramType.schedCls, instructions });
+    Object.freeze({ name, type: ProgramType.schedCls, instructions, isVerified: true });
   const attach = (direction: "ingress" | "egress", pattern: string, place: number): Attachment =>
     Object.freeze({ kind: "tc", direction, interface: pattern, program: place });
   return Object.freeze({

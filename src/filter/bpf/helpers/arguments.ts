@@ -1,7 +1,9 @@
 /** Reading a helper's arguments out of registers: pointers are checked, wrong kinds of pointers stop the program. */
+
+import { BpfStop } from "../fault.ts";
 import type { BpfMap } from "../maps/shape.ts";
 import type { PacketBuffer } from "../packet-buffer.ts";
-import { type BpfMachine, BpfStop } from "../vm.ts";
+import type { BpfMachine } from "../vm.ts";
 import type { HelperEnvironment } from "./environment.ts";
 
 export function mapArgument(machine: BpfMachine, register: number, { space }: HelperEnvironment): BpfMap {

@@ -1,7 +1,9 @@
 /** Helpers on maps: lookups, changes, iteration and tail calls (kernel/bpf/helpers.c, kernel/bpf/core.c). */
+
+import { BpfStop } from "../fault.ts";
 import { Errno, MapType } from "../maps/shape.ts";
 import { SlotMap } from "../maps/slots.ts";
-import { type BpfMachine, BpfStop, type Helper } from "../vm.ts";
+import type { BpfMachine, Helper } from "../vm.ts";
 import { hasOtherFlags, mapArgument, u32 } from "./arguments.ts";
 import type { HelperEnvironment } from "./environment.ts";
 

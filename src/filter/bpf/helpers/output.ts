@@ -1,7 +1,9 @@
 /** Helpers that send to user space: perf events, ring buffers, the trace log (kernel/trace/bpf_trace.c, kernel/bpf/ringbuf.c). */
+
+import { BpfStop } from "../fault.ts";
 import { RingBuffer } from "../maps/ring.ts";
 import { Errno, MapType } from "../maps/shape.ts";
-import { type BpfMachine, BpfStop, type Helper } from "../vm.ts";
+import type { BpfMachine, Helper } from "../vm.ts";
 import { hasOtherFlags, mapArgument, memoryArgument, u32 } from "./arguments.ts";
 import type { HelperEnvironment } from "./environment.ts";
 

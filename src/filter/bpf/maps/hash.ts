@@ -19,6 +19,7 @@ import { ValueStore } from "./value-store.ts";
 
 export class HashMap implements BpfMap {
   readonly shape: MapShape;
+  readonly #memory: BpfMemory;
   readonly #index: KeyIndex;
   readonly #values: ValueStore;
   /** Only of plain maps. */
@@ -28,6 +29,7 @@ export class HashMap implements BpfMap {
 
   constructor(memory: BpfMemory, shape: MapShape, base?: BaseEntries<KeyIndex>) {
     this.shape = shape;
+    this.#memory = memory;
     this.#index = new KeyIndex(shape.keySize);
     this.#values = new ValueStore(memory, shape);
     this.#base = base;
@@ -57,10 +59,10 @@ export class HashMap implements BpfMap {
       return 0;
     }
     if (this.count >= this.shape.maxEntries && !this.#evict()) return -Errno.E2BIG;
-    const element = this.#values.take();
+    const element = this.#values.take(); // the memory may have grown
     if (element < 0) return -Errno.ENOMEM;
-    this.#values.write(element, values, valueAt);
-    this.#index.add(element, bytes, keyAt);
+    this.#values.write(element, this.#memory.live(values), valueAt);
+    this.#index.add(element, this.#memory.live(bytes), keyAt);
     this.#order?.use(element);
     return 0;
   }

@@ -17,6 +17,7 @@ export interface LpmOptions {
 
 export class LpmTrie implements BpfMap {
   readonly shape: MapShape;
+  readonly #memory: BpfMemory;
   readonly #options: LpmOptions;
   readonly #prefixMax: number;
   readonly #index: PrefixIndex;
@@ -29,6 +30,7 @@ export class LpmTrie implements BpfMap {
 
   constructor(memory: BpfMemory, shape: MapShape, options: LpmOptions, base?: BaseEntries<PrefixIndex>) {
     this.shape = shape;
+    this.#memory = memory;
     this.#options = options;
     this.#prefixMax = (shape.keySize - 4) * 8;
     this.#index = new PrefixIndex(shape.keySize - 4);
@@ -61,11 +63,12 @@ export class LpmTrie implements BpfMap {
     if (old >= 0 && flags === UpdateFlag.noexist) return -Errno.EEXIST;
     if (old < 0 && flags === UpdateFlag.exist) return -Errno.ENOENT;
     if (old < 0 && isFull) return -Errno.ENOSPC;
-    const element = old >= 0 ? old : this.#values.take();
+    const element = old >= 0 ? old : this.#values.take(); // the memory may have grown
     if (element < 0) return -Errno.ENOMEM;
-    this.#values.write(element, values, valueAt);
-    this.#keys[element] = bytes.slice(keyAt, keyAt + this.shape.keySize);
-    if (old < 0) this.#index.add(element, length, bytes, keyAt);
+    const key = this.#memory.live(bytes);
+    this.#values.write(element, this.#memory.live(values), valueAt);
+    this.#keys[element] = key.slice(keyAt, keyAt + this.shape.keySize);
+    if (old < 0) this.#index.add(element, length, key, keyAt);
     return 0;
   }
 

@@ -1,7 +1,7 @@
 /** Loads and stores through pointers of each kind: what must be proven, and what a load gives. */
 import { type ContextLayout, ProgramType } from "../context.ts";
+import { stackBytes } from "../limits.ts";
 import { MapFlag } from "../maps/shape.ts";
-import { stackBytes } from "../vm.ts";
 import { readStack, type VerifierState, writeStack } from "./state.ts";
 import { describeValue, type Pointer, range, type Scalar, unknown, type Value } from "./value.ts";
 

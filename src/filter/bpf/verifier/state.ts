@@ -1,6 +1,6 @@
 /** One state of the verifier: registers and stacks of the frames that are open, and what is proven of packets. */
 import { framePointer, registerCount } from "../insn.ts";
-import { stackBytes } from "../vm.ts";
+import { stackBytes } from "../limits.ts";
 import { describeValue, type Pointer, unknown, type Value } from "./value.ts";
 
 export interface Frame {

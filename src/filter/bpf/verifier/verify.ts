@@ -20,9 +20,9 @@ import {
   SourceBit,
   sizeBytes,
 } from "../insn.ts";
+import { framesMax, stackBytes } from "../limits.ts";
 import { MapFlag, type MapShape, MapType } from "../maps/shape.ts";
 import { checkProgram, jumpTarget } from "../program.ts";
-import { framesMax, stackBytes } from "../vm.ts";
 import { type AccessContext, checkAccess, load, Refusal, store } from "./access.ts";
 import { negated, scalarResult } from "./arithmetic.ts";
 import { assumeNumbers, assumePointer } from "./branches.ts";
