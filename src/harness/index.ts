@@ -115,3 +115,11 @@ export {
 } from "./selection.ts";
 export { retainedBytes } from "./table-bytes.ts";
 export { traceConnection } from "./trace.ts";
+export {
+  createTrafficColumns,
+  Traffic,
+  type TrafficColumns,
+  type TrafficOptions,
+  type TrafficShape,
+  trafficShapes,
+} from "./traffic.ts";
