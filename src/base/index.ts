@@ -1,5 +1,19 @@
 export { AssertionError, assert, unreachable } from "./assert.ts";
 export {
+  type Bits,
+  bitWords,
+  emptyBits,
+  hasBit,
+  hashBits,
+  isNoBit,
+  join,
+  meet,
+  popcount,
+  sameBits,
+  setBit,
+  without,
+} from "./bitset.ts";
+export {
   createExplorer,
   type Exploration,
   type Explorer,

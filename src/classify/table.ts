@@ -1,0 +1,223 @@
+/**
+ * The exact verdict table of a cluster: for every pair of addresses, every protocol and port, whether a new connection passes,
+ * or that only the walk knows. An address is a class, a port an atom; what is left is one bit for each stage of the
+ * connection's way.
+ */
+import type { Ip } from "../addr/index.ts";
+import { assert, bitWords, emptyBits, setBit } from "../base/index.ts";
+import { AddressSpace, compareWords, type SpaceAddress } from "./address-space.ts";
+import { ChainTable, type End } from "./chains.ts";
+import { type ClassifiedCluster, choosesAtHome, labelsOf, outsideStarts, stateNodes } from "./cluster.ts";
+import { EndTable } from "./end-table.ts";
+import { Partition } from "./partition.ts";
+import { planWays, type Step } from "./plan.ts";
+import { AtomIndex, atomsOf } from "./services.ts";
+import { StageBuilder } from "./stages.ts";
+
+export const Decision = {
+  /** Only the walk knows. */
+  ask: 0,
+  allow: 1,
+  /** Denied, first of all by rules of the source. */
+  denyEgress: 2,
+  /** Denied, first of all by rules of the destination. */
+  denyIngress: 3,
+} as const;
+export type Decision = (typeof Decision)[keyof typeof Decision];
+
+export interface TableSize {
+  readonly classes: number;
+  readonly stages: number;
+  /** Distinct sets of classes. */
+  readonly rows: number;
+  readonly atoms: number;
+  readonly programs: number;
+  /** Everything that a decision may read. */
+  readonly bytes: number;
+}
+
+const Part = { outside: 0, pod: 1, node: 2, own: 3 } as const;
+
+export class VerdictTable {
+  /** Class of each end, by number of the end in the cluster that the table was made of; a node as others see it. */
+  readonly classOfEnd: Uint32Array;
+  readonly classes: number;
+  readonly atoms: AtomIndex;
+  /** Steps of each program; `undefined`: for the walk. Number 0 is for the walk. */
+  readonly programs: readonly (readonly Step[] | undefined)[];
+  readonly size: TableSize;
+  readonly rows: Uint32Array;
+  readonly rowWords: number;
+  /** Row offsets by vector and atom. */
+  readonly vectors: Uint32Array;
+  readonly #ends: EndTable;
+  /** By class: what its addresses are, and of which kind of node. */
+  readonly #kindOf: Uint32Array;
+  readonly #kinds: number;
+  /** Program by (same node, kind, kind). */
+  readonly #programOf: Uint16Array;
+  /** Class of a node as it sees itself, by its class as others see it. */
+  readonly #ownClass: Uint32Array;
+
+  constructor(cluster: ClassifiedCluster) {
+    const chains = new ChainTable();
+    const nodes = stateNodes(cluster.nodes, chains);
+    const space = spaceOf(cluster, chains);
+    const { addresses, parts, nodeOf, ownOf } = space;
+    const partition = new Partition(
+      addresses,
+      [...chains.testMaps],
+      labelsOf(addresses, parts, nodeOf, nodes),
+    );
+    const { count, classOf, representative } = partition;
+    this.classes = count;
+    this.classOfEnd = classOf.slice(0, cluster.ends.length);
+    this.atoms = new AtomIndex(atomsOf(chains.services()));
+    const outside = emptyBits(count);
+    for (let one = 0; one < count; one++)
+      if (parts[representative[one]!] === Part.outside) setBit(outside, one);
+    const builder = new StageBuilder(partition, this.atoms, outside);
+    const isStated = nodes.map((node, number) => choosesAtHome(node, number, addresses, nodeOf));
+    const kindOf = new Uint32Array(count);
+    const nodeKinds = 1 + nodes.reduce((max, { kind }) => Math.max(max, kind), 0);
+    for (let one = 0; one < count; one++) {
+      const index = representative[one]!;
+      const part = parts[index]! === Part.own ? Part.node : parts[index]!;
+      kindOf[one] =
+        part === Part.outside ? 0 : 1 + (part - 1) * nodeKinds + (nodes[nodeOf[index]!]?.kind ?? 0);
+    }
+    const { programs, programOf, kinds } = planWays(nodes, isStated, builder, nodeKinds, (one) => {
+      const number = nodeOf[representative[one]!]!;
+      return number < 0 ? undefined : nodes[number];
+    });
+    this.programs = programs;
+    this.#programOf = programOf;
+    this.#kindOf = kindOf;
+    this.#kinds = kinds;
+    this.#ownClass = new Uint32Array(count);
+    for (const [index, own] of ownOf) this.#ownClass[classOf[index]!] = classOf[own]!;
+    this.rowWords = bitWords(count);
+    this.rows = new Uint32Array(builder.rows.rows.length * this.rowWords);
+    for (const [id, row] of builder.rows.rows.entries()) this.rows.set(row, id * this.rowWords);
+    const atoms = this.atoms.atoms.length;
+    this.vectors = new Uint32Array(builder.vectors.vectors.length * atoms);
+    builder.vectors.vectors.forEach((vector, id) => {
+      for (let atom = 0; atom < atoms; atom++)
+        this.vectors[id * atoms + atom] = vector[atom]! * this.rowWords;
+    });
+    this.#ends = new EndTable(cluster.ends, space.outside, classOf, count);
+    const stages = builder.stages;
+    this.size = {
+      classes: count,
+      stages: stages.length,
+      rows: builder.rows.rows.length,
+      atoms,
+      programs: programs.length - 1,
+      bytes:
+        this.rows.byteLength +
+        this.vectors.byteLength +
+        this.atoms.bytes +
+        this.#ends.bytes +
+        stages.reduce((sum, { passing, asked }) => sum + passing.byteLength + (asked?.byteLength ?? 0), 0) +
+        kindOf.byteLength * 2 +
+        programOf.byteLength,
+    };
+  }
+
+  /** Class and node of an address: what `decideClasses` takes. */
+  locate(ip: Ip): { readonly one: number; readonly node: number } {
+    return this.#ends.locate(ip);
+  }
+
+  /** @returns `Decision.ask` for protocols that no connections are opened by. */
+  decide(src: Ip, dst: Ip, protocol: number, port: number): Decision {
+    if (src.family !== dst.family) return Decision.ask;
+    const [from, to] = [this.locate(src), this.locate(dst)];
+    if (from.node >= 0 && from.node === to.node && isSame(src, dst)) return Decision.ask;
+    const isNear = from.node >= 0 && from.node === to.node;
+    return this.decideClasses(from.one, to.one, isNear, this.atoms.of(protocol, port));
+  }
+
+  /** Of two different addresses. `isNear`: both are of one node. `atom`: of `atoms`, or -1. */
+  decideClasses(source: number, destination: number, isNear: boolean, atom: number): Decision {
+    if (atom < 0) return Decision.ask;
+    const steps = this.programs[this.programBetween(source, destination, isNear)];
+    if (steps === undefined) return Decision.ask;
+    const atoms = this.atoms.atoms.length;
+    for (const { stage, sourceIsOwn, destinationIsOwn } of steps) {
+      const src = sourceIsOwn ? this.#ownClass[source]! : source;
+      const dst = destinationIsOwn ? this.#ownClass[destination]! : destination;
+      const [key, peer] = stage.end === "source" ? [src, dst] : [dst, src];
+      if (stage.asked !== undefined && this.#has(stage.asked[key]! * atoms + atom, peer)) return Decision.ask;
+      if (!this.#has(stage.passing[key]! * atoms + atom, peer))
+        return stage.end === "source" ? Decision.denyEgress : Decision.denyIngress;
+    }
+    return Decision.allow;
+  }
+
+  /** Number of the program that tells connections between addresses of two classes. */
+  programBetween(source: number, destination: number, isNear: boolean): number {
+    const near = isNear ? this.#kinds : 0;
+    return this.#programOf[(near + this.#kindOf[source]!) * this.#kinds + this.#kindOf[destination]!]!;
+  }
+
+  /** Class as which a step sees a class: a node's own tables know it as themselves. */
+  seenBy(step: Step, end: End, one: number): number {
+    return (end === "source" ? step.sourceIsOwn : step.destinationIsOwn) ? this.#ownClass[one]! : one;
+  }
+
+  #has(vectorAndAtom: number, one: number): boolean {
+    return ((this.rows[this.vectors[vectorAndAtom]! + (one >>> 5)]! >>> (one & 31)) & 1) === 1;
+  }
+}
+
+function isSame(a: Ip, b: Ip): boolean {
+  return compareWords(a.words, b.words) === 0;
+}
+
+interface ClusterSpace {
+  readonly addresses: AddressSpace;
+  /** By address: a number of `Part`, and of its node (-1 outside). */
+  readonly parts: Uint8Array;
+  readonly nodeOf: Int32Array;
+  /** A node's address, and the same as the node itself sees it. */
+  readonly ownOf: readonly (readonly [index: number, own: number])[];
+  readonly outside: readonly {
+    readonly words: readonly number[];
+    readonly family: 4 | 6;
+    readonly index: number;
+  }[];
+}
+
+function spaceOf({ ends, nodes }: ClassifiedCluster, chains: ChainTable): ClusterSpace {
+  const list: SpaceAddress[] = ends.map(({ family, words }) => ({ family, words, isOwn: false }));
+  const parts: number[] = ends.map(({ kind }) => Part[kind]);
+  const nodeOf: number[] = ends.map(({ node }) => node);
+  const ownOf: (readonly [number, number])[] = [];
+  for (const [index, { kind, family, words, node }] of ends.entries()) {
+    assert(node >= 0 && node < nodes.length, "an end is on one of the nodes");
+    if (kind !== "node") continue;
+    ownOf.push([index, list.push({ family, words, isOwn: true }) - 1]);
+    parts.push(Part.own);
+    nodeOf.push(node);
+  }
+  const outside: { words: readonly number[]; family: 4 | 6; index: number }[] = [];
+  for (const family of [4, 6] as const)
+    for (const words of outsideStarts(chains.testMaps, ends, family)) {
+      outside.push({ words, family, index: list.push({ family, words, isOwn: false }) - 1 });
+      parts.push(Part.outside);
+      nodeOf.push(-1);
+    }
+  return {
+    addresses: new AddressSpace(list),
+    parts: Uint8Array.from(parts),
+    nodeOf: Int32Array.from(nodeOf),
+    ownOf,
+    outside,
+  };
+}
+
+/** @throws AssertionError when an end is on a node that there is not. */
+export function buildVerdictTable(cluster: ClassifiedCluster): VerdictTable {
+  return new VerdictTable(cluster);
+}
