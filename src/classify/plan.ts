@@ -48,6 +48,7 @@ export function planWays(
     const chains = nodes[firstOfKind[kind] ?? -1]?.ways[way];
     if (chains === undefined || !isUsable[kind]) return undefined;
     const first = builder.stageOf({
+      name: `${kind} ${way}`,
       chains,
       isLocal: (end) => isAtHome(way, end),
       chainsOf: (one): readonly Chain[] | undefined => {

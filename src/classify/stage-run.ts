@@ -80,7 +80,7 @@ export class StageRun {
     let active = entering;
     const back: ByMark = new Map();
     for (const rule of residual.rules) {
-      if (active.size === 0) return back;
+      if (active.size === 0) break;
       if (!holdsService(rule.services, this.#protocol, this.#port)) continue;
       const after: ByMark = new Map();
       for (const [mark, bits] of active) {
@@ -96,7 +96,13 @@ export class StageRun {
       active = after;
     }
     const { atEnd } = residual.chain;
-    for (const [mark, bits] of active) {
+    // who returns from a hook's own chain meets its policy
+    const ending = below.length === 0 ? new Map(active) : active;
+    if (below.length === 0) {
+      for (const [mark, bits] of back) add(ending, mark, bits);
+      back.clear();
+    }
+    for (const [mark, bits] of ending) {
       if (atEnd === "accept") add(this.#accepted, mark, bits);
       else if (atEnd === "return") add(back, mark, bits);
     }
@@ -109,7 +115,9 @@ export class StageRun {
         add(this.#accepted, mark, bits);
         return;
       case "masquerade":
-        this.#outcome.masqueraded = joined(this.#outcome.masqueraded, bits);
+        // what is asked after it sees another source
+        if (this.#nextHook < this.#hooks) this.#outcome.asked = joined(this.#outcome.asked, bits);
+        else this.#outcome.masqueraded = joined(this.#outcome.masqueraded, bits);
         return;
       case "drop":
         return;
@@ -124,14 +132,14 @@ export class StageRun {
         return;
       case "jump":
       case "goto": {
-        const frames = action.kind === "goto" ? below : [...below, next];
+        const frames = framesUnder(action.kind === "goto", below, next);
         const returned = this.#ask(action.residual, new Map([[mark, bits]]), frames);
         for (const [one, some] of returned) add(action.kind === "jump" ? after : back, one, some);
         return;
       }
       case "handOver": {
         const own: Frame = { chain: action.chain, from: 0 };
-        const under = action.isGoto ? below : [...below, next];
+        const under = framesUnder(action.isGoto, below, next);
         const frames = this.#returns.mayReturn(action.chain, mark) ? [...under, own] : [own];
         this.#hand({ frames, hook: this.#nextHook, mark }, bits);
         return;
@@ -169,6 +177,12 @@ export class StageRun {
     }
     return bits;
   }
+}
+
+/** A chain that is gone to returns to the caller of the one that it was called from; to a hook's own only for its policy. */
+function framesUnder(isGoto: boolean, below: readonly Frame[], next: Frame): readonly Frame[] {
+  if (!isGoto) return [...below, next];
+  return below.length > 0 ? below : [{ chain: next.chain, from: next.chain.rules.length }];
 }
 
 function holdsMarks(marks: readonly MarkTest[], mark: number): boolean {

@@ -24,6 +24,8 @@ export interface Stage {
 
 /** One way through nodes that are alike. */
 export interface WayOfNodes {
+  /** Tells ways and kinds of nodes apart. */
+  readonly name: string;
   /** Hook chains of the node that stands for all. */
   readonly chains: readonly Chain[];
   /** Whether the end is always on the node itself, so that its own node's tables are asked. */
@@ -62,7 +64,7 @@ export class StageBuilder {
   #build(start: Start, way: WayOfNodes, trail: string): Stage {
     const end = endOf(start, way.chains);
     const chooses = way.chains.slice(start.hook).some((chain) => chain.chooses);
-    const text = `${end} ${chooses && way.isLocal(end)} ${startText(start, way.chains)}`;
+    const text = `${end} ${chooses ? way.name : ""} ${startText(start, way.chains)}`;
     const known = this.#known.get(text);
     if (known !== undefined) return known;
     const stage = this.#make(start, end, way, chooses, trail);
