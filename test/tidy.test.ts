@@ -79,6 +79,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "engine/program": ["base", "addr", "k8s", "engine", ...reprs],
   "engine/none": ["base", "addr", "k8s", "engine", "engine/platform", ...reprs],
   oracle: ["base", "addr", "k8s"],
+  classify: ["base", "addr", "wire", "packet", "filter"],
   sim: ["base", "addr", "wire", "packet", "capture", "filter"],
   scenario: ["base", "addr", "k8s"],
   harness: [
@@ -98,6 +99,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "engine/platform",
     "engine/program",
     "oracle",
+    "classify",
     "sim",
     "scenario",
   ],
@@ -116,6 +118,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "filter/ipset",
     "engine",
     "oracle",
+    "classify",
     "sim",
     "scenario",
     "harness",
@@ -289,7 +292,7 @@ describe("bans", () => {
   });
 
   it("array reads are asserted with ! only where typed arrays are", () => {
-    const allowed = ["base", "addr", "wire", "packet", "filter", "capture", "sim"];
+    const allowed = ["base", "addr", "wire", "packet", "filter", "capture", "sim", "classify"];
     const wrong = sources
       .filter((file) => !allowed.some((folder) => file.startsWith(`src/${folder}/`)))
       .filter((file) => /[\])\w]!(?=[.;,)\]\s[])(?!=)/.test(code(file)));

@@ -26,17 +26,17 @@ export function isNoBit(bits: Bits): boolean {
 /** What both hold, as a new set; `undefined` when that is nothing. */
 export function meet(a: Bits, b: Bits): Bits | undefined {
   const out = new Uint32Array(a.length);
-  let any = 0;
-  for (let i = 0; i < a.length; i++) any |= out[i] = a[i]! & b[i]!;
-  return any === 0 ? undefined : out;
+  let seen = 0;
+  for (let i = 0; i < a.length; i++) seen |= out[i] = a[i]! & b[i]!;
+  return seen === 0 ? undefined : out;
 }
 
 /** What `a` holds and `b` does not, as a new set; `undefined` when that is nothing. */
 export function without(a: Bits, b: Bits): Bits | undefined {
   const out = new Uint32Array(a.length);
-  let any = 0;
-  for (let i = 0; i < a.length; i++) any |= out[i] = a[i]! & ~b[i]!;
-  return any === 0 ? undefined : out;
+  let seen = 0;
+  for (let i = 0; i < a.length; i++) seen |= out[i] = a[i]! & ~b[i]!;
+  return seen === 0 ? undefined : out;
 }
 
 /** Adds what `more` holds to `to`. */
