@@ -32,5 +32,41 @@ equalsOracle([
     ],
   },
   { engine: "azure-npm@2026-09", clusters: [{ runs: 30, options: mixed }] },
+  {
+    engine: "azure-npm-windows+lite",
+    clusters: [
+      { runs: 8, options: windows },
+      { runs: 20, options: windows, isOfBlocks: true },
+    ],
+    fires: [
+      "npm-lite-except-ignored",
+      "npm-lite-peers",
+      "npm-windows-own-node",
+      "npm-windows-pod-negation",
+      "npm-windows-sctp",
+    ],
+  },
+  {
+    engine: "azure-npm-windows@2026-09+lite",
+    clusters: [{ runs: 20, options: windows, isOfBlocks: true }],
+    fires: ["npm-lite-except-first", "npm-windows-own-node", "npm-windows-pod-negation", "npm-windows-sctp"],
+  },
+  {
+    engine: "azure-npm+lite",
+    clusters: [
+      { runs: 10, options: mixed, isOfBlocks: true },
+      { runs: 15, options: { servicesMax: 3 }, isOfBlocks: true },
+      { runs: 5, options: { servicesMax: 2 } },
+    ],
+    fires: [
+      "egress-own-node",
+      "npm-lite-own-pods",
+      "npm-lite-peers",
+      "npm-windows-own-node",
+      "npm-windows-pod-negation",
+      "npm-windows-sctp",
+      "service-ingress-snat",
+    ],
+  },
   { engine: "none", clusters: [{ runs: 30, options: mixed }] },
 ]);

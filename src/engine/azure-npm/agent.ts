@@ -12,12 +12,13 @@ import type {
   Rule,
   RuleCommand,
 } from "../../filter/iptables/index.ts";
-import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
+import type { ClusterState, NetworkPolicy, Pod } from "../../k8s/index.ts";
 import type { Agent, AgentContext, WatchEvent } from "../engine.ts";
 import { activeRules, forwardJump, jumpNumber, npmChain, policyChains, staticRules } from "./chains.ts";
 import { collisionDiagnostic, translationDiagnostic } from "./linux.ts";
 import { setPrefix, specText } from "./naming.ts";
 import { ChainOwners } from "./owners.ts";
+import { isWatched } from "./pods.ts";
 import { SetCache } from "./sets.ts";
 import { type TranslatedPolicy, translatePolicy } from "./translate.ts";
 import type { NpmVariant } from "./versions.ts";
@@ -74,7 +75,7 @@ class LinuxAgent implements Agent {
     this.#placeJump();
     this.#clearSets();
     for (const namespace of state.namespaces.values()) this.#cache.addNamespace(namespace);
-    for (const pod of state.pods.values()) this.#cache.addPod(pod);
+    for (const pod of state.pods.values()) if (this.#knows(pod)) this.#cache.addPod(pod);
     this.#applySets();
     for (const policy of state.networkPolicies.values()) this.#addPolicy(policy);
     this.#context.wakeAt(this.#context.nowNs() + reconcileNs);
@@ -136,6 +137,7 @@ class LinuxAgent implements Agent {
         this.#applySets();
         break;
       case "Pod":
+        if (!this.#knows(object)) return;
         if (type === "deleted") this.#cache.removePod(object);
         else if (type === "modified" && old?.kind === "Pod") this.#cache.updatePod(old, object);
         else this.#cache.addPod(object);
@@ -154,6 +156,10 @@ class LinuxAgent implements Agent {
   }
 
   /** The reconcile task. */
+  #knows(pod: Pod): boolean {
+    return isWatched(pod, this.#context.node, this.#variant);
+  }
+
   wake(): void {
     this.#cache.collectGarbage();
     this.#applySets();

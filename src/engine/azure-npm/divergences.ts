@@ -38,6 +38,29 @@ export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
 
 /** Of a version, on nodes of either system. */
 function activeQuirks(variant: NpmVariant): Quirks {
+  const active = variant.isLite ? liteQuirks(variant) : fullQuirks(variant);
+  if (!variant.placeFirst) active.add("marked-ingress").add("marked-egress");
+  else if (variant.marks.ingressDrop === masqueradeMark) active.add("mark-collision");
+  return active;
+}
+
+/** What NPM Lite refuses it refuses before anything else of it could go wrong. */
+function liteQuirks(variant: NpmVariant): Set<Quirk> {
+  return new Set([
+    "windows-wireserver",
+    "windows-pod-negation",
+    "windows-sctp",
+    "windows-own-node",
+    "ipv6-policy",
+    "ipv6-unfiltered",
+    "wireserver",
+    "lite-peers",
+    "lite-own-pods",
+    variant.liteExcept === "ignored" ? "lite-except-ignored" : "lite-except-first",
+  ]);
+}
+
+function fullQuirks(variant: NpmVariant): Set<Quirk> {
   const active = new Set<Quirk>([
     "windows-wireserver",
     "windows-named-port",
@@ -54,8 +77,6 @@ function activeQuirks(variant: NpmVariant): Quirks {
   ]);
   if (variant.namespaceNotIn === "any-of-negations") active.add("namespace-not-in");
   if (variant.bareNegation === "unscoped") active.add("bare-negation");
-  if (!variant.placeFirst) active.add("marked-ingress").add("marked-egress");
-  else if (variant.marks.ingressDrop === masqueradeMark) active.add("mark-collision");
   active.add(variant.windowsNegations === "unseen" ? "windows-inverted-egress" : "windows-egress-negation");
   return active;
 }
@@ -99,9 +120,12 @@ function linuxAllows(state: ClusterState, cell: Cell, from: Side, to: Side, quir
   if (isLocalNode(to, from)) return true; // a pod to its own node passes INPUT, where NPM has no jump
   const policies = effectivePolicies(state, quirks);
   if (quirks.has("wireserver") && policies.length === 0 && isWireserver(from, to, cell)) return false;
+  const knows = (side: Side): boolean => !quirks.has("lite-own-pods") || systemOf(state, side) === "linux";
   return (
-    sideAllows(state, policies, "Egress", from, to, to, cell, quirks) &&
-    (isLocalNode(from, to) || sideAllows(state, policies, "Ingress", to, from, to, cell, quirks))
+    (!knows(from) || sideAllows(state, policies, "Egress", from, to, to, cell, quirks)) &&
+    (isLocalNode(from, to) ||
+      !knows(to) ||
+      sideAllows(state, policies, "Ingress", to, from, to, cell, quirks))
   );
 }
 
@@ -165,17 +189,17 @@ function serviceVerdict(
   }
   const isItself = from.pod !== undefined && from.pod === to.pod;
   let isMasqueraded = via.isMasqueraded || isItself;
+  const knows = ({ pod }: Side): boolean => !quirks.has("lite-own-pods") || pod?.nodeName === via.node.name;
   const isForwarded = !isOn(from, via.node) && !isOn(to, via.node);
   const isMarked = (quirk: Quirk): boolean => isMasqueraded && quirks.has(quirk);
   if (isForwarded && isMarked("mark-collision") && policies.length > 0) {
-    if (!isSelected(policies, "Ingress", to)) return false;
+    if (!knows(to) || !isSelected(policies, "Ingress", to)) return false;
     isMasqueraded = false; // NPM overwrites the mark: the source stays, which Azure lets out of its own node alone
     if (isItself || ![from, to].some(({ pod }) => pod?.nodeName === via.node.name)) return false;
   }
-  if (isForwarded && !isMarked("marked-egress") && !allows("Egress", from, to, to, cell, "linux"))
-    return false;
-  if (isForwarded && !isMarked("marked-ingress") && !allows("Ingress", to, from, to, cell, "linux"))
-    return false;
+  const isAsked = (side: Side, quirk: Quirk): boolean => isForwarded && knows(side) && !isMarked(quirk);
+  if (isAsked(from, "marked-egress") && !allows("Egress", from, to, to, cell, "linux")) return false;
+  if (isAsked(to, "marked-ingress") && !allows("Ingress", to, from, to, cell, "linux")) return false;
   if (to.pod === undefined || to.pod.nodeName === via.node.name) return true;
   const seen = isMasqueraded ? sideOf({ kind: "node", node: via.node }, cell) : from;
   return seen !== undefined && allows("Ingress", to, seen, to, cell);
@@ -251,6 +275,12 @@ const refusals: readonly (readonly [Quirk, (policy: NetworkPolicy) => boolean])[
   ],
   ["windows-named-port", (policy) => hasPort(policy, ({ port }) => typeof port === "string")],
   ["windows-sctp", (policy) => hasPort(policy, ({ protocol }) => protocol === "SCTP")],
+  [
+    "lite-peers",
+    (policy) =>
+      hasPeer(policy, ({ ipBlock }) => ipBlock === undefined) ||
+      hasPort(policy, ({ port }) => typeof port === "string"),
+  ],
 ];
 
 /**
@@ -303,6 +333,8 @@ function sideAllows(
   quirks: Quirks,
 ): boolean {
   let isIsolated = false;
+  if (quirks.has("lite-except-first") && isExcepted(policies, type, subject, peer, destination, cell, quirks))
+    return false;
   for (const policy of policies) {
     if (!selects(policy, type, subject)) continue;
     isIsolated = true;
@@ -310,6 +342,26 @@ function sideAllows(
     if (rules.some((rule) => ruleAllows(state, policy, rule, peer, destination, cell, quirks))) return true;
   }
   return !isIsolated;
+}
+
+/** An exception of a rule for this port names the peer, whatever else is allowed. */
+function isExcepted(
+  policies: readonly NetworkPolicy[],
+  type: "Ingress" | "Egress",
+  subject: Side,
+  peer: Side,
+  destination: Side,
+  cell: Cell,
+  quirks: Quirks,
+): boolean {
+  return policies
+    .filter((policy) => selects(policy, type, subject))
+    .flatMap((policy) => translatedRules(policy, [type]))
+    .some(
+      ({ peers, ports }) =>
+        peers.some(({ ipBlock }) => ipBlock?.except.some((range) => cidrContains(range, peer.ip))) &&
+        (ports.length === 0 || ports.some((port) => portMatches(port, destination.pod, cell, quirks))),
+    );
 }
 
 function selects(policy: NetworkPolicy, type: "Ingress" | "Egress", { pod }: Side): boolean {
@@ -351,7 +403,10 @@ function peerMatches(
 ): boolean {
   if (rule.ipBlock !== undefined) {
     const { cidr, except } = rule.ipBlock;
-    return cidrContains(cidr, peer.ip) && !except.some((range) => cidrContains(range, peer.ip));
+    return (
+      cidrContains(cidr, peer.ip) &&
+      (quirks.has("lite-except-ignored") || !except.some((range) => cidrContains(range, peer.ip)))
+    );
   }
   const { pod } = peer;
   if (pod === undefined) return quirks.has("bare-negation") && isBareNegation(rule, quirks);

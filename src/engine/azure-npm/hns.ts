@@ -13,9 +13,10 @@ import {
 } from "../../filter/hns/index.ts";
 import type { IpsetRepr } from "../../filter/ipset/index.ts";
 import type { Acl, SetName, TranslatedPolicy } from "./translate.ts";
+import type { NpmVariant } from "./versions.ts";
 
 /** Lower numbers are asked first; what several policies allow is allowed, since each blocks behind all of them. */
-const priority = { node: 201, allow: 222, block: 3000 } as const;
+const priority = { node: 201, except: 221, allow: 222, block: 3000 } as const;
 
 const protocolNumber = { TCP: 6, UDP: 17, SCTP: 132 } as const;
 
@@ -50,10 +51,23 @@ function netOf({ net }: IpsetRepr["entries"][number]): readonly Cidr[] {
 /** ACLs of a policy on every endpoint that it selects, but for the one that lets the node in. */
 export function policyAcls(
   policy: TranslatedPolicy,
+  { liteExcept }: NpmVariant,
   kernelName: (set: SetName) => string,
 ): readonly AclPolicy[] {
   const id = aclId(policy);
-  return policy.acls.map((acl) => aclPolicy(acl, id, kernelName));
+  return policy.acls.flatMap((acl) => [
+    ...exceptions(acl, liteExcept).map((net) => blockOf(aclPolicy(acl, id, kernelName), net)),
+    aclPolicy(acl, id, kernelName),
+  ]);
+}
+
+function exceptions({ block }: Acl, liteExcept: NpmVariant["liteExcept"]): readonly Cidr[] {
+  return liteExcept === "blocked" ? (block?.except ?? []) : [];
+}
+
+/** Asked before what any policy allows: an exception shuts out what another rule lets in. */
+function blockOf(allow: AclPolicy, net: Cidr): AclPolicy {
+  return { ...allow, action: "Block", priority: priority.except, remoteAddresses: [{ kind: "net", net }] };
 }
 
 export function aclId({ key }: TranslatedPolicy): string {
@@ -71,9 +85,10 @@ function aclPolicy(acl: Acl, id: string, kernelName: (set: SetName) => string): 
     ruleType: "Switch",
     priority: acl.action === "allow" ? priority.allow : priority.block,
     protocols: acl.protocol === undefined ? [] : [protocolNumber[acl.protocol]],
-    // the sets of a source stand in LocalAddresses, those of a destination in RemoteAddresses, in both directions
+    // the sets of a source stand in LocalAddresses, those of a destination in RemoteAddresses, in both directions;
+    // addresses themselves are the far side's, and stand in RemoteAddresses
     localAddresses: isIn ? peers : [],
-    remoteAddresses: isIn ? [] : peers,
+    remoteAddresses: acl.block !== undefined ? [{ kind: "net", net: acl.block.cidr }] : isIn ? [] : peers,
     localPorts: isIn ? ports : [],
     remotePorts: isIn ? [] : ports,
     origin: acl.origin,

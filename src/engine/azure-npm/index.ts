@@ -3,7 +3,7 @@ import type { EngineDefinition, EngineFeatures } from "../engine.ts";
 import { createLinuxAgent } from "./agent.ts";
 import { npmDivergences } from "./divergences.ts";
 import { compileLinux } from "./linux.ts";
-import { npmDefaultVersion, npmSwitches, npmVariant, npmVersions } from "./versions.ts";
+import { type NpmVariant, npmDefaultVersion, npmSwitches, npmVariant, npmVersions } from "./versions.ts";
 import { compileWindows } from "./windows.ts";
 import { createWindowsAgent } from "./windows-agent.ts";
 
@@ -14,6 +14,7 @@ const linuxFeatures: EngineFeatures = {
   features: {
     ingress: { support: "yes" },
     egress: { support: "yes", note: "not from a pod to its own node, which passes INPUT" },
+    "selectors of peers": { support: "yes" },
     ipBlock: { support: "yes", note: "matches pod and node addresses too" },
     "ipBlock except": { support: "yes" },
     "named ports": { support: "yes" },
@@ -24,6 +25,25 @@ const linuxFeatures: EngineFeatures = {
     "hostNetwork pods": { support: "no", note: "in no set: never selected, never a peer" },
   },
 };
+
+/** What NPM Lite does otherwise. */
+function featuresOf(full: EngineFeatures, { isLite, liteExcept, dataplane }: NpmVariant): EngineFeatures {
+  if (!isLite) return full;
+  const skipped = { support: "no", note: "NPM Lite skips the policy, its pods stay open" } as const;
+  const except = {
+    ignored: { support: "no", note: "NPM Lite lets the exceptions in" },
+    blocked: { support: "partial", note: "NPM Lite blocks them whatever else allows them" },
+  } as const;
+  return {
+    ...full,
+    features: {
+      ...full.features,
+      "selectors of peers": skipped,
+      "named ports": skipped,
+      ...(dataplane === "windows" ? { "ipBlock except": except[liteExcept] } : {}),
+    },
+  };
+}
 
 export const azureNpmLinux: EngineDefinition = {
   name: "azure-npm-linux",
@@ -41,7 +61,7 @@ export const azureNpmLinux: EngineDefinition = {
       os: "linux",
       version,
       switches,
-      features: linuxFeatures,
+      features: featuresOf(linuxFeatures, variant),
       divergences: npmDivergences(variant),
       compile: compileLinux(variant),
       agent: (context) => createLinuxAgent(variant, context),
@@ -57,6 +77,7 @@ const windowsFeatures: EngineFeatures = {
   features: {
     ingress: { support: "yes", note: "the pod's own node always reaches it" },
     egress: { support: "yes", note: "to the pod's own node too" },
+    "selectors of peers": { support: "yes" },
     ipBlock: { support: "yes", note: "matches pod and node addresses too" },
     "ipBlock except": { support: "no", note: "the policy is skipped, its pods stay open" },
     "named ports": { support: "no", note: "the policy is skipped, its pods stay open" },
@@ -83,7 +104,7 @@ export const azureNpmWindows: EngineDefinition = {
       os: "windows",
       version,
       switches,
-      features: windowsFeatures,
+      features: featuresOf(windowsFeatures, variant),
       divergences: npmDivergences(variant),
       compile: compileWindows(variant),
       agent: (context) => createWindowsAgent(variant, context),

@@ -1,10 +1,11 @@
 /** Azure NPM on Linux: what its tables are in steady state. */
 import type { IptablesTables, Ruleset, Table } from "../../filter/iptables/index.ts";
 import { emptyTable } from "../../filter/iptables/index.ts";
-import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
+import type { ClusterState, NetworkPolicy, Pod } from "../../k8s/index.ts";
 import type { CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
 import { forwardJump, jumpNumber, npmChains } from "./chains.ts";
 import { ChainOwners, type Collision } from "./owners.ts";
+import { perNode } from "./pods.ts";
 import { SetCache } from "./sets.ts";
 import { type TranslatedPolicy, type Translation, translatePolicy } from "./translate.ts";
 import type { NpmVariant } from "./versions.ts";
@@ -37,11 +38,13 @@ export function collisionDiagnostic(policy: TranslatedPolicy, { name, owner }: C
 
 export function compileLinux(variant: NpmVariant): Engine["compile"] {
   return (state) => {
-    const { cache, policies, diagnostics } = fillCache(state, variant);
-    const sets = cache.toReprs();
-    const chains = npmChains(policies, variant, (set) => cache.kernelName(set));
-    const byBase = new Map<NodeTables, CompiledNode>();
-    return (_node, base) => {
+    const prepared = perNode(state, variant, (pods) => {
+      const { cache, policies, diagnostics } = fillCache(state, pods, variant);
+      const chains = npmChains(policies, variant, (set) => cache.kernelName(set));
+      return { sets: cache.toReprs(), chains, diagnostics, byBase: new Map<NodeTables, CompiledNode>() };
+    });
+    return (node, base) => {
+      const { sets, chains, diagnostics, byBase } = prepared(node);
       let compiled = byBase.get(base);
       if (compiled === undefined) {
         compiled = Object.freeze({ tables: onTop(base, chains, sets, variant), diagnostics });
@@ -58,11 +61,11 @@ interface Filled {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-function fillCache(state: ClusterState, variant: NpmVariant): Filled {
+function fillCache(state: ClusterState, pods: Iterable<Pod>, variant: NpmVariant): Filled {
   const cache = new SetCache(variant);
   const owners = new ChainOwners(variant);
   for (const namespace of state.namespaces.values()) cache.addNamespace(namespace);
-  for (const pod of state.pods.values()) cache.addPod(pod);
+  for (const pod of pods) cache.addPod(pod);
   const policies: TranslatedPolicy[] = [];
   const diagnostics: Diagnostic[] = [];
   for (const policy of state.networkPolicies.values()) {

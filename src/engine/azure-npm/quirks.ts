@@ -21,7 +21,11 @@ export type Quirk =
   | "windows-namespace-negation"
   | "windows-egress-negation"
   | "windows-inverted-egress"
-  | "windows-own-node";
+  | "windows-own-node"
+  | "lite-peers"
+  | "lite-own-pods"
+  | "lite-except-ignored"
+  | "lite-except-first";
 
 export interface Statement extends QuirkStatement<Quirk> {
   /** Nodes that show it; default: Linux. */
@@ -197,6 +201,41 @@ export const statements: readonly Statement[] = [
     source:
       "azure-container-networking npm/pkg/dataplane/policies/policy_windows.go (ACLs of direction Out; read, not run)",
     versions: "all",
+  },
+  {
+    quirk: "lite-peers",
+    system: "both",
+    id: "npm-lite-peers",
+    cause:
+      "NPM Lite programs no policy with a peer that is not a CIDR, or with a named port: its pods stay as open as without it",
+    source:
+      "azure-container-networking npm/pkg/controlplane/translation (EnableNPMLite: only CIDR-based policies)",
+    versions: "all, with +lite",
+  },
+  {
+    quirk: "lite-own-pods",
+    id: "npm-lite-own-pods",
+    cause:
+      "an NPM Lite knows the pods of its own node alone: of what a node forwards for a Service between pods of others it asks no policy",
+    source: "azure-container-networking npm (EnableNPMLite: pods of the own node are watched); read, not run",
+    versions: "all, with +lite",
+  },
+  {
+    quirk: "lite-except-ignored",
+    system: "windows",
+    id: "npm-lite-except-ignored",
+    cause: "NPM Lite on Windows does not look at the exceptions of an ipBlock: they are let in with it",
+    source: "Azure/azure-container-networking #4823",
+    versions: "up to 2026-08, with +lite",
+  },
+  {
+    quirk: "lite-except-first",
+    system: "windows",
+    id: "npm-lite-except-first",
+    cause:
+      "NPM Lite on Windows blocks the exceptions of an ipBlock (221) before it asks what policies allow (222): what another rule or policy lets in is shut out as well",
+    source: "Azure/azure-container-networking #4823 (priorities; that ports are the rule's own is inferred)",
+    versions: "from 2026-09, with +lite",
   },
 ];
 

@@ -37,6 +37,17 @@ export interface SetMatch {
   readonly isIncluded: boolean;
 }
 
+export interface LiteralBlock {
+  readonly cidr: Cidr;
+  readonly except: readonly Cidr[];
+}
+
+/** What stands for the far side of a rule. */
+interface Far {
+  readonly peers: readonly SetMatch[];
+  readonly block?: LiteralBlock;
+}
+
 /** One iptables rule (or HNS ACL) to be. */
 export interface Acl {
   readonly direction: Direction;
@@ -45,6 +56,8 @@ export interface Acl {
   readonly ports: readonly [min: number, max: number] | undefined;
   /** Sets of the far side: `src` for ingress, `dst` for egress. */
   readonly peers: readonly SetMatch[];
+  /** NPM Lite on Windows: the far side's addresses themselves, and those that are excepted; no sets then. */
+  readonly block?: LiteralBlock;
   /** Always matched on the destination, `dst,dst`. */
   readonly namedPort: SetMatch | undefined;
   readonly origin: Origin;
@@ -132,6 +145,10 @@ function checkWindows(acls: readonly Acl[], variant: NpmVariant): void {
   }
 }
 
+/** NPM Lite's one answer to whatever it does not take. */
+const liteMessage =
+  "Non-CIDR blocks, named ports, and ingress/egress namespace/pod selectors are not supported when NPM Lite is enabled, allowing only CIDR-based policies";
+
 /** HNS has no negated sets. */
 export const negationMessage = "Negative match types is not supported in windows dataplane";
 
@@ -160,7 +177,8 @@ class Translator {
   /** A rule without peers and ports makes every other rule of its direction, and the drop, superfluous. */
   direction(direction: Direction, rules: readonly NetworkPolicyRule[]): readonly Acl[] {
     const allowAll = rules.findIndex((rule) => rule.peers.length === 0 && rule.ports.length === 0);
-    if (allowAll >= 0) return [this.#acl(direction, [], undefined, `spec.${direction}[${allowAll}]`)];
+    if (allowAll >= 0)
+      return [this.#acl(direction, { peers: [] }, undefined, `spec.${direction}[${allowAll}]`)];
     const acls = rules.flatMap((rule, i) => this.#rule(direction, rule, i));
     const path = rules.length === 0 ? "spec" : `spec.${direction}`; // without rules the types may be defaults
     const drop: Acl = {
@@ -180,25 +198,22 @@ class Translator {
     const field = direction === "ingress" ? "from" : "to";
     const perPeer =
       rule.peers.length === 0
-        ? [{ peers: [] as readonly SetMatch[], path }]
+        ? [{ far: { peers: [] } as Far, path }]
         : rule.peers.flatMap((peer, j) => {
             const at = `${path}.${field}[${j}]`;
-            return this.#peer(direction, peer, index, j, at).map((peers) => ({ peers, path: at }));
+            return this.#peer(direction, peer, index, j, at).map((far) => ({ far, path: at }));
           });
     return perPeer.flatMap((one) => {
-      if (rule.ports.length === 0) return [this.#acl(direction, one.peers, undefined, one.path)];
+      if (rule.ports.length === 0) return [this.#acl(direction, one.far, undefined, one.path)];
       return rule.ports.map((port, j) =>
-        this.#acl(direction, one.peers, port, rule.peers.length === 0 ? `${path}.ports[${j}]` : one.path),
+        this.#acl(direction, one.far, port, rule.peers.length === 0 ? `${path}.ports[${j}]` : one.path),
       );
     });
   }
 
-  #acl(
-    direction: Direction,
-    peers: readonly SetMatch[],
-    port: NetworkPolicyPort | undefined,
-    path: string,
-  ): Acl {
+  #acl(direction: Direction, far: Far, port: NetworkPolicyPort | undefined, path: string): Acl {
+    if (typeof port?.port === "string" && this.#variant.isLite)
+      throw new Untranslatable("npm-lite", path, liteMessage);
     if (typeof port?.port === "string" && this.#variant.dataplane === "windows")
       throw new Untranslatable(
         "windows-named-port",
@@ -211,24 +226,27 @@ class Translator {
       action: "allow",
       protocol: port?.protocol,
       ports: number === undefined ? undefined : [number, port?.endPort ?? number],
-      peers,
+      ...far,
       namedPort: typeof port?.port === "string" ? included(namedPortSet(port.port)) : undefined,
       origin: this.#origin(path, "allow", direction),
     };
   }
 
-  /** Alternatives of one peer, each a list of sets that must all match. */
+  /** Alternatives of one peer, each a list of sets that must all match (or the addresses themselves). */
   #peer(
     direction: Direction,
     peer: NetworkPolicyPeer,
     ruleIndex: number,
     peerIndex: number,
     path: string,
-  ): readonly (readonly SetMatch[])[] {
+  ): readonly Far[] {
     if (peer.ipBlock !== undefined) {
+      const isWindows = this.#variant.dataplane === "windows";
+      const members = cidrMembers(peer.ipBlock, `${path}.ipBlock.cidr`);
+      if (isWindows && this.#variant.isLite) return [{ peers: [], block: peer.ipBlock }];
       const suffix = `${ruleIndex}-${peerIndex}${direction === "ingress" ? "IN" : "OUT"}`;
       const { name, namespace } = this.#policy;
-      if (peer.ipBlock.except.length > 0 && this.#variant.dataplane === "windows")
+      if (peer.ipBlock.except.length > 0 && isWindows)
         throw new Untranslatable(
           "windows-except",
           `${path}.ipBlock.except`,
@@ -238,12 +256,15 @@ class Translator {
         this.#variant.setNames === "delimited"
           ? `cidr-${name}:in-ns:${namespace}-${suffix}`
           : `cidr-${name}-in-ns-${namespace}-${suffix}`;
-      return [[included({ kind: "cidr", text, members: cidrMembers(peer.ipBlock, `${path}.ipBlock.cidr`) })]];
+      return [{ peers: [included({ kind: "cidr", text, members })] }];
     }
+    if (this.#variant.isLite) throw new Untranslatable("npm-lite", path, liteMessage);
     const pods = peer.podSelector === undefined ? [] : this.podSets(peer.podSelector, `${path}.podSelector`);
     if (peer.namespaceSelector === undefined)
-      return [[...pods, included(namespaceSet(this.#policy.namespace))]];
-    return this.#namespaceSets(peer.namespaceSelector).map((namespaces) => [...namespaces, ...pods]);
+      return [{ peers: [...pods, included(namespaceSet(this.#policy.namespace))] }];
+    return this.#namespaceSets(peer.namespaceSelector).map((namespaces) => ({
+      peers: [...namespaces, ...pods],
+    }));
   }
 
   podSets(selector: LabelSelector, path: string): readonly SetMatch[] {

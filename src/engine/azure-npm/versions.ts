@@ -34,6 +34,13 @@ export interface NpmVariant {
   readonly windowsNegations: "unseen" | "refused";
   /** Windows: what a change of policy does to flows that VFP knows; no published source says. */
   readonly vfpFlows: "keep" | "forget";
+  /**
+   * Toggle EnableNPMLite: a node knows its own pods alone, and peers may be CIDRs only. On Windows they stand in ACLs as
+   * they are, and so no set is needed.
+   */
+  readonly isLite: boolean;
+  /** NPM Lite on Windows: exceptions of a block. Up to 2026-08 nobody looks at them, since then each is blocked (#4823). */
+  readonly liteExcept: "ignored" | "blocked";
   /** Toggle ApplyIPSetsOnNeed: only sets that rules (or lists that rules use) refer to are in the kernel. */
   readonly onNeed: boolean;
 }
@@ -65,6 +72,8 @@ const knownBugs = {
   dataplane: "linux",
   windowsNegations: "unseen",
   vfpFlows: "keep",
+  isLite: false,
+  liteExcept: "ignored",
 } as const;
 
 const variants: Readonly<Record<string, NpmVariant>> = {
@@ -80,6 +89,7 @@ const variants: Readonly<Record<string, NpmVariant>> = {
     namespaceNotIn: "all-of-negations",
     bareNegation: "within-all-namespaces",
     windowsNegations: "refused",
+    liteExcept: "blocked",
   },
 };
 
@@ -104,6 +114,16 @@ export const npmSwitches: readonly SwitchSpec[] = [
   },
   { name: "fix-4868", values: ["true", "false"], summary: "negative namespaceSelectors match pods only" },
   {
+    name: "lite",
+    values: ["true", "false"],
+    summary: "NPM Lite: peers are CIDRs, and a node knows its own pods alone (EnableNPMLite)",
+  },
+  {
+    name: "fix-4823",
+    values: ["true", "false"],
+    summary: "Windows, NPM Lite: exceptions of a block are blocked",
+  },
+  {
     name: "vfp-flows",
     values: ["keep", "forget"],
     summary: "Windows: flows that go on when a policy changes, or are judged anew (no source says which)",
@@ -127,6 +147,8 @@ export function npmVariant(
     vfpFlows: switches["vfp-flows"] === "forget" ? "forget" : "keep",
     placeFirst: on("place-first") ?? base.placeFirst,
     onNeed: on("on-need") ?? base.onNeed,
+    isLite: on("lite") ?? base.isLite,
+    liteExcept: fixed("fix-4823", "blocked", "ignored", base.liteExcept),
     namespaceNotIn: fixed("fix-4866", "all-of-negations", "any-of-negations", base.namespaceNotIn),
     bareNegation: fixed("fix-4868", "within-all-namespaces", "unscoped", base.bareNegation),
   };

@@ -7,12 +7,13 @@
  */
 import { formatIp } from "../../addr/index.ts";
 import type { AclPolicy, HnsEndpoint, HnsOp, SetPolicy } from "../../filter/hns/index.ts";
-import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
+import type { ClusterState, NetworkPolicy, Pod } from "../../k8s/index.ts";
 import type { Agent, AgentContext, WatchEvent } from "../engine.ts";
 import { aclIdPrefix, policyAcls, setPolicies } from "./hns.ts";
 import { collisionDiagnostic, translationDiagnostic } from "./linux.ts";
 import { setPrefix, specText } from "./naming.ts";
 import { ChainOwners } from "./owners.ts";
+import { isWatched } from "./pods.ts";
 import { SetCache } from "./sets.ts";
 import { type TranslatedPolicy, translatePolicy } from "./translate.ts";
 import type { NpmVariant } from "./versions.ts";
@@ -84,7 +85,7 @@ class WindowsAgent implements Agent {
     this.#pendingState = undefined;
     delete this.#due.listPods;
     for (const namespace of state.namespaces.values()) this.#cache.addNamespace(namespace);
-    for (const pod of state.pods.values()) this.#cache.addPod(pod);
+    for (const pod of state.pods.values()) if (this.#knows(pod)) this.#cache.addPod(pod);
     this.#apply();
   }
 
@@ -129,7 +130,7 @@ class WindowsAgent implements Agent {
         this.#applySoon();
         break;
       case "Pod":
-        if (this.#pendingState !== undefined) return;
+        if (this.#pendingState !== undefined || !this.#knows(object)) return;
         if (type === "deleted") this.#cache.removePod(object);
         else if (type === "modified" && old?.kind === "Pod") this.#cache.updatePod(old, object);
         else this.#cache.addPod(object);
@@ -153,6 +154,10 @@ class WindowsAgent implements Agent {
     if (this.#waitingCalls >= applyCallsMax) this.#apply();
     else if (this.#waitingCalls === 1) this.#due.apply = this.#context.nowNs() + applyNs;
     this.#schedule();
+  }
+
+  #knows(pod: Pod): boolean {
+    return isWatched(pod, this.#context.node, this.#variant);
   }
 
   wake(): void {
@@ -193,7 +198,10 @@ class WindowsAgent implements Agent {
     this.#cache.addPolicy(policy);
     const refusal = negationDiagnostic(source, policy);
     if (refusal !== undefined) this.#context.log(refusal);
-    const acls = refusal === undefined ? policyAcls(policy, (set) => this.#cache.kernelName(set)) : undefined;
+    const acls =
+      refusal === undefined
+        ? policyAcls(policy, this.#variant, (set) => this.#cache.kernelName(set))
+        : undefined;
     this.#policies.set(key, { translated: policy, spec, acls });
   }
 

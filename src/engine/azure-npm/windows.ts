@@ -1,12 +1,13 @@
 /** Azure NPM on Windows: what HNS holds in steady state. */
 import { formatIp } from "../../addr/index.ts";
-import type { AclPolicy, HnsEndpoint, HnsTables } from "../../filter/hns/index.ts";
-import type { ClusterState, NetworkPolicy, Node } from "../../k8s/index.ts";
+import type { AclPolicy, HnsEndpoint } from "../../filter/hns/index.ts";
+import type { ClusterState, NetworkPolicy, Node, Pod } from "../../k8s/index.ts";
 import type { CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
 import { azureNetwork } from "../platform/index.ts";
 import { nodeAcl, policyAcls, refusesNegation, setPolicies } from "./hns.ts";
 import { collisionDiagnostic, translationDiagnostic } from "./linux.ts";
 import { ChainOwners } from "./owners.ts";
+import { perNode } from "./pods.ts";
 import { SetCache } from "./sets.ts";
 import { namespaceSet, negationMessage, type TranslatedPolicy, translatePolicy } from "./translate.ts";
 import type { NpmVariant } from "./versions.ts";
@@ -37,10 +38,13 @@ type ByNamespace = ReadonlyMap<string, readonly Programmed[]>;
 
 export function compileWindows(variant: NpmVariant): Engine["compile"] {
   return (state) => {
-    const { cache, programmed, diagnostics } = program(state, variant);
-    const sets = setPolicies(cache.toReprs(), variant.naming.setName);
-    const networks: HnsTables["networks"] = [{ ...azureNetwork, sets }];
+    const programs = perNode(state, variant, (pods) => {
+      const filled = program(state, pods, variant);
+      const sets = setPolicies(filled.cache.toReprs(), variant.naming.setName);
+      return { ...filled, networks: [{ ...azureNetwork, sets }] };
+    });
     return (node, base): CompiledNode => {
+      const { cache, programmed, diagnostics, networks } = programs(node);
       const { hns } = base;
       if (hns === undefined) return { tables: base, diagnostics };
       const endpoints = hns.endpoints.map((one) => withPolicies(one, node, programmed, cache));
@@ -59,11 +63,11 @@ interface Program {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-function program(state: ClusterState, variant: NpmVariant): Program {
+function program(state: ClusterState, pods: Iterable<Pod>, variant: NpmVariant): Program {
   const cache = new SetCache(variant);
   const owners = new ChainOwners(variant);
   for (const namespace of state.namespaces.values()) cache.addNamespace(namespace);
-  for (const pod of state.pods.values()) cache.addPod(pod);
+  for (const pod of pods) cache.addPod(pod);
   const programmed = new Map<string, Programmed[]>();
   const diagnostics: Diagnostic[] = [];
   for (const source of state.networkPolicies.values()) {
@@ -85,7 +89,7 @@ function program(state: ClusterState, variant: NpmVariant): Program {
       continue;
     }
     const list = programmed.get(policy.namespace) ?? [];
-    list.push({ policy, acls: policyAcls(policy, (set) => cache.kernelName(set)) });
+    list.push({ policy, acls: policyAcls(policy, variant, (set) => cache.kernelName(set)) });
     programmed.set(policy.namespace, list);
   }
   return { cache, programmed, diagnostics };

@@ -25,6 +25,7 @@ function featuresOf({ endPort, sctp, hostFirewall, l7 }: CiliumVariant): EngineF
     features: {
       ingress: { support: "yes", note: "a pod's own node always reaches it" },
       egress: { support: "yes", note: "to the pod's own node too" },
+      "selectors of peers": { support: "yes" },
       ipBlock: { support: "partial", note: "never matches pod or node addresses, 0.0.0.0/0 included" },
       "ipBlock except": { support: "yes" },
       "named ports": {

@@ -3,10 +3,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { aclSettings, type HnsDatapath, type HnsOp, type HnsTables } from "../../../src/filter/hns/index.ts";
 import type { TableOp } from "../../../src/filter/index.ts";
-import { clusterObjects, compileCluster } from "../../../src/harness/index.ts";
+import { clusterObjects } from "../../../src/harness/index.ts";
 import { LiveCluster } from "../../../src/harness/live.ts";
 import {
-  applyObjects,
   buildCluster,
   type ClusterState,
   deleteObject,
@@ -15,90 +14,20 @@ import {
 } from "../../../src/k8s/index.ts";
 import { clusterEdit } from "./edits.ts";
 import { namespace, npm, pod, policy, type RawObject } from "./npm.ts";
-
-const windowsNode = (name: string): RawObject => ({
-  apiVersion: "v1",
-  kind: "Node",
-  metadata: { name, labels: { "kubernetes.io/os": "windows" } },
-  status: { addresses: [{ type: "InternalIP", address: name === "n1" ? "10.224.0.4" : "10.224.0.5" }] },
-});
-
-function clusterOf(objects: readonly RawObject[], label = "azure-npm"): ClusterState {
-  const nodes = ["n1", "n2"].map(windowsNode);
-  return buildCluster(loadObjects("objects", [...nodes, ...objects]), npm(label).aks).state;
-}
-
-const apply = (state: ClusterState, ...objects: readonly RawObject[]): ClusterState =>
-  applyObjects(state, loadObjects("test", objects)).state;
-
-/** Names of sets in place of ids. */
-function named(tables: HnsTables, text: string): string {
-  const names = new Map(tables.networks.flatMap(({ sets }) => sets.map(({ id, name }) => [id, name])));
-  return text.replaceAll(/azure-npm-[0-9a-z]+/g, (id) => names.get(id) ?? id);
-}
-
-interface CompiledWindows {
-  readonly diagnostics: readonly string[];
-  /** ACLs of NPM's on the endpoint of a pod, in v2's settings. */
-  acls(id: string): readonly unknown[];
-  /** Members of a set by its name. */
-  members(name: string): readonly string[] | undefined;
-}
-
-function compiledOf(state: ClusterState, label = "azure-npm"): ReadonlyMap<string, HnsTables> {
-  const nodes = [...compileCluster(state, npm(label))];
-  return new Map(
-    nodes.map(([name, { tables }]) => {
-      if (tables.hns === undefined) throw new Error("a Windows node has HNS");
-      return [name, tables.hns];
-    }),
-  );
-}
-
-function compile(objects: readonly RawObject[], label = "azure-npm"): CompiledWindows {
-  const state = clusterOf(objects, label);
-  const tables = [...compiledOf(state, label).values()];
-  const [first] = tables;
-  if (first === undefined) throw new Error("there are nodes");
-  const diagnostics = compileCluster(state, npm(label)).get("n1")?.diagnostics ?? [];
-  const setsByName = new Map(first.networks.flatMap(({ sets }) => sets.map((set) => [set.name, set])));
-  return {
-    diagnostics: diagnostics.map(({ message }) => message),
-    acls: (id) => {
-      const endpoint = tables.flatMap(({ endpoints }) => endpoints).find(({ name }) => name === id);
-      if (endpoint === undefined) throw new Error(`${id} has no endpoint`);
-      const own = endpoint.acls.filter((acl) => acl.id?.startsWith("azure-acl"));
-      return own.map((acl) => JSON.parse(named(first, JSON.stringify(aclSettings(acl)))) as unknown);
-    },
-    members: (name) => {
-      const set = setsByName.get(name);
-      if (set === undefined) return undefined;
-      const values = set.values.map((one) =>
-        typeof one === "string"
-          ? named(first, one)
-          : `${one.words.map((word) => word >>> 0).join()}/${one.prefix}`,
-      );
-      return values;
-    },
-  };
-}
-
-const objects = [namespace("x", { team: "t" }), pod("x/a", { app: "a" }), pod("x/b", { app: "b" })];
-const id = "azure-acl-x-p";
-const base = { RuleType: "Switch" };
-const node = {
-  Id: id,
-  RemoteAddresses: "10.224.0.4",
-  Action: "Allow",
-  Direction: "In",
-  ...base,
-  Priority: 201,
-};
-const blockIn = { Id: id, Action: "Block", Direction: "In", ...base, Priority: 3000 };
-const blockOut = { ...blockIn, Direction: "Out" };
-const allowIn = { Id: id, Action: "Allow", Direction: "In", ...base, Priority: 222 };
-const allowOut = { ...allowIn, Direction: "Out" };
-const selectA = { podSelector: { matchLabels: { app: "a" } } };
+import {
+  allowIn,
+  allowOut,
+  apply,
+  blockIn,
+  blockOut,
+  clusterOf,
+  compile,
+  compiledOf,
+  id,
+  node,
+  objects,
+  selectA,
+} from "./windows-npm.ts";
 
 describe("a policy in HNS", () => {
   it("has the sources' sets in LocalAddresses and the destination's port in LocalPorts, inwards", () => {
