@@ -2,6 +2,7 @@ export { type IpsetCommand, maxelemDefault, SetCollection, setNameMax } from "./
 export { internInterface } from "./key.ts";
 export { LiveSet, type SetNode } from "./live.ts";
 export { type CounterCondition, type Lookup, LookupFlag, type Member } from "./member.ts";
+export { type Membership, membershipOf } from "./membership.ts";
 export { hostEntry, type IpsetEntry, type IpsetOptions, type IpsetRepr, type IpsetType } from "./repr.ts";
 export { type IpsetLine, parseIpsetCommands, restoreIpsets } from "./restore.ts";
 export { entryText, saveIpsets } from "./save.ts";

@@ -119,6 +119,11 @@ export class LiveSet {
       });
   }
 
+  /** Calls back for every member, expired ones too. */
+  visitEntries(visit: (entry: IpsetEntry) => void): void {
+    this.#visit(visit);
+  }
+
   /** Whether the prefixes of a plain IPv4 set hold the address, entries of single addresses apart. */
   prefixHolds(word: number): boolean {
     const tables = this.#tables;

@@ -40,6 +40,7 @@ import { familyStride, type LinkedRuleset, linkRuleset } from "./link.ts";
 import { natChoice } from "./nat-target.ts";
 import { bindNode, RuleMemory } from "./node-binding.ts";
 import type { IptablesOp } from "./ops.ts";
+import { iptablesQuestions } from "./questions.ts";
 import { rejectPacket } from "./reject.ts";
 import type { IptablesTables, Ruleset } from "./ruleset.ts";
 import { answeringAddress, isForMany } from "./source-address.ts";
@@ -50,6 +51,8 @@ type NatStep = Extract<Step, { kind: "nat" }>;
 
 interface FamilyState {
   linked: LinkedRuleset;
+  /** Connections are tracked. */
+  tracks: boolean;
   atRun: NodeTablesAtRun;
   /** By hook number. */
   steps: readonly (readonly Step[])[];
@@ -123,8 +126,12 @@ export class IptablesDatapath implements Datapath {
     return { ok: true };
   }
 
-  questions(): Questions | undefined {
-    return undefined;
+  questions(): Questions {
+    const families = ([4, 6] as const).map((family) => {
+      const { linked, tracks } = this.#family(family);
+      return { linked, tracks };
+    });
+    return iptablesQuestions(families, this.#context.facts, this.#sets);
   }
 
   describeRule(index: number): RuleDescription {
@@ -176,6 +183,7 @@ export class IptablesDatapath implements Datapath {
     const tracks = this.conntrack.options.tracking === "always" || asksForConnections(ruleset);
     const made: FamilyState = {
       linked,
+      tracks,
       steps: stepsOf(linked, tracks),
       atRun: bindNode(linked, {
         context: this.#context,

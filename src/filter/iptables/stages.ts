@@ -50,6 +50,14 @@ const stages: { readonly [hook: number]: readonly Stage[] } = {
   ],
 };
 
+/** Tables of a hook in the order in which a new connection's packet meets them, each with its chain. */
+export function tablesOf(hook: number): readonly { readonly table: TableName; readonly chain: string }[] {
+  return (stages[hook] ?? []).flatMap((stage): readonly { table: TableName; chain: string }[] => {
+    if (stage.kind === "table") return [{ table: stage.table, chain: stage.chain }];
+    return stage.kind === "nat" ? [{ table: "nat", chain: stage.chain }] : [];
+  });
+}
+
 export const netfilterHooks: readonly number[] = Object.keys(stages).map(Number);
 
 export type Step =

@@ -4,7 +4,7 @@
  * Source: kernel net/netfilter/xt_mark.c, xt_owner.c, xt_physdev.c, xt_comment.c.
  */
 import { parseU32 } from "../../words.ts";
-import type { InterfaceTest, Match, Range } from "../match.ts";
+import type { InterfaceTest, Match, MatchOf, Range } from "../match.ts";
 import { markText } from "./connection.ts";
 import {
   Answer,
@@ -114,6 +114,21 @@ export function quote(text: string): string {
 const idsText = (ids: number | Range): string =>
   typeof ids === "number" ? `${ids}` : ids[0] === ids[1] ? `${ids[0]}` : `${ids[0]}-${ids[1]}`;
 
+/** Without a socket the kernel lets a rule match only if all that it asks is negated. */
+export function ownerHolds({ uid, not, gid, socketExists }: MatchOf<"owner">): boolean {
+  return (
+    (uid === undefined || not === true) &&
+    (gid === undefined || gid.not === true) &&
+    (socketExists === undefined || socketExists.not === true)
+  );
+}
+
+/** Of a packet that crosses no bridge. */
+export function physdevHolds({ isIn, isOut, isBridged, in: from, out: to }: MatchOf<"physdev">): boolean {
+  const isAsked = [isIn, isOut, isBridged].some((is) => is === true);
+  return !isAsked && [from, to].every((test) => test === undefined || test.not === true);
+}
+
 export const nodeKinds: MatchKinds<"mark" | "owner" | "physdev" | "comment"> = {
   mark: {
     text: (match) => `-m mark ${bang(match)}--mark ${markText(match.value, match.mask)}`,
@@ -128,13 +143,9 @@ export const nodeKinds: MatchKinds<"mark" | "owner" | "physdev" | "comment"> = {
       return `-m owner${socket}${uid}${gid}`;
     },
     explain: () => "the packet comes from no socket of the node, so it has no owner",
-    bind: ({ uid, not, gid, socketExists }) => {
-      // Without a socket the kernel lets a rule match only if all that it asks is negated.
-      const isAllNegated =
-        (uid === undefined || not === true) &&
-        (gid === undefined || gid.not === true) &&
-        (socketExists === undefined || socketExists.not === true);
-      return () => (isAllNegated ? Answer.yes : Answer.no);
+    bind: (match) => {
+      const answer = ownerHolds(match) ? Answer.yes : Answer.no;
+      return () => answer;
     },
   },
   physdev: {
@@ -147,9 +158,8 @@ export const nodeKinds: MatchKinds<"mark" | "owner" | "physdev" | "comment"> = {
     },
     explain: () => "the packet crosses no bridge of the node",
     bind: (match) => {
-      const asked = [match.isIn, match.isOut, match.isBridged].some((is) => is === true);
-      const named = [match.in, match.out].some((test) => test !== undefined && test.not !== true);
-      return () => (asked || named ? Answer.no : Answer.yes);
+      const answer = physdevHolds(match) ? Answer.yes : Answer.no;
+      return () => answer;
     },
   },
   comment: {

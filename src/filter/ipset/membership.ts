@@ -1,0 +1,187 @@
+/**
+ * What being in a set depends on, as plain data, for sets of addresses and of addresses with ports. Of other sets, and of those
+ * whose members come and go with time, only a look-up knows. Source: as live.ts.
+ */
+import { maskWord } from "../../addr/index.ts";
+import type { AddressBlock, AddressMap, ServiceRange } from "../../base/index.ts";
+import { IpProtocol } from "../../wire/index.ts";
+import { type Services, servicesOf, servicesText } from "../service-ranges.ts";
+import type { LiveSet } from "./live.ts";
+import { WordTable } from "./table.ts";
+
+export interface Membership {
+  /** 1 for an address that is in the set; of a set with ports, the number of its services, from 1. */
+  readonly map: AddressMap;
+  /** Of a set with ports. */
+  readonly services: readonly Services[] | undefined;
+}
+
+interface Known {
+  readonly version: number;
+  readonly parts: readonly (Membership | undefined)[];
+  readonly membership: Membership | undefined;
+}
+
+const known = new WeakMap<LiveSet, Known>();
+
+/** The same object as long as the set is the same; `undefined`: only a look-up knows. */
+export function membershipOf(set: LiveSet): Membership | undefined {
+  const parts = set.memberSets.map(membershipOf); // a list's members are no lists
+  const before = known.get(set);
+  const isSame =
+    before?.version === set.version &&
+    before.parts.length === parts.length &&
+    before.parts.every((part, i) => part === parts[i]);
+  if (isSame) return before.membership;
+  const membership = set.fields.timeout === undefined ? workOut(set, parts) : undefined;
+  known.set(set, { version: set.version, parts, membership });
+  return membership;
+}
+
+function workOut(set: LiveSet, parts: readonly (Membership | undefined)[]): Membership | undefined {
+  const [first, second, third] = set.shape.parts;
+  if (set.type === "list:set") {
+    const maps = parts.map((part) => (part?.services === undefined ? part?.map : undefined));
+    if (maps.includes(undefined)) return undefined;
+    return { map: unionOf(maps as readonly AddressMap[]), services: undefined }; // none is undefined
+  }
+  if (first !== "ip" && first !== "net") return undefined;
+  if (second === undefined) return { map: { entries: addressesOf(set) }, services: undefined };
+  return second === "port" && third === undefined ? portMembership(set) : undefined;
+}
+
+type Entry = AddressMap["entries"][number];
+
+function addressesOf(set: LiveSet): readonly Entry[] {
+  const entries: Entry[] = [];
+  if (set.isPlainV4)
+    set.visitPlain((word, prefix, isNomatch) => {
+      entries.push([{ family: 4, words: [word], prefix }, isNomatch ? 0 : 1]);
+    });
+  else
+    set.visitEntries(({ net, nomatch }) => {
+      if (net !== undefined) entries.push([blockOf(set, net), nomatch ? 0 : 1]);
+    });
+  return entries;
+}
+
+/** Members of a set with a netmask stand for the network that they are in. */
+function blockOf(set: LiveSet, net: AddressBlock): AddressBlock {
+  const { netmask } = set.fields;
+  return netmask === undefined ? net : { ...net, prefix: netmask };
+}
+
+/** An address is in the list if it is in one of the sets; what a set excepts, another may hold. */
+function unionOf(maps: readonly AddressMap[]): AddressMap {
+  const [only] = maps;
+  if (only !== undefined && maps.length === 1) return only;
+  const blocks = new BlockTable();
+  const entries: Entry[] = [];
+  const isPlain = maps.every((map) => map.entries.every(([, value]) => value === 1));
+  const tables = isPlain ? [] : maps.map((map) => new BlockTable(map.entries));
+  for (const { entries: own } of maps)
+    for (const entry of own) {
+      const [block] = entry;
+      if (!blocks.add(block, 1)) continue;
+      if (isPlain) entries.push(entry);
+      else entries.push([block, tables.some((table) => table.longest(block) === 1) ? 1 : 0]);
+    }
+  return { entries };
+}
+
+/** Values of blocks, 0 or 1. */
+class BlockTable {
+  readonly #table4 = new WordTable(2);
+  readonly #table6 = new WordTable(5);
+  readonly #prefixes: { readonly 4: Set<number>; readonly 6: Set<number> } = { 4: new Set(), 6: new Set() };
+
+  constructor(entries: readonly Entry[] = []) {
+    for (const [block, value] of entries) this.add(block, value);
+  }
+
+  /** False if the block is there. */
+  add({ family, words, prefix }: AddressBlock, value: number): boolean {
+    this.#prefixes[family].add(prefix);
+    return this.#fill(family, words, prefix).set(scratch, value + 1) === 0;
+  }
+
+  /** Value of the longest block that holds all of this one; `undefined` for none. */
+  longest({ family, words, prefix }: AddressBlock): number | undefined {
+    const shorter = [...this.#prefixes[family]].filter((one) => one <= prefix).sort((a, b) => b - a);
+    for (const one of shorter) {
+      const found = this.#fill(family, words, one).get(scratch);
+      if (found > 0) return found - 1;
+    }
+    return undefined;
+  }
+
+  #fill(family: 4 | 6, words: readonly number[], prefix: number): WordTable {
+    scratch[0] = prefix;
+    words.forEach((word, i) => {
+      scratch[i + 1] = word & maskWord(prefix, i);
+    });
+    return family === 4 ? this.#table4 : this.#table6;
+  }
+}
+
+const scratch = new Uint32Array(5);
+
+interface PortBlock {
+  readonly block: AddressBlock;
+  /** By protocol and port; false for `nomatch`. */
+  readonly ports: Map<string, { readonly service: ServiceRange; readonly isIn: boolean }>;
+}
+
+/** For each port by itself the longest block decides. */
+function portMembership(set: LiveSet): Membership {
+  const blocks = new Map<string, PortBlock>();
+  const prefixes = new Set<number>();
+  set.visitEntries(({ net, protocol, port, nomatch }) => {
+    const service = serviceOf(protocol ?? 0, port ?? 0);
+    if (net === undefined || service === undefined) return;
+    const block = blockOf(set, net);
+    const key = keyOf(block, block.prefix);
+    const own = blocks.get(key) ?? { block, ports: new Map() };
+    blocks.set(key, own);
+    prefixes.add(block.prefix);
+    own.ports.set(`${protocol}:${port}`, { service, isIn: nomatch !== true });
+  });
+  const widest = [...prefixes].sort((a, b) => a - b);
+  const numbers = new Map<string, number>();
+  const services: Services[] = [];
+  const entries = [...blocks.values()].map(({ block }): Entry => {
+    const ports = new Map<string, { readonly service: ServiceRange; readonly isIn: boolean }>();
+    for (const prefix of widest) {
+      if (prefix > block.prefix) break;
+      for (const [port, state] of blocks.get(keyOf(block, prefix))?.ports ?? []) ports.set(port, state);
+    }
+    const own = servicesOf([...ports.values()].flatMap(({ service, isIn }) => (isIn ? [service] : [])));
+    const text = servicesText(own);
+    let number = own.length === 0 ? 0 : numbers.get(text);
+    if (number === undefined) {
+      number = services.push(own);
+      numbers.set(text, number);
+    }
+    return [block, number];
+  });
+  return { map: { entries }, services };
+}
+
+function keyOf({ words }: AddressBlock, prefix: number): string {
+  return `${prefix} ${words.map((word, i) => (word & maskWord(prefix, i)) >>> 0).join(" ")}`;
+}
+
+/** What a connection asks for that a member holds. Of ICMP a member is type * 256 + code, and a request has code 0. */
+function serviceOf(protocol: number, port: number): ServiceRange | undefined {
+  switch (protocol) {
+    case IpProtocol.tcp:
+    case IpProtocol.udp:
+    case IpProtocol.sctp:
+      return { protocol, first: port, last: port };
+    case IpProtocol.icmp:
+    case IpProtocol.icmpv6:
+      return (port & 0xff) === 0 ? { protocol, first: port >>> 8, last: port >>> 8 } : undefined;
+    default:
+      return undefined;
+  }
+}

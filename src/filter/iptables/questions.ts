@@ -1,0 +1,301 @@
+/**
+ * What the tables of a node ask of new connections, way by way: chains of the hooks in kernel order, for the first packet
+ * of a connection, which is whole, tracked as NEW and comes from a port of 1024 and up. A way is stated where rules let
+ * everything pass that is ESTABLISHED on the way back. Families go side by side, each rule of a hook for its own.
+ */
+import { formatIp, maskWord } from "../../addr/index.ts";
+import {
+  type AddressBlock,
+  type AddressMap,
+  type DecisionChain,
+  type DecisionRule,
+  type HookChain,
+  type Questions,
+  type Way,
+  waysOfNode,
+} from "../../base/index.ts";
+import { IpProtocol, TcpFlag } from "../../wire/index.ts";
+import { Hook, type NodeFacts } from "../datapath.ts";
+import { type Membership, membershipOf, type SetCollection } from "../ipset/index.ts";
+import { everyService, type Services } from "../service-ranges.ts";
+import { AddressTypeValue, type KnownPacket } from "./conditions.ts";
+import { decideChain, Outcome, type Scene } from "./decision-chains.ts";
+import type { LinkedRuleset } from "./link.ts";
+import { CtStateBit } from "./match.ts";
+import type { Ruleset } from "./ruleset.ts";
+import { tablesOf } from "./stages.ts";
+
+/** One family of a node. */
+export interface FamilyTables {
+  readonly linked: LinkedRuleset;
+  /** Connections are tracked. */
+  readonly tracks: boolean;
+}
+
+export function iptablesQuestions(
+  families: readonly FamilyTables[],
+  facts: NodeFacts,
+  sets: SetCollection,
+): Questions {
+  const stated = families.map((family) => statedWays(family, facts, sets));
+  const ways: { [W in Way]?: readonly HookChain[] } = {};
+  for (const way of waysOfNode) {
+    const chains = stated.map((one) => one[way]);
+    if (chains.every((one) => one === undefined)) continue;
+    ways[way] = chains.flatMap((one, i) => one ?? [leftToWalk(way, families[i]?.linked.ruleset.family ?? 4)]);
+  }
+  return { ways };
+}
+
+type Place = "pod" | "wire" | "node";
+
+const placesOf = (way: Way): readonly [from: Place, to: Place] => way.split("-") as [Place, Place]; // as ways are named
+
+const wayOf = (from: Place, to: Place): Way => `${from}-${to}` as Way;
+
+function hooksOf(way: Way): readonly number[] {
+  const [from, to] = placesOf(way);
+  if (from === "node") return [Hook.output, Hook.postrouting];
+  return to === "node" ? [Hook.prerouting, Hook.input] : [Hook.prerouting, Hook.forward, Hook.postrouting];
+}
+
+function leftToWalk(way: Way, family: 4 | 6): HookChain {
+  const chain: DecisionChain = {
+    name: "left to the walk",
+    rules: [{ family, action: { kind: "ask" } }],
+    atEnd: "accept",
+  };
+  return { hook: hooksOf(way)[0] ?? Hook.prerouting, chain };
+}
+
+type StatedWays = { readonly [W in Way]?: readonly HookChain[] };
+
+/** Ways of a rule set among sets, interfaces and address types. */
+interface Variant {
+  readonly key: string;
+  readonly parts: readonly (AddressMap | Membership | undefined)[];
+  readonly ways: StatedWays;
+}
+
+const variants = new WeakMap<Ruleset, Variant[]>();
+/** Older ones are of sets that have changed since. */
+const variantsMax = 8;
+
+/** Nodes with the same rules, sets and kinds of interfaces get the same chains. */
+function statedWays({ linked, tracks }: FamilyTables, facts: NodeFacts, sets: SetCollection): StatedWays {
+  const { ruleset, interfacePatterns } = linked;
+  const surroundings = new Surroundings(linked, tracks, facts, sets);
+  const { links, canMasquerade, addressTypes } = surroundings;
+  const fits = (["pod", "wire"] as const).map((place) =>
+    interfacePatterns.map((pattern) => links.fits(place, pattern)).join(),
+  );
+  const key = [tracks, canMasquerade, links.hasWire, ...fits].join(" ");
+  const parts = [addressTypes, ...linked.setNames.map((name) => surroundings.membership(name))];
+  const known = variants.get(ruleset) ?? [];
+  const same = known.find((one) => one.key === key && parts.every((part, i) => part === one.parts[i]));
+  if (same !== undefined) return same.ways;
+  const ways: { [W in Way]?: readonly HookChain[] } = {};
+  for (const way of waysOfNode) {
+    const [from, to] = placesOf(way);
+    if (way.includes("wire") && !links.hasWire) continue;
+    if (surroundings.letsRepliesPass(wayOf(to, from))) ways[way] = surroundings.chainsOf(way);
+  }
+  variants.set(ruleset, [...known.slice(1 - variantsMax), { key, parts, ways }]);
+  return ways;
+}
+
+/** Interfaces of a node by what is behind them. */
+class Links {
+  readonly hasWire: boolean;
+  readonly #names: { readonly [P in Place]: readonly string[] };
+
+  /** The wire is where packets go that no other route takes. */
+  constructor(facts: NodeFacts, family: 4 | 6) {
+    const uplink = facts.routeTo({ family, words: family === 4 ? [0] : [0, 0, 0, 0] });
+    const others = facts.interfaces.filter(({ isLoopback }) => !isLoopback);
+    const wire = others.filter(({ index }) => index === uplink).map(({ name }) => name);
+    this.hasWire = wire.length > 0;
+    this.#names = {
+      pod: others.filter(({ index }) => index !== uplink).map(({ name }) => name),
+      wire,
+      node: [],
+    };
+  }
+
+  /** Whether the pattern fits the interfaces of a place; `undefined`: some of them. */
+  fits(place: Place, pattern: string): boolean | undefined {
+    const names = this.#names[place];
+    const prefix = pattern.endsWith("+") ? pattern.slice(0, -1) : undefined;
+    const fitting = names.filter((name) =>
+      prefix === undefined ? name === pattern : name.startsWith(prefix),
+    );
+    if (fitting.length === 0) return false;
+    return fitting.length === names.length ? true : undefined;
+  }
+}
+
+/** Ports that connections are opened from. */
+const ephemeral = [1024, 0xffff] as const;
+const anyPort = [0, 0xffff] as const;
+
+/** What answers go to: the client's port; of ICMP the type of echo replies. */
+const replyServices: Services = everyService.map(({ protocol }) => {
+  if (protocol === IpProtocol.icmp) return { protocol, first: 0, last: 0 };
+  if (protocol === IpProtocol.icmpv6) return { protocol, first: 129, last: 129 };
+  return { protocol, first: ephemeral[0], last: ephemeral[1] };
+});
+
+/** What rules of one family of a node are asked in. */
+class Surroundings {
+  readonly links: Links;
+  readonly canMasquerade: boolean;
+  readonly addressTypes: AddressMap;
+  readonly #ruleset: Ruleset;
+  readonly #tracks: boolean;
+  readonly #sets: SetCollection;
+  readonly #changed: ReadonlySet<string>;
+  readonly #setsConnmark: boolean;
+
+  constructor(linked: LinkedRuleset, tracks: boolean, facts: NodeFacts, sets: SetCollection) {
+    const { ruleset, actions } = linked;
+    const { family } = ruleset;
+    this.#ruleset = ruleset;
+    this.#tracks = tracks;
+    this.#sets = sets;
+    this.links = new Links(facts, family);
+    this.canMasquerade = facts.interfaces.some(
+      ({ isLoopback, addresses }) => !isLoopback && addresses.some((address) => address.family === family),
+    );
+    this.addressTypes = addressTypesOf(facts, family);
+    this.#changed = new Set(
+      actions.flatMap((target) => (target.kind === "SET" && target.action !== "map" ? [target.set] : [])),
+    );
+    this.#setsConnmark = actions.some((target) => target.kind === "CONNMARK" && target.action !== "restore");
+  }
+
+  /** Of sets that packets change only a look-up knows. */
+  membership(name: string): Membership | undefined {
+    const set = this.#sets.get(name);
+    if (set === undefined) return undefined;
+    return [name, ...set.members].some((one) => this.#changed.has(one)) ? undefined : membershipOf(set);
+  }
+
+  chainsOf(way: Way): readonly HookChain[] {
+    const { family } = this.#ruleset;
+    return this.#decided(way, "first").flatMap(({ hook, chain }) =>
+      chain.rules.length === 0 && chain.atEnd === "accept" ? [] : [{ hook, chain: ofFamily(chain, family) }],
+    );
+  }
+
+  letsRepliesPass(way: Way): boolean {
+    return this.#decided(way, "reply").every(
+      ({ outcomes }) => (outcomes & (Outcome.drop | Outcome.ask)) === 0,
+    );
+  }
+
+  #decided(
+    way: Way,
+    role: "first" | "reply",
+  ): readonly { readonly hook: number; readonly chain: DecisionChain; readonly outcomes: number }[] {
+    return hooksOf(way).flatMap((hook) =>
+      tablesOf(hook).flatMap(({ table: name, chain }) => {
+        const table = this.#ruleset.tables[name];
+        // of a connection only the first packet asks for translations
+        if (table === undefined || (name === "nat" && (role === "reply" || !this.#tracks))) return [];
+        return [{ hook, ...decideChain(table, chain, this.#scene(way, hook, role, name === "raw")) }];
+      }),
+    );
+  }
+
+  #scene(way: Way, hook: number, role: "first" | "reply", isRaw: boolean): Scene {
+    const [from, to] = placesOf(way);
+    const leaves = hook === Hook.prerouting || hook === Hook.input ? "node" : to; // not routed yet, or at its end
+    const places = { in: from, out: leaves } as const;
+    const { family } = this.#ruleset;
+    const isFirst = role === "first" && this.#tracks && !isRaw;
+    const packet: KnownPacket = {
+      family,
+      states: isRaw || !this.#tracks ? untracked : role === "first" ? isNew : isReply,
+      isFirst,
+      connmark: this.#setsConnmark ? undefined : 0,
+      services: role === "first" ? everyService : replyServices,
+      sourcePorts: role === "first" ? ephemeral : anyPort,
+      tcpFlags: role === "first" ? TcpFlag.syn : undefined,
+      fits: (direction, pattern) => this.links.fits(places[direction], pattern),
+      addressTypes: this.addressTypes,
+      membership: (name) => this.membership(name),
+    };
+    const name = [family, role, isRaw, this.#tracks, this.#setsConnmark].join(" ");
+    return { packet, name, canMasquerade: this.canMasquerade };
+  }
+}
+
+const chainsOfFamily = new WeakMap<DecisionChain, DecisionChain>();
+
+/** A built-in chain that concerns one family alone, its policy too. */
+function ofFamily(chain: DecisionChain, family: 4 | 6): DecisionChain {
+  let own = chainsOfFamily.get(chain);
+  if (own === undefined) {
+    const policy: readonly DecisionRule[] = chain.atEnd === "drop" ? [{ action: { kind: "drop" } }] : [];
+    const rules = [...chain.rules, ...policy].map((rule) => ({ family, ...rule }));
+    own = { ...chain, rules, atEnd: "accept" };
+    chainsOfFamily.set(chain, own);
+  }
+  return own;
+}
+
+/** A packet that conntrack has not seen counts as INVALID. */
+const untracked = { sure: CtStateBit.INVALID, possible: CtStateBit.INVALID } as const;
+const isNew = { sure: CtStateBit.NEW, possible: CtStateBit.NEW } as const;
+/** Perhaps of a masqueraded connection. */
+const isReply = { sure: CtStateBit.ESTABLISHED, possible: CtStateBit.ESTABLISHED | CtStateBit.SNAT } as const;
+
+const block4 = (word: number, prefix: number): AddressBlock => ({ family: 4, words: [word], prefix });
+
+/** As address-type.ts has them. */
+const types4: AddressMap = {
+  entries: [
+    [block4(0, 8), AddressTypeValue.broadcast],
+    [block4(0x7f00_0000, 8), AddressTypeValue.local],
+    [block4(0xe000_0000, 4), AddressTypeValue.multicast],
+    [block4(0xffff_ffff, 32), AddressTypeValue.broadcast],
+  ],
+  own: AddressTypeValue.local,
+};
+
+const types6: AddressMap = {
+  entries: [
+    [{ family: 6, words: [0, 0, 0, 1], prefix: 128 }, AddressTypeValue.local],
+    [{ family: 6, words: [0xff00_0000, 0, 0, 0], prefix: 8 }, AddressTypeValue.multicast],
+  ],
+  own: AddressTypeValue.local,
+};
+
+const ownTypes = new WeakMap<
+  NodeFacts,
+  { readonly generation: number; readonly 4: AddressMap; readonly 6: AddressMap }
+>();
+
+/** Nodes share the map, but for subnets' broadcasts and for addresses of interfaces that the node does not list as its own. */
+function addressTypesOf(facts: NodeFacts, family: 4 | 6): AddressMap {
+  const known = ownTypes.get(facts);
+  if (known?.generation === facts.generation) return known[family];
+  const listed = new Set(facts.localAddresses.map(formatIp));
+  const own: { readonly 4: AddressMap["entries"][number][]; readonly 6: AddressMap["entries"][number][] } = {
+    4: [],
+    6: [],
+  };
+  for (const { addresses, isLoopback } of facts.interfaces)
+    for (const address of isLoopback ? [] : addresses) {
+      const { family: its, words, prefix } = address;
+      if (!listed.has(formatIp(address)))
+        own[its].push([{ family: its, words, prefix: its === 4 ? 32 : 128 }, AddressTypeValue.local]);
+      if (its === 4 && prefix <= 30)
+        own[4].push([block4(((words[0] ?? 0) | ~maskWord(prefix, 0)) >>> 0, 32), AddressTypeValue.broadcast]);
+    }
+  const overlaid = (entries: AddressMap["entries"], base: AddressMap): AddressMap =>
+    entries.length === 0 ? base : { entries, own: AddressTypeValue.local, base };
+  const made = { generation: facts.generation, 4: overlaid(own[4], types4), 6: overlaid(own[6], types6) };
+  ownTypes.set(facts, made);
+  return made[family];
+}
