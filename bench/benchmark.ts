@@ -9,9 +9,18 @@ export interface BenchmarkCase {
   readonly run: () => void;
 }
 
+/** Something outside this process that does the unit of work too, and says how long it took. */
+export interface Peer {
+  readonly name: string;
+  readonly measureMs: () => Promise<number>;
+  readonly close: () => Promise<void>;
+}
+
 export interface Benchmark {
   /** Cases are comparable: one unit of work each. */
   readonly cases: readonly BenchmarkCase[];
+  /** Measured in turns with the cases; none where this machine does not allow it. */
+  readonly peers?: () => Promise<readonly Peer[]>;
   /** What one call of a case does, in words: "judges 1,024 packets". */
   readonly unit: string;
   /** Sizes, rule counts, table bytes: what the figures depend on. */

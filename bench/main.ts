@@ -6,8 +6,9 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import benny from "benny";
-import { interleavedRounds } from "../src/harness/index.ts";
+import { interleavedRounds, quantile } from "../src/harness/index.ts";
 import { type Benchmark, type BenchmarkFile, machineLine, nowMs } from "./benchmark.ts";
+import { bpfPrograms } from "./bpf-programs.ts";
 import { ciliumTables } from "./cilium-tables.ts";
 import { decodeHeaders } from "./decode.ts";
 import { npmWalk } from "./npm-walk.ts";
@@ -16,6 +17,7 @@ import { sharedMaps } from "./shared-maps.ts";
 import { sharedTables } from "./shared-tables.ts";
 
 const benchmarks: readonly BenchmarkFile[] = [
+  bpfPrograms,
   ciliumTables,
   decodeHeaders,
   npmWalk,
@@ -36,6 +38,7 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
+const rounds = 9;
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 print(machineLine());
@@ -49,7 +52,7 @@ for (const file of benchmarks) {
       .join(", "),
   );
   await runSuite(file, benchmark);
-  printRounds(benchmark);
+  await printRounds(benchmark);
 }
 
 async function runSuite(file: BenchmarkFile, benchmark: Benchmark): Promise<void> {
@@ -64,16 +67,28 @@ async function runSuite(file: BenchmarkFile, benchmark: Benchmark): Promise<void
   );
 }
 
-function printRounds({ cases, unit, resultHash }: Benchmark): void {
-  const measures = interleavedRounds(
-    cases.map((one) => one.run),
-    { rounds: 9, roundMs: 100, nowMs },
-  );
-  const base = measures[0]?.bestMs ?? 1;
-  print(`interleaved, best (median) of 9 rounds; one call ${unit}:`);
-  for (const [i, { bestMs, medianMs }] of measures.entries())
-    print(
-      `  ${(cases[i]?.name ?? "").padEnd(14)} ${bestMs.toFixed(3)} ms (${medianMs.toFixed(3)}), ${(bestMs / base).toFixed(2)} x ${cases[0]?.name}`,
+async function printRounds({ cases, unit, resultHash, peers: findPeers }: Benchmark): Promise<void> {
+  const peers = (await findPeers?.()) ?? [];
+  const samples = [...cases, ...peers].map((): number[] => []);
+  for (let round = 0; round < rounds; round++) {
+    const turns = interleavedRounds(
+      cases.map((one) => one.run),
+      { rounds: 1, roundMs: 100, nowMs },
+    ).map(({ bestMs }) => bestMs);
+    for (const peer of peers) turns.push(await peer.measureMs());
+    for (const [i, ms] of turns.entries()) samples[i]?.push(ms);
+  }
+  for (const peer of peers) await peer.close();
+  const base = Math.min(...(samples[0] ?? [1]));
+  print(`interleaved, best (median, worst) of ${rounds} rounds; one call ${unit}:`);
+  for (const [i, { name }] of [...cases, ...peers].entries()) {
+    const ms = samples[i] ?? [];
+    const [best, middle, worst] = [Math.min(...ms), quantile(ms, 0.5), Math.max(...ms)].map((one) =>
+      one.toFixed(3),
     );
+    print(
+      `  ${name.padEnd(22)} ${best} ms (${middle}, ${worst}), ${(Number(best) / base).toFixed(2)} x ${cases[0]?.name}`,
+    );
+  }
   print(`result hash ${resultHash()}`);
 }

@@ -1,5 +1,6 @@
 /** Every benchmark at a size that takes no time: it measures something, and always the same thing. */
 import { describe, expect, it } from "vitest";
+import { bpfPrograms } from "../../bench/bpf-programs.ts";
 import { ciliumTables } from "../../bench/cilium-tables.ts";
 import { decodeHeaders } from "../../bench/decode.ts";
 import { npmWalk } from "../../bench/npm-walk.ts";
@@ -15,7 +16,7 @@ import {
   retainedBytes,
 } from "../../src/harness/index.ts";
 
-describe.each([ciliumTables, decodeHeaders, npmWalk, replayCaptures, sharedMaps, sharedTables])(
+describe.each([bpfPrograms, ciliumTables, decodeHeaders, npmWalk, replayCaptures, sharedMaps, sharedTables])(
   "bench/$name",
   ({ prepare }) => {
     it("computes the same each time, and says what it depends on", () => {

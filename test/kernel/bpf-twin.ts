@@ -8,7 +8,6 @@
  * clock stands still, on both sides too, what programs wrote to maps is compared at the end. Outputs to perf buffers are
  * not: nobody reads them there.
  */
-import { spawn } from "node:child_process";
 import {
   BpfDatapath,
   BpfRunner,
@@ -21,7 +20,7 @@ import {
   MapType,
   ProgramType,
 } from "../../src/filter/bpf/index.ts";
-import { BpfJudge, compiledProgram, findCompiler } from "../../src/harness/kernel/index.ts";
+import { type BpfJudge, startBpfJudge } from "../../src/harness/kernel/index.ts";
 
 interface Ran {
   readonly kind: "run";
@@ -288,18 +287,7 @@ function renumbered(
   );
 }
 
-/** A judge in a network namespace of its own, with a device for each interface number that nodes may have. */
-export function startTwinJudge(interfacesMax = 60): BpfJudge {
-  const compiler = findCompiler();
-  if (compiler === undefined) throw new Error("needs a C compiler (cc, gcc or clang)");
-  const devices = Array.from(
-    { length: interfacesMax },
-    (_, i) => `ip link add d${i + 2} index ${i + 2} type bridge`,
-  ).join(" && ");
-  const script = `${devices} && exec "$0"`;
-  return new BpfJudge(
-    spawn("unshare", ["-n", "sh", "-c", script, compiledProgram("bpf", compiler)], {
-      stdio: ["pipe", "pipe", "pipe"],
-    }),
-  );
+/** A judge with a device for each interface number that nodes may have. */
+export function startTwinJudge(): BpfJudge {
+  return startBpfJudge(60);
 }

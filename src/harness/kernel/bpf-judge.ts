@@ -201,9 +201,20 @@ function words(...values: readonly number[]): Buffer {
   return buffer;
 }
 
-/** @throws Error without a C compiler. */
-export function startBpfJudge(): BpfJudge {
+/**
+ * `interfaces` above 0: in a network namespace of its own, with a device for each interface number from 2 on, as programs'
+ * contexts may name them. @throws Error without a C compiler.
+ */
+export function startBpfJudge(interfaces = 0): BpfJudge {
   const compiler = findCompiler();
   if (compiler === undefined) throw new Error("BPF judge: needs a C compiler (cc, gcc or clang)");
-  return new BpfJudge(spawn(compiledProgram("bpf", compiler), [], { stdio: ["pipe", "pipe", "pipe"] }));
+  const program = compiledProgram("bpf", compiler);
+  const stdio = ["pipe", "pipe", "pipe"] as const;
+  if (interfaces === 0) return new BpfJudge(spawn(program, [], { stdio: [...stdio] }));
+  const devices = Array.from(
+    { length: interfaces },
+    (_, i) => `ip link add d${i + 2} index ${i + 2} type bridge`,
+  ).join(" && ");
+  const script = `${devices} && exec "$0"`;
+  return new BpfJudge(spawn("unshare", ["-n", "sh", "-c", script, program], { stdio: [...stdio] }));
 }

@@ -17,9 +17,10 @@ export function findCompiler(): string | undefined {
   return ["cc", "gcc", "clang"].find(isInstalled);
 }
 
-/** Beside this module in a checkout; in a build, the package's sources. */
+/** Beside this module in a checkout; in a build (the benchmarks' is one folder deeper), the package's sources. */
 export function sourceFile(name: string): string {
-  const places = [import.meta.dirname, join(import.meta.dirname, "../../../src/harness/kernel")];
+  const above = ["../../..", "../../../.."].map((up) => join(import.meta.dirname, up, "src/harness/kernel"));
+  const places = [import.meta.dirname, ...above];
   const found = places.map((place) => join(place, name)).find((file) => existsSync(file));
   if (found === undefined) throw new Error(`kernel judge: ${name} is missing from the package`);
   return found;
