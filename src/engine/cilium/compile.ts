@@ -5,19 +5,30 @@
  * in `cilium_lxc`, and which policy map each of them has.
  */
 import { formatCidr, type Ip } from "../../addr/index.ts";
-import { hashText } from "../../base/index.ts";
+import { hashText, type Questions } from "../../base/index.ts";
 import type { BpfTables, MapEntry, MapRepr, MapShape } from "../../filter/bpf/index.ts";
-import { type ClusterState, hasInterface, type Node, type Pod, podInterfaceName } from "../../k8s/index.ts";
+import {
+  type ClusterState,
+  hasInterface,
+  type Node,
+  type Pod,
+  podInterfaceName,
+  podInterfacePattern,
+} from "../../k8s/index.ts";
 import type { CompiledNode, Diagnostic, Engine, NodeTables } from "../engine.ts";
 import { type Endpoint, endpointsOf, hostEndpointId } from "./endpoints.ts";
 import { ipcacheEntry, lxcEntry } from "./entries.ts";
 import { withCiliumChains } from "./iptables.ts";
 import { datapathMaps, MapPlace, policyMapShape } from "./maps.ts";
 import { nodeTables } from "./node-tables.ts";
-import type { EndpointPolicy, IdentityLabels, PolicyRepository } from "./policy/entry.ts";
+import type { EndpointPolicy, IdentityLabels, PolicyRepository, PrefixIdentity } from "./policy/entry.ts";
+import { worldIdentityOf } from "./policy/identities.ts";
 import { namedPortsText } from "./policy/named-ports.ts";
 import { resolvePolicies } from "./policy/resolve.ts";
-import { policyMapContent, policyMapMisses } from "./policy-map.ts";
+import { fittingEntries, policyMapContent, policyMapMisses } from "./policy-map.ts";
+import { endpointInterfaces } from "./programs/index.ts";
+import { ClusterStatement, type StatedPolicy } from "./questions.ts";
+import { serviceEntries } from "./services.ts";
 import type { CiliumVariant } from "./variant.ts";
 
 /** Reserved identities that a node writes itself (pkg/identity/numericidentity.go). */
@@ -64,7 +75,11 @@ export class ClusterTables {
   readonly #state: ClusterState;
   readonly #variant: CiliumVariant;
   readonly #policies: PolicyRepository;
+  /** What every node's ipcache holds, as addresses and as entries. */
+  readonly #identities: readonly PrefixIdentity[];
   readonly #ipcache: readonly MapEntry[];
+  readonly #isIpcacheFull: boolean;
+  #statement: ClusterStatement | undefined;
   /** By name; those of equal policies have one content. */
   readonly #policyMaps = new Map<string, MapRepr>();
   readonly #contents = new Map<EndpointPolicy, Pick<MapRepr, "base" | "misses">>();
@@ -74,8 +89,10 @@ export class ClusterTables {
     this.#state = state;
     this.#variant = variant;
     this.#policies = resolvePolicies(state, variant);
-    this.#ipcache = ipcacheBase(state, this.#policies);
+    this.#identities = identitiesOfAll(state, this.#policies);
+    this.#ipcache = Object.freeze(this.#identities.map(({ net, identity }) => ipcacheEntry(net, identity)));
     const overflows: Diagnostic[] = ipcacheOverflow(this.#ipcache, variant);
+    this.#isIpcacheFull = overflows.length > 0;
     for (const pod of state.pods.values()) {
       if (!hasInterface(pod)) continue;
       const name = sharedMapName(variant, this.#policies.identityOf(pod), pod);
@@ -123,6 +140,29 @@ export class ClusterTables {
       ipcache,
       lxc,
       policyMaps,
+      questions: () => this.#questionsOf(node),
+    });
+  }
+
+  /** Nobody says what is missing in an ipcache that is full; programs are attached to Cilium's interfaces alone. */
+  #questionsOf(node: Node): Questions | undefined {
+    if (this.#isIpcacheFull || podInterfacePattern(this.#state) !== endpointInterfaces) return undefined;
+    this.#statement ??= new ClusterStatement({
+      variant: this.#variant,
+      identities: [...worldOf(this.#state, this.#variant), ...this.#identities],
+      frontends: serviceEntries(this.#state).frontends,
+    });
+    const stated = (policy: EndpointPolicy): StatedPolicy => ({
+      policy,
+      entries: fittingEntries(policy, this.#variant),
+    });
+    const host = this.#policies.hostPolicyOf(node);
+    return this.#statement.of({
+      pods: endpointsOf(this.#state, node.name).map(({ pod: { ips }, pod }) => ({
+        ips,
+        stated: stated(this.#policies.policyOf(pod)),
+      })),
+      host: host === undefined ? undefined : stated(host),
     });
   }
 
@@ -158,18 +198,25 @@ function sharedMapName({ generation }: CiliumVariant, identity: number, pod?: Po
 }
 
 /** Every address and prefix that all nodes know alike. Pods and nodes stand before what policies say of their addresses. */
-function ipcacheBase(state: ClusterState, policies: PolicyRepository): readonly MapEntry[] {
-  const entries = new Map<string, MapEntry>();
-  for (const { net, identity } of policies.prefixes)
-    entries.set(formatCidr(net), ipcacheEntry(net, identity));
+function identitiesOfAll(state: ClusterState, policies: PolicyRepository): readonly PrefixIdentity[] {
+  const known = new Map<string, PrefixIdentity>();
+  for (const one of policies.prefixes) known.set(formatCidr(one.net), one);
   const add = (ip: Ip, identity: number): void => {
     const net = hostCidr(ip);
-    entries.set(formatCidr(net), ipcacheEntry(net, identity));
+    known.set(formatCidr(net), { net, identity });
   };
   for (const pod of state.pods.values())
     if (hasInterface(pod)) for (const ip of pod.ips) add(ip, policies.identityOf(pod));
   for (const { addresses } of state.nodes.values()) for (const ip of addresses) add(ip, remoteNodeIdentity);
-  return Object.freeze([...entries.values()]);
+  return Object.freeze([...known.values()]);
+}
+
+/** What programs take for the identity of an address that the ipcache does not know. Entries of it come after these. */
+function worldOf({ options }: ClusterState, variant: CiliumVariant): readonly PrefixIdentity[] {
+  return ([4, 6] as const).map((family) => ({
+    net: { family, words: family === 4 ? [0] : [0, 0, 0, 0], prefix: 0 },
+    identity: worldIdentityOf(options.ipFamilies, family, variant),
+  }));
 }
 
 /** Which addresses find no place is arbitrary in the real agent; here the last ones. */
@@ -180,7 +227,7 @@ function ipcacheOverflow({ length }: readonly MapEntry[], variant: CiliumVariant
   return [{ code: "ipcache-full", severity: "error", policy: undefined, message }];
 }
 
-function hostCidr({ family, words }: Ip): Parameters<typeof ipcacheEntry>[0] {
+function hostCidr({ family, words }: Ip): PrefixIdentity["net"] {
   return { family, words, prefix: family === 4 ? 32 : 128 };
 }
 

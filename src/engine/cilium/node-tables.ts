@@ -22,6 +22,7 @@ export interface NodeContent {
   readonly lxc: readonly MapEntry[];
   /** By endpoint id; endpoints may share one. */
   readonly policyMaps: ReadonlyMap<number, MapRepr>;
+  readonly questions?: NonNullable<BpfTables["questions"]>;
 }
 
 /** Policy maps stand behind the fixed ones, each once, in the order of their names. */
@@ -29,7 +30,7 @@ export function nodeTables(
   state: ClusterState,
   variant: CiliumVariant,
   node: Node,
-  { ipcacheBase = [], ipcache, lxc, policyMaps }: NodeContent,
+  { ipcacheBase = [], ipcache, lxc, policyMaps, questions }: NodeContent,
 ): BpfTables {
   const services = serviceEntries(state);
   const maps = [...new Set(policyMaps.values())].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -47,7 +48,11 @@ export function nodeTables(
     const base = bases.get(place);
     return { ...shape, ...(base === undefined ? {} : { base }), entries: own.get(place) ?? [] };
   });
-  return Object.freeze({ ...datapathPrograms(variant), maps: Object.freeze([...fixed, ...maps]) });
+  return Object.freeze({
+    ...datapathPrograms(variant),
+    maps: Object.freeze([...fixed, ...maps]),
+    ...(questions === undefined ? {} : { questions }),
+  });
 }
 
 function configOf({ options }: ClusterState, variant: CiliumVariant, { addresses }: Node): MapEntry {

@@ -14,7 +14,7 @@ import type { CiliumVariant } from "./variant.ts";
 /** Frozen; one list for one policy. */
 export function policyMapContent(policy: EndpointPolicy, variant: CiliumVariant): readonly MapEntry[] {
   const { generation } = variant;
-  return Object.freeze(fitting(policy, variant).map((entry) => policyKeyEntry(entry, generation)));
+  return Object.freeze(fittingEntries(policy, variant).map((entry) => policyKeyEntry(entry, generation)));
 }
 
 /** What it means that neither the peer nor anyone has an entry: the policies that isolate. */
@@ -26,7 +26,8 @@ export function policyMapMisses({ defaultDeny }: EndpointPolicy): readonly MissR
   ]);
 }
 
-function fitting(
+/** The entries that find room; in key order. */
+export function fittingEntries(
   { entries }: EndpointPolicy,
   { policyMapMax, lockdown }: CiliumVariant,
 ): readonly PolicyEntry[] {

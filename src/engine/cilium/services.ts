@@ -26,7 +26,19 @@ import { MapPlace } from "./maps.ts";
 /** Entries by place of their map. */
 export type EntriesByPlace = ReadonlyMap<number, readonly MapEntry[]>;
 
+/** What connections are translated from. */
+export interface ServiceFrontend {
+  /** `undefined`: each node's own addresses. */
+  readonly ip: Ip | undefined;
+  /** IP protocol number. */
+  readonly protocol: number;
+  readonly port: number;
+  /** A cluster address is nothing that outsiders reach. */
+  readonly isForOutsiders: boolean;
+}
+
 export interface ServiceEntries {
+  readonly frontends: readonly ServiceFrontend[];
   /** The same on all nodes; frozen. */
   readonly shared: EntriesByPlace;
   /** What a node adds; no key is in both. */
@@ -59,12 +71,19 @@ const protocolNumbers = { tcp: 6, udp: 17, sctp: 132 } as const;
 function makeEntries(objects: Pick<ClusterState, "services" | "endpointSlices">): ServiceEntries {
   const shared = new EntryLists();
   const perNode: ((node: Node, lists: EntryLists) => void)[] = [];
+  const frontends: ServiceFrontend[] = [];
   for (const family of families) {
     const ports = servicePorts(objects, family);
     const numbers = numberAll(ports);
     for (const backend of numbers.backends) shared.add(place(family, "backends"), backend.entry);
     for (const port of ports)
       for (const frontend of frontendsOf(port)) {
+        frontends.push({
+          ip: frontend.ip,
+          protocol: protocolNumbers[port.protocol],
+          port: frontend.port,
+          isForOutsiders: frontend.flags !== 0,
+        });
         const write = (lists: EntryLists, ip: Ip, nodeName: string | undefined): void =>
           writeFrontend(lists, { port, frontend, ip, nodeName, family, numbers });
         if (frontend.ip === undefined)
@@ -81,6 +100,7 @@ function makeEntries(objects: Pick<ClusterState, "services" | "endpointSlices">)
       }
   }
   return {
+    frontends,
     shared: shared.frozen(),
     own(node) {
       const lists = new EntryLists();

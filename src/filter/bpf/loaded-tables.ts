@@ -92,6 +92,7 @@ export class LoadedTables {
   #programs: readonly ProgramRepr[] = [];
   #attached: readonly AttachedProgram[] = [];
   #hooks: readonly number[] = [];
+  #questions: BpfTables["questions"];
 
   /** @throws InputError for maps and programs that cannot be loaded. */
   constructor(tables: BpfTables, facts: NodeFacts) {
@@ -121,7 +122,13 @@ export class LoadedTables {
     return { maps, programs: this.#programs, attachments };
   }
 
+  /** What the tables state of themselves; operations that change maps say nothing of what they change it to. */
+  get questions(): BpfTables["questions"] {
+    return this.#questions;
+  }
+
   apply(op: BpfOp): ApplyResult {
+    this.#questions = undefined;
     switch (op.kind) {
       case "bpf-map":
         return this.#change(op);
@@ -135,6 +142,8 @@ export class LoadedTables {
 
   #load(tables: BpfTables): void {
     const before = tables === noBpfTables ? [] : [...this.#maps];
+    // maps that are there already may hold something else
+    this.#questions = before.length === 0 ? tables.questions : undefined;
     const named = new Set(tables.maps.map(({ name }) => name));
     const there = new Map(before.map((map) => [map.repr.name, map]));
     const fresh = new Set<LoadedMap>();

@@ -2,7 +2,7 @@
  * The BPF kind as data (the Repr): maps, programs and where they are attached. Programs name maps by their place in
  * `maps`; the entries of program arrays hold places in `programs`, those of maps of maps places in `maps`.
  */
-import type { Origin } from "../../base/index.ts";
+import type { Origin, Questions } from "../../base/index.ts";
 import type { ProgramType } from "./context.ts";
 import type { Instruction } from "./insn.ts";
 import { wordBytes } from "./maps/nested.ts";
@@ -39,6 +39,11 @@ export interface BpfTables {
   readonly programs: readonly ProgramRepr[];
   /** In the order in which programs of one hook run. */
   readonly attachments: readonly Attachment[];
+  /**
+   * What verdicts on new connections depend on, as who made these programs and maps states it; made when asked. Programs do
+   * not say it themselves: a node whose tables state nothing is walked.
+   */
+  readonly questions?: () => Questions | undefined;
 }
 
 /** What a map is made with: its base, without the keys that its own entries replace, and these. */

@@ -94,13 +94,13 @@ function emitHostEgress(e: FamilyEmission, passed: string): void {
 }
 
 /** Types of ICMPv6 that nodes cannot do without: errors, and neighbours, routers and listeners finding one another. */
-const neededTypes = [
+export const neededIcmp6: readonly (readonly [first: number, last: number])[] = [
   [1, 4],
   [130, 136],
   [141, 143],
   [148, 149],
   [151, 153],
-] as const;
+];
 
 /** At the uplink ICMPv6 is told apart by RFC 4890: what is needed passes, echoes are policy's, all else is dropped. */
 export function emitHostIcmp6(e: FamilyEmission): void {
@@ -114,7 +114,7 @@ export function emitHostIcmp6(e: FamilyEmission): void {
     .alu("and", r1, 0xff)
     .jump("jeq", r1, 128, done)
     .jump("jeq", r1, 129, done);
-  for (const [first, last] of neededTypes) b.jump("jlt", r1, first, forbidden).jump("jle", r1, last, "pass");
+  for (const [first, last] of neededIcmp6) b.jump("jlt", r1, first, forbidden).jump("jle", r1, last, "pass");
   b.goto(forbidden).label(done);
 }
 

@@ -14,6 +14,9 @@ export interface DatapathPrograms {
   readonly attachments: readonly Attachment[];
 }
 
+/** Of endpoints, by the name that the programs are attached to. */
+export const endpointInterfaces = "lxc+";
+
 const known = new Map<string, DatapathPrograms>();
 
 /** One object for all variants whose programs are alike. */
@@ -41,8 +44,8 @@ function emit(variant: ProgramVariant): DatapathPrograms {
       program("cil_to_netdev", toNetdev(variant)),
     ]),
     attachments: Object.freeze([
-      attach("ingress", "lxc+", 0),
-      attach("egress", "lxc+", 1),
+      attach("ingress", endpointInterfaces, 0),
+      attach("egress", endpointInterfaces, 1),
       attach("ingress", "eth0", 2),
       attach("egress", "eth0", 3),
       attach("egress", "lo", 3),
