@@ -19,4 +19,4 @@ export type {
   TablesByKind,
   WatchEvent,
 } from "./engine.ts";
-export { type QuirkedVerdict, type QuirkStatement, quirkDivergences } from "./quirks.ts";
+export { isCauseOf, type QuirkedVerdict, type QuirkStatement, quirkDivergences } from "./quirks.ts";

@@ -30,21 +30,30 @@ export function quirkDivergences<Quirk extends string>(
     .filter(({ quirk }) => active.has(quirk))
     .map((statement) => {
       const { quirk } = statement;
-      const alone = verdictWith(new Set([quirk]));
-      const without = verdictWith(new Set([...active].filter((other) => other !== quirk)));
       return {
         ...statement,
         when(state, cell, expected) {
           const verdict = withAll(state, cell);
           if (verdict === (expected === "undefined" ? withNone(state, cell) : expected)) return null;
-          const isCause =
-            alone(state, cell) === verdict ||
-            without(state, cell) !== verdict ||
-            isNeeded(quirk, active, (quirks) => verdictWith(quirks)(state, cell) === verdict);
-          return isCause ? verdict : null;
+          const suffice = (quirks: ReadonlySet<Quirk>): boolean =>
+            verdictWith(quirks)(state, cell) === verdict;
+          return isCauseOf(quirk, active, suffice) ? verdict : null;
         },
       };
     });
+}
+
+/**
+ * Whether a quirk is a cause of what comes out with all that are active: alone it would do, without it something else
+ * would, or it is one of a set that suffice and of which none can be left out. `suffice`: a set comes to the same.
+ */
+export function isCauseOf<Quirk>(
+  quirk: Quirk,
+  active: ReadonlySet<Quirk>,
+  suffice: (quirks: ReadonlySet<Quirk>) => boolean,
+): boolean {
+  const others = new Set([...active].filter((other) => other !== quirk));
+  return suffice(new Set([quirk])) || !suffice(others) || isNeeded(quirk, active, suffice);
 }
 
 /** Whether the quirk is needed once every other that can be left out is: `suffice` tells of a set. */

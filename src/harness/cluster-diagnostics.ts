@@ -1,11 +1,10 @@
-/** What is said of a cluster whatever engine runs in it: what of its platform is not emulated, and why AKS would refuse it. */
+/** What is said of a cluster whatever engine runs in it: why AKS would refuse it. */
 import type { Diagnostic } from "../engine/index.ts";
-import { platformDiagnostics } from "../engine/platform/index.ts";
 import { aksFacts, aksRefusals, type ClusterState } from "../k8s/index.ts";
 
 /** A cluster that AKS refuses is only there where someone forced it. */
 export function clusterDiagnostics(state: ClusterState): readonly Diagnostic[] {
-  const refusals = aksRefusals(aksFacts(state)).map(
+  return aksRefusals(aksFacts(state)).map(
     ({ rule, reason }): Diagnostic => ({
       code: `aks-${rule}`,
       severity: "warning",
@@ -13,5 +12,4 @@ export function clusterDiagnostics(state: ClusterState): readonly Diagnostic[] {
       message: `AKS refuses such a cluster: ${reason}`,
     }),
   );
-  return [...platformDiagnostics(state), ...refusals];
 }

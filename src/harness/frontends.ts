@@ -1,8 +1,7 @@
 /**
- * Azure's load balancers as the network sees them: which nodes get packets for a frontend. Every Linux node answers the
+ * Azure's load balancers as the network sees them: which nodes get packets for a frontend. Every node answers the
  * health probe of a Service with endpoints; with external policy Local only nodes that have a ready endpoint do
- * (kube-proxy's healthCheckNodePort). Windows nodes are left out: their kube-proxy is not emulated.
- * Governing source: cloud-provider-azure (floating IP is on by default; node.kubernetes.io/exclude-from-external-load-
+ * (kube-proxy's healthCheckNodePort). Governing source: cloud-provider-azure (floating IP is on by default; node.kubernetes.io/exclude-from-external-load-
  * balancers), kubernetes pkg/proxy/healthcheck.
  */
 import { formatIp, type Ip } from "../addr/index.ts";
@@ -17,7 +16,7 @@ export function frontendsOf(state: ClusterState): readonly FrontendSpec[] {
   if (balanced.length === 0) return [];
   const readyOn = readyNodes(state);
   const candidates = [...state.nodes.values()]
-    .filter((node) => node.os === "linux" && !Object.hasOwn(node.labels, exclusion))
+    .filter((node) => !Object.hasOwn(node.labels, exclusion))
     .map(({ name }) => name);
   for (const service of balanced) {
     const ready = readyOn.get(keyOf(service)) ?? new Set();

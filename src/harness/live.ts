@@ -133,9 +133,8 @@ export class LiveCluster {
 
   /** kube-proxy and the load balancers follow Services and their endpoints. */
   #updatePlatform(before: ClusterState): void {
-    const { services, endpointSlices, nodes } = this.state;
-    if (services === before.services && endpointSlices === before.endpointSlices && nodes === before.nodes)
-      return;
+    const parts = ["services", "endpointSlices", "nodes", "pods"] as const;
+    if (parts.every((part) => this.state[part] === before[part])) return;
     for (const [name, datapath] of this.datapaths) {
       const [old, now] = [before.nodes.get(name), this.state.nodes.get(name)];
       if (old === undefined || now === undefined) continue;

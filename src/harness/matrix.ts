@@ -5,7 +5,6 @@
 import type { Family } from "../addr/index.ts";
 import { createExplorer, type Explorer, type ExplorerOptions, InputError, type Prng } from "../base/index.ts";
 import type { Diagnostic } from "../engine/index.ts";
-import { isTranslated } from "../engine/platform/index.ts";
 import type { ClusterState, Connection } from "../k8s/index.ts";
 import { createOracle, type Oracle } from "../oracle/index.ts";
 import { judgeConnection, type Network } from "../sim/index.ts";
@@ -194,7 +193,6 @@ export function judgeWays(
   cell: Connection,
   nextSourcePort: () => number,
 ): CellAnswer {
-  if (!isTranslated(state, cell)) return { verdict: "undefined", by: undefined };
   const isToService = cell.to.kind === "service" || cell.to.kind === "node-port";
   const isSticky =
     isToService && [...state.services.values()].some((one) => one.sessionAffinitySeconds !== undefined);

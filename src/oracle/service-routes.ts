@@ -109,7 +109,7 @@ function shortRoutes(reach: Reach, node: Node): ServiceRoutes {
 
 function balancedRoutes(reach: Reach): ServiceRoutes {
   const { state, service, backends } = reach;
-  const nodes = [...state.nodes.values()].filter((node) => node.os === "linux" && !isExcluded(node));
+  const nodes = [...state.nodes.values()].filter((node) => !isExcluded(node));
   if (service.externalTrafficPolicy === "Cluster") return join(nodes.map((node) => external(reach, node)));
   const healthy = nodes.filter((node) =>
     backends.some((one) => one.nodeName === node.name && isReady(reach, one)),

@@ -22,13 +22,14 @@ equalsOracle([
       "npm-windows-sctp",
     ],
   },
+  { engine: "azure-npm-windows", clusters: [{ runs: 40, options: { ...windows, servicesMax: 2 } }] },
   { engine: "azure-npm-windows@2026-09", clusters: [{ runs: 30, options: windows }] },
   {
     engine: "azure-npm",
     clusters: [
       { runs: 50, options: mixed },
       { runs: 100, options: { ...mixed, isPlain: true } },
-      { runs: 40, options: { ...mixed, servicesMax: 2 } },
+      { runs: 50, options: { ...mixed, servicesMax: 2 } },
     ],
   },
   { engine: "azure-npm@2026-09", clusters: [{ runs: 30, options: mixed }] },
@@ -69,4 +70,18 @@ equalsOracle([
     ],
   },
   { engine: "none", clusters: [{ runs: 30, options: mixed }] },
+  {
+    engine: "none",
+    clusters: [
+      { runs: 60, options: { ...windows, servicesMax: 3, policiesMax: 0 } },
+      { runs: 30, options: { ...mixed, servicesMax: 3, policiesMax: 0 } },
+    ],
+    fires: [
+      "windows-host-network-backend",
+      "windows-local-policy-inside",
+      "windows-own-node-port",
+      "windows-source-ranges",
+      "windows-unserved-node-port",
+    ],
+  },
 ]);

@@ -22,18 +22,18 @@ import {
 } from "../../k8s/index.ts";
 import type { Divergence } from "../engine.ts";
 import { quirkDivergences } from "../index.ts";
-import { masqueradeMark, wireserverAddress } from "../platform/index.ts";
+import { masqueradeMark, windowsServiceDivergences, wireserverAddress } from "../platform/index.ts";
 import { type Quirk, quirksOn, statements } from "./quirks.ts";
 import type { NpmVariant } from "./versions.ts";
 
 /** Of one system's nodes; in a mixed cluster each node has its own, and both have a say. */
 export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
   const own = statements.filter(({ system = "linux" }) => system === "both" || system === variant.dataplane);
-  return quirkDivergences(
-    own,
-    activeQuirks(variant),
-    (quirks) => (state, cell) => npmVerdict(state, cell, quirks),
-  );
+  const active = activeQuirks(variant);
+  return [
+    ...windowsServiceDivergences((state, cell) => npmVerdict(state, cell, active)),
+    ...quirkDivergences(own, active, (quirks) => (state, cell) => npmVerdict(state, cell, quirks)),
+  ];
 }
 
 /** Of a version, on nodes of either system. */
@@ -187,6 +187,7 @@ function serviceVerdict(
     const receiver = sideOf(at.to, at);
     if (receiver === undefined || !allows("Egress", from, receiver, receiver, at)) return false;
   }
+  if (via.node.os === "windows") return windowsServiceAllows(state, cell, via, from, to, quirks, allows);
   const isItself = from.pod !== undefined && from.pod === to.pod;
   let isMasqueraded = via.isMasqueraded || isItself;
   const knows = ({ pod }: Side): boolean => !quirks.has("lite-own-pods") || pod?.nodeName === via.node.name;
@@ -203,6 +204,42 @@ function serviceVerdict(
   if (to.pod === undefined || to.pod.nodeName === via.node.name) return true;
   const seen = isMasqueraded ? sideOf({ kind: "node", node: via.node }, cell) : from;
   return seen !== undefined && allows("Ingress", to, seen, to, cell);
+}
+
+type Asks = (
+  type: "Ingress" | "Egress",
+  subject: Side,
+  peer: Side,
+  destination: Side,
+  at: Cell,
+  system?: Node["os"],
+) => boolean;
+
+/**
+ * A Windows node translates before the endpoint of a client there is asked: its egress policies see the backend. The
+ * backend's endpoint sees the node where the source was rewritten, and probes of its own node always pass.
+ */
+function windowsServiceAllows(
+  state: ClusterState,
+  cell: Cell,
+  via: Translation,
+  from: Side,
+  to: Side,
+  quirks: Quirks,
+  allows: Asks,
+): boolean {
+  const isClientHere = from.pod?.nodeName === via.node.name;
+  const isAsked = isClientHere && (!isLocalNode(to, from) || quirks.has("windows-own-node"));
+  if (isAsked && !allows("Egress", from, to, to, cell, "windows")) return false;
+  if (to.pod === undefined) return true;
+  const isMasqueraded = via.isMasqueraded || from.pod === to.pod;
+  const seen = isMasqueraded ? sideOf({ kind: "node", node: via.node }, cell) : from;
+  if (seen === undefined) return false;
+  if (isLocalNode(seen, to)) return true;
+  const isOnLinux = systemOf(state, to) === "linux";
+  return (
+    (!isOnLinux || allows("Egress", seen, to, to, cell, "linux")) && allows("Ingress", to, seen, to, cell)
+  );
 }
 
 /** True for the node itself and for pods of its host network. */

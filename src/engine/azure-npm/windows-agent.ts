@@ -111,8 +111,9 @@ class WindowsAgent implements Agent {
     return this.#context.tables().hns?.networks[0]?.id;
   }
 
+  /** Those that pods are attached to: NPM asks HNS for no others. */
   #endpoints(): readonly HnsEndpoint[] {
-    return this.#context.tables().hns?.endpoints ?? [];
+    return (this.#context.tables().hns?.endpoints ?? []).filter(({ isRemote }) => !isRemote);
   }
 
   #sets(): readonly SetPolicy[] {

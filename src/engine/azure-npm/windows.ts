@@ -103,7 +103,7 @@ function withPolicies(
   cache: SetCache,
 ): HnsEndpoint {
   const ip = endpoint.addresses.find(({ family }) => family === 4);
-  if (ip === undefined) return endpoint;
+  if (ip === undefined || endpoint.isRemote) return endpoint;
   const address = formatIp(ip);
   const selecting = [...programmed]
     .filter(([namespace]) => cache.holdsAll([{ set: namespaceSet(namespace), isIncluded: true }], address))

@@ -3,11 +3,12 @@
 import { formatIp } from "../../addr/index.ts";
 import type { ClusterState, NetworkPolicy } from "../../k8s/index.ts";
 import type { Agent, Diagnostic, Divergence, EngineDefinition, EngineFeatures } from "../engine.ts";
-import { wireserverAddress } from "../platform/index.ts";
+import { windowsServiceDivergences, wireserverAddress } from "../platform/index.ts";
 
 const version = "1";
 
 const divergences: readonly Divergence[] = [
+  ...windowsServiceDivergences(() => "allow"),
   {
     id: "none-not-enforced",
     cause: "no engine is installed: NetworkPolicy objects have no effect",

@@ -21,7 +21,8 @@ export {
   viewEndpoints,
 } from "./service-ports.ts";
 export { endpointUpdate, platformUpdate } from "./update.ts";
-export { azureNetwork, isTranslated, platformDiagnostics } from "./windows.ts";
+export { azureNetwork } from "./windows.ts";
+export { windowsServiceDivergences } from "./windows-divergences.ts";
 
 export function platformTables(state: ClusterState, node: Node): NodeTables {
   return node.os === "windows" ? windowsPlatform(state, node) : linuxPlatform(state)(node);

@@ -16,6 +16,8 @@ export interface ProxyEndpoint {
   readonly port: number;
   readonly nodeName: string | undefined;
   readonly ready: boolean;
+  readonly serving: boolean;
+  readonly terminating: boolean;
   /** Not ready, but serving until it ends: taken where there is nothing better. */
   readonly isLastResort: boolean;
 }
@@ -138,6 +140,8 @@ function proxyEndpoint(
     port,
     nodeName,
     ready,
+    serving,
+    terminating,
     isLastResort: !ready && serving && terminating,
   };
 }

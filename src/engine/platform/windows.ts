@@ -1,33 +1,27 @@
 /**
  * What an AKS Windows node carries before any policy engine: the HNS network of Azure CNI, an endpoint for each pod on
- * it, and the ACLs that Azure CNI gives every endpoint. The ACLs are those that Azure NPM adds by itself where another CNI
+ * it, the ACLs that Azure CNI gives every endpoint, and kube-proxy's load balancers. The ACLs are those that Azure NPM adds by itself where another CNI
  * made the network, and of which its authors say that Azure CNI's endpoints have them (azure-container-networking PR
  * 1752). Nothing published shows an endpoint of a real node: ids and names are this emulator's own.
  */
-import { createHash } from "node:crypto";
+import { formatIp } from "../../addr/index.ts";
 import { type AclPolicy, anyAcl, type HnsEndpoint, type HnsNetwork } from "../../filter/hns/index.ts";
-import { type ClusterState, type Connection, hasInterface, type Node, type Pod } from "../../k8s/index.ts";
-import type { Diagnostic, NodeTables } from "../engine.ts";
+import { type ClusterState, hasInterface, type Node, type Pod } from "../../k8s/index.ts";
+import type { NodeTables } from "../engine.ts";
+import { guidOf } from "./guid.ts";
 import { wireserverAddress } from "./linux.ts";
 import { cidr, component } from "./rules.ts";
+import { azureNetworkId, windowsServices } from "./windows-services.ts";
 
 /** The network that Azure CNI makes; NPM waits for it by this name. */
 export const azureNetwork: HnsNetwork = Object.freeze({
-  id: guidOf("network azure"),
+  id: azureNetworkId,
   name: "azure",
   type: "L2Bridge",
   sets: [],
   acls: [],
   otherPolicies: [],
 });
-
-/** In HNS's form, the same for the same text. */
-function guidOf(text: string): string {
-  const hex = createHash("sha256").update(text).digest("hex").toUpperCase();
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join(
-    "-",
-  );
-}
 
 const origin = component("azure-cni");
 
@@ -105,39 +99,16 @@ function podsByNode(pods: ClusterState["pods"]): ReadonlyMap<string, readonly Po
   return known;
 }
 
-export function windowsPlatform({ pods }: ClusterState, node: Node): NodeTables {
-  const own = podsByNode(pods).get(node.name) ?? [];
+export function windowsPlatform(state: ClusterState, node: Node): NodeTables {
+  const own = (podsByNode(state.pods).get(node.name) ?? []).map(endpointOf);
+  const localIds = new Map(own.flatMap(({ id, addresses }) => addresses.map((ip) => [formatIp(ip), id])));
+  const { endpoints, loadBalancers } = windowsServices(state)(node, localIds);
   return Object.freeze({
     hns: {
       networks: [azureNetwork],
-      endpoints: own.map(endpointOf),
-      loadBalancers: [],
+      endpoints: endpoints.length === 0 ? own : [...own, ...endpoints],
+      loadBalancers,
       flowsOnChange: "keep" as const,
     },
   });
-}
-
-/**
- * kube-proxy of Windows nodes programs HNS load balancers, which are not emulated: what such a node and its pods send to
- * Services, and what is sent to its node ports, nobody translates here, and nothing can be said of it.
- */
-export function isTranslated(state: ClusterState, { from, to }: Connection): boolean {
-  if (to.kind === "node-port") return to.node.os !== "windows" && !isOnWindows(state, from);
-  if (to.kind !== "service" || to.access === "headless") return true;
-  return !isOnWindows(state, from);
-}
-
-function isOnWindows(state: ClusterState, end: Connection["from"]): boolean {
-  if (end.kind === "external") return false;
-  const node = end.kind === "node" ? end.node : state.nodes.get(end.pod.nodeName);
-  return node?.os === "windows";
-}
-
-/** Said where a cluster has what is not emulated. */
-export function platformDiagnostics({ nodes, services }: ClusterState): readonly Diagnostic[] {
-  const isConcerned = services.size > 0 && [...nodes.values()].some(({ os }) => os === "windows");
-  if (!isConcerned) return [];
-  const message =
-    "Services on Windows nodes are not emulated: connections from there to Services, and to node ports of Windows nodes, are left open";
-  return [{ code: "windows-services-not-emulated", severity: "warning", policy: undefined, message }];
 }
