@@ -62,6 +62,6 @@ export function servicesText(services: Services): string {
   return services.map(({ protocol, first, last }) => `${protocol}:${first}-${last}`).join(",");
 }
 
-export function isEveryService(services: Services): boolean {
-  return services.length === everyService.length && servicesText(services) === servicesText(everyService);
+export function areSameServices(a: Services, b: Services): boolean {
+  return a === b || (a.length === b.length && servicesText(a) === servicesText(b));
 }

@@ -60,6 +60,8 @@ export class LiveSet {
   memberSets: readonly LiveSet[] = [];
   /** Counts changes of members. */
   version = 0;
+  /** What it was made of, at which version. */
+  #source: { readonly entries: readonly IpsetEntry[]; readonly version: number } | undefined;
   /** Members carry more than their key. */
   readonly #isExtended: boolean;
   /** By number of `WordTable.ref`, from 1; of a list, in the order of `members`. */
@@ -82,6 +84,7 @@ export class LiveSet {
     const { entries, ...fields } = repr;
     const set = new LiveSet(fields);
     for (const entry of entries) set.add(entry, nowNs);
+    if (set.size === entries.length) set.#source = { entries, version: set.version };
     return set;
   }
 
@@ -119,9 +122,10 @@ export class LiveSet {
       });
   }
 
-  /** Calls back for every member, expired ones too. */
+  /** Calls back for every member, expired ones too; with the very entries that the set was made of, while it is unchanged. */
   visitEntries(visit: (entry: IpsetEntry) => void): void {
-    this.#visit(visit);
+    if (this.#source?.version === this.version) for (const entry of this.#source.entries) visit(entry);
+    else this.#visit(visit);
   }
 
   /** Whether the prefixes of a plain IPv4 set hold the address, entries of single addresses apart. */

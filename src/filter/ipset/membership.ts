@@ -54,14 +54,9 @@ type Entry = AddressMap["entries"][number];
 
 function addressesOf(set: LiveSet): readonly Entry[] {
   const entries: Entry[] = [];
-  if (set.isPlainV4)
-    set.visitPlain((word, prefix, isNomatch) => {
-      entries.push([{ family: 4, words: [word], prefix }, isNomatch ? 0 : 1]);
-    });
-  else
-    set.visitEntries(({ net, nomatch }) => {
-      if (net !== undefined) entries.push([blockOf(set, net), nomatch ? 0 : 1]);
-    });
+  set.visitEntries(({ net, nomatch }) => {
+    if (net !== undefined) entries.push([blockOf(set, net), nomatch ? 0 : 1]);
+  });
   return entries;
 }
 
@@ -126,49 +121,68 @@ class BlockTable {
 
 const scratch = new Uint32Array(5);
 
+/** Ports of a block, protocol * 65536 + port; true for `nomatch`. */
 interface PortBlock {
   readonly block: AddressBlock;
-  /** By protocol and port; false for `nomatch`. */
-  readonly ports: Map<string, { readonly service: ServiceRange; readonly isIn: boolean }>;
+  readonly ports: Map<number, boolean>;
 }
 
 /** For each port by itself the longest block decides. */
 function portMembership(set: LiveSet): Membership {
-  const blocks = new Map<string, PortBlock>();
+  const blocks = new Map<string | number, PortBlock>();
   const prefixes = new Set<number>();
-  set.visitEntries(({ net, protocol, port, nomatch }) => {
-    const service = serviceOf(protocol ?? 0, port ?? 0);
-    if (net === undefined || service === undefined) return;
+  set.visitEntries(({ net, protocol = 0, port = 0, nomatch = false }) => {
+    if (net === undefined || serviceOf(protocol, port) === undefined) return;
     const block = blockOf(set, net);
     const key = keyOf(block, block.prefix);
-    const own = blocks.get(key) ?? { block, ports: new Map() };
-    blocks.set(key, own);
-    prefixes.add(block.prefix);
-    own.ports.set(`${protocol}:${port}`, { service, isIn: nomatch !== true });
-  });
-  const widest = [...prefixes].sort((a, b) => a - b);
-  const numbers = new Map<string, number>();
-  const services: Services[] = [];
-  const entries = [...blocks.values()].map(({ block }): Entry => {
-    const ports = new Map<string, { readonly service: ServiceRange; readonly isIn: boolean }>();
-    for (const prefix of widest) {
-      if (prefix > block.prefix) break;
-      for (const [port, state] of blocks.get(keyOf(block, prefix))?.ports ?? []) ports.set(port, state);
+    let own = blocks.get(key);
+    if (own === undefined) {
+      own = { block, ports: new Map() };
+      blocks.set(key, own);
+      prefixes.add(block.prefix);
     }
-    const own = servicesOf([...ports.values()].flatMap(({ service, isIn }) => (isIn ? [service] : [])));
-    const text = servicesText(own);
-    let number = own.length === 0 ? 0 : numbers.get(text);
-    if (number === undefined) {
-      number = services.push(own);
-      numbers.set(text, number);
-    }
-    return [block, number];
+    own.ports.set(protocol * 0x1_0000 + port, nomatch);
   });
-  return { map: { entries }, services };
+  const widestFirst = [...prefixes].sort((a, b) => a - b);
+  const lists = new ServiceLists();
+  const entries = [...blocks.values()].map(({ block, ports }): Entry => {
+    if (widestFirst.length === 1) return [block, lists.numberOf(ports)];
+    const all = new Map<number, boolean>();
+    for (const prefix of widestFirst)
+      if (prefix <= block.prefix)
+        for (const [port, isExcepted] of blocks.get(keyOf(block, prefix))?.ports ?? [])
+          all.set(port, isExcepted);
+    return [block, lists.numberOf(all)];
+  });
+  return { map: { entries }, services: lists.lists };
 }
 
-function keyOf({ words }: AddressBlock, prefix: number): string {
-  return `${prefix} ${words.map((word, i) => (word & maskWord(prefix, i)) >>> 0).join(" ")}`;
+/** Lists of services, each once; numbers from 1, 0 for the empty one. */
+class ServiceLists {
+  readonly lists: Services[] = [];
+  readonly #byPorts = new Map<string, number>();
+  readonly #byText = new Map<string, number>([["", 0]]);
+
+  numberOf(ports: ReadonlyMap<number, boolean>): number {
+    const key = [...ports].join();
+    let number = this.#byPorts.get(key);
+    if (number !== undefined) return number;
+    const services = servicesOf(
+      [...ports].flatMap(([port, isExcepted]) =>
+        isExcepted ? [] : (serviceOf(Math.floor(port / 0x1_0000), port & 0xffff) ?? []),
+      ),
+    );
+    const text = servicesText(services);
+    number = this.#byText.get(text) ?? this.lists.push(services);
+    this.#byText.set(text, number);
+    this.#byPorts.set(key, number);
+    return number;
+  }
+}
+
+function keyOf({ family, words }: AddressBlock, prefix: number): string | number {
+  if (family === 4) return prefix * 0x1_0000_0000 + ((words[0] ?? 0) & maskWord(prefix, 0)) + 0x8000_0000;
+  return `${prefix} ${words.map((word, i) => word & maskWord(prefix, i)).join(" ")}`;
 }
 
 /** What a connection asks for that a member holds. Of ICMP a member is type * 256 + code, and a request has code 0. */

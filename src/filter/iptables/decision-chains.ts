@@ -11,7 +11,7 @@ import {
   unreachable,
 } from "../../base/index.ts";
 import type { Membership } from "../ipset/index.ts";
-import { isEveryService } from "../service-ranges.ts";
+import { areSameServices } from "../service-ranges.ts";
 import { type Condition, conditionsOf, type KnownPacket } from "./conditions.ts";
 import { mergeRuns } from "./merged-rules.ts";
 import type { Chain, Rule, Table } from "./ruleset.ts";
@@ -153,10 +153,11 @@ class ChainDraft {
     while (isOpen && this.#isIdle(this.#rules.at(-1), atEnd)) this.#rules.pop();
     const isLost = !isOpen && this.#rules.every(({ action }) => this.#leadsToAsk(action));
     const kept = isLost ? [{ action: ask }] : mergeRuns(this.#rules);
-    const outcomes = kept.reduce(
+    let outcomes = kept.reduce(
       (bits, { action }) => bits | this.#outcomesOf(action),
-      isOpen ? ends[atEnd] : 0,
+      isOpen ? Outcome.pass : 0,
     );
+    if (outcomes & Outcome.pass) outcomes = (outcomes & ~Outcome.pass) | ends[atEnd];
     const of = this.#owner(kept);
     return { chain: { name, rules: kept, atEnd, ...(of === undefined ? {} : { of }) }, outcomes };
   }
@@ -167,7 +168,7 @@ class ChainDraft {
     for (const condition of conditionsOf(rule.matches, this.#scene.packet)) {
       // a full table of hashlimit drops
       const action = condition.isUndecided || effect.kind === "none" ? ask : effect;
-      const made = ruleOf(condition, action);
+      const made = ruleOf(condition, this.#scene.packet, action);
       if (isUnconditional(made) && action.kind === "return") return "at end";
       this.#rules.push(made);
       if (isUnconditional(made) && this.#isLast(action)) return "closed";
@@ -295,11 +296,15 @@ class ChainDraft {
 
 const ends = { return: Outcome.pass, accept: Outcome.accept, drop: Outcome.drop } as const;
 
-function ruleOf({ source, destination, services, marks }: Condition, action: DecisionAction): DecisionRule {
+function ruleOf(
+  { source, destination, services, marks }: Condition,
+  packet: KnownPacket,
+  action: DecisionAction,
+): DecisionRule {
   return {
     ...(source.length === 0 ? {} : { source }),
     ...(destination.length === 0 ? {} : { destination }),
-    ...(isEveryService(services) ? {} : { services }),
+    ...(areSameServices(services, packet.services) ? {} : { services }),
     ...(marks.length === 0 ? {} : { marks }),
     action,
   };

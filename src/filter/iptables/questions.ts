@@ -3,7 +3,7 @@
  * of a connection, which is whole, tracked as NEW and comes from a port of 1024 and up. A way is stated where rules let
  * everything pass that is ESTABLISHED on the way back. Families go side by side, each rule of a hook for its own.
  */
-import { formatIp, maskWord } from "../../addr/index.ts";
+import { ipEquals, maskWord } from "../../addr/index.ts";
 import {
   type AddressBlock,
   type AddressMap,
@@ -16,10 +16,10 @@ import {
 } from "../../base/index.ts";
 import { IpProtocol, TcpFlag } from "../../wire/index.ts";
 import { Hook, type NodeFacts } from "../datapath.ts";
-import { type Membership, membershipOf, type SetCollection } from "../ipset/index.ts";
+import { type LiveSet, type Membership, membershipOf, type SetCollection } from "../ipset/index.ts";
 import { everyService, type Services } from "../service-ranges.ts";
 import { AddressTypeValue, type KnownPacket } from "./conditions.ts";
-import { decideChain, Outcome, type Scene } from "./decision-chains.ts";
+import { type DecidedChain, decideChain, Outcome, type Scene } from "./decision-chains.ts";
 import type { LinkedRuleset } from "./link.ts";
 import { CtStateBit } from "./match.ts";
 import type { Ruleset } from "./ruleset.ts";
@@ -59,6 +59,21 @@ function hooksOf(way: Way): readonly number[] {
   return to === "node" ? [Hook.prerouting, Hook.input] : [Hook.prerouting, Hook.forward, Hook.postrouting];
 }
 
+/** Interfaces of a packet at a hook; `node`: none. */
+interface PlacesAtHook {
+  readonly in: Place;
+  readonly out: Place;
+}
+
+function placesAt(way: Way, hook: number): PlacesAtHook {
+  const [from, to] = placesOf(way);
+  const isRouted = hook !== Hook.prerouting && hook !== Hook.input;
+  return { in: from, out: isRouted ? to : "node" };
+}
+
+/** Of a packet in its connection. */
+type Role = "first" | "reply";
+
 function leftToWalk(way: Way, family: 4 | 6): HookChain {
   const chain: DecisionChain = {
     name: "left to the walk",
@@ -73,7 +88,9 @@ type StatedWays = { readonly [W in Way]?: readonly HookChain[] };
 /** Ways of a rule set among sets, interfaces and address types. */
 interface Variant {
   readonly key: string;
-  readonly parts: readonly (AddressMap | Membership | undefined)[];
+  readonly addressTypes: AddressMap;
+  readonly sets: readonly (LiveSet | undefined)[];
+  readonly stamps: readonly number[];
   readonly ways: StatedWays;
 }
 
@@ -81,18 +98,28 @@ const variants = new WeakMap<Ruleset, Variant[]>();
 /** Older ones are of sets that have changed since. */
 const variantsMax = 8;
 
+/** Moves whenever the set changes. */
+function stampOf(set: LiveSet | undefined): number {
+  return set === undefined ? 0 : set.memberSets.reduce((sum, { version }) => sum + version, set.version);
+}
+
 /** Nodes with the same rules, sets and kinds of interfaces get the same chains. */
 function statedWays({ linked, tracks }: FamilyTables, facts: NodeFacts, sets: SetCollection): StatedWays {
   const { ruleset, interfacePatterns } = linked;
   const surroundings = new Surroundings(linked, tracks, facts, sets);
   const { links, canMasquerade, addressTypes } = surroundings;
-  const fits = (["pod", "wire"] as const).map((place) =>
-    interfacePatterns.map((pattern) => links.fits(place, pattern)).join(),
+  const fits = interfacePatterns.map(
+    (pattern) => `${links.fits("pod", pattern)} ${links.fits("wire", pattern)}`,
   );
   const key = [tracks, canMasquerade, links.hasWire, ...fits].join(" ");
-  const parts = [addressTypes, ...linked.setNames.map((name) => surroundings.membership(name))];
+  const named = linked.setNames.map((name) => sets.get(name));
   const known = variants.get(ruleset) ?? [];
-  const same = known.find((one) => one.key === key && parts.every((part, i) => part === one.parts[i]));
+  const same = known.find(
+    (one) =>
+      one.key === key &&
+      one.addressTypes === addressTypes &&
+      named.every((set, i) => set === one.sets[i] && stampOf(set) === one.stamps[i]),
+  );
   if (same !== undefined) return same.ways;
   const ways: { [W in Way]?: readonly HookChain[] } = {};
   for (const way of waysOfNode) {
@@ -100,31 +127,32 @@ function statedWays({ linked, tracks }: FamilyTables, facts: NodeFacts, sets: Se
     if (way.includes("wire") && !links.hasWire) continue;
     if (surroundings.letsRepliesPass(wayOf(to, from))) ways[way] = surroundings.chainsOf(way);
   }
-  variants.set(ruleset, [...known.slice(1 - variantsMax), { key, parts, ways }]);
+  const variant = { key, addressTypes, sets: named, stamps: named.map(stampOf), ways };
+  variants.set(ruleset, [...known.slice(1 - variantsMax), variant]);
   return ways;
 }
 
 /** Interfaces of a node by what is behind them. */
 class Links {
   readonly hasWire: boolean;
-  readonly #names: { readonly [P in Place]: readonly string[] };
+  readonly #facts: NodeFacts;
+  readonly #uplink: number;
 
   /** The wire is where packets go that no other route takes. */
   constructor(facts: NodeFacts, family: 4 | 6) {
-    const uplink = facts.routeTo({ family, words: family === 4 ? [0] : [0, 0, 0, 0] });
-    const others = facts.interfaces.filter(({ isLoopback }) => !isLoopback);
-    const wire = others.filter(({ index }) => index === uplink).map(({ name }) => name);
-    this.hasWire = wire.length > 0;
-    this.#names = {
-      pod: others.filter(({ index }) => index !== uplink).map(({ name }) => name),
-      wire,
-      node: [],
-    };
+    this.#facts = facts;
+    this.#uplink = facts.routeTo({ family, words: family === 4 ? [0] : [0, 0, 0, 0] });
+    this.hasWire = facts.interfaces.some(({ index, isLoopback }) => index === this.#uplink && !isLoopback);
   }
 
   /** Whether the pattern fits the interfaces of a place; `undefined`: some of them. */
   fits(place: Place, pattern: string): boolean | undefined {
-    const names = this.#names[place];
+    const names =
+      place === "node"
+        ? []
+        : this.#facts.interfaces.flatMap(({ index, name, isLoopback }) =>
+            !isLoopback && (index === this.#uplink) === (place === "wire") ? [name] : [],
+          );
     const prefix = pattern.endsWith("+") ? pattern.slice(0, -1) : undefined;
     const fitting = names.filter((name) =>
       prefix === undefined ? name === pattern : name.startsWith(prefix),
@@ -151,15 +179,20 @@ class Surroundings {
   readonly canMasquerade: boolean;
   readonly addressTypes: AddressMap;
   readonly #ruleset: Ruleset;
+  readonly #patterns: readonly string[];
   readonly #tracks: boolean;
   readonly #sets: SetCollection;
   readonly #changed: ReadonlySet<string>;
   readonly #setsConnmark: boolean;
+  readonly #memberships = new Map<string, Membership | undefined>();
+  /** By table, chain, and what is known of packets. */
+  readonly #decidedChains = new Map<string, DecidedChain>();
 
   constructor(linked: LinkedRuleset, tracks: boolean, facts: NodeFacts, sets: SetCollection) {
-    const { ruleset, actions } = linked;
+    const { ruleset, actions, interfacePatterns } = linked;
     const { family } = ruleset;
     this.#ruleset = ruleset;
+    this.#patterns = interfacePatterns;
     this.#tracks = tracks;
     this.#sets = sets;
     this.links = new Links(facts, family);
@@ -175,9 +208,12 @@ class Surroundings {
 
   /** Of sets that packets change only a look-up knows. */
   membership(name: string): Membership | undefined {
+    if (this.#memberships.has(name)) return this.#memberships.get(name);
     const set = this.#sets.get(name);
-    if (set === undefined) return undefined;
-    return [name, ...set.members].some((one) => this.#changed.has(one)) ? undefined : membershipOf(set);
+    const isKnown = set !== undefined && ![name, ...set.members].some((one) => this.#changed.has(one));
+    const membership = isKnown ? membershipOf(set) : undefined;
+    this.#memberships.set(name, membership);
+    return membership;
   }
 
   chainsOf(way: Way): readonly HookChain[] {
@@ -193,24 +229,27 @@ class Surroundings {
     );
   }
 
-  #decided(
-    way: Way,
-    role: "first" | "reply",
-  ): readonly { readonly hook: number; readonly chain: DecisionChain; readonly outcomes: number }[] {
+  #decided(way: Way, role: Role): readonly (DecidedChain & { readonly hook: number })[] {
     return hooksOf(way).flatMap((hook) =>
       tablesOf(hook).flatMap(({ table: name, chain }) => {
         const table = this.#ruleset.tables[name];
         // of a connection only the first packet asks for translations
         if (table === undefined || (name === "nat" && (role === "reply" || !this.#tracks))) return [];
-        return [{ hook, ...decideChain(table, chain, this.#scene(way, hook, role, name === "raw")) }];
+        const places = placesAt(way, hook);
+        const fits = this.#patterns.map(
+          (pattern) => `${this.links.fits(places.in, pattern)} ${this.links.fits(places.out, pattern)}`,
+        );
+        const key = [role, name, chain, ...fits].join(" ");
+        const decided =
+          this.#decidedChains.get(key) ??
+          decideChain(table, chain, this.#scene(places, role, name === "raw"));
+        this.#decidedChains.set(key, decided);
+        return [{ hook, ...decided }];
       }),
     );
   }
 
-  #scene(way: Way, hook: number, role: "first" | "reply", isRaw: boolean): Scene {
-    const [from, to] = placesOf(way);
-    const leaves = hook === Hook.prerouting || hook === Hook.input ? "node" : to; // not routed yet, or at its end
-    const places = { in: from, out: leaves } as const;
+  #scene(places: PlacesAtHook, role: Role, isRaw: boolean): Scene {
     const { family } = this.#ruleset;
     const isFirst = role === "first" && this.#tracks && !isRaw;
     const packet: KnownPacket = {
@@ -236,8 +275,13 @@ const chainsOfFamily = new WeakMap<DecisionChain, DecisionChain>();
 function ofFamily(chain: DecisionChain, family: 4 | 6): DecisionChain {
   let own = chainsOfFamily.get(chain);
   if (own === undefined) {
-    const policy: readonly DecisionRule[] = chain.atEnd === "drop" ? [{ action: { kind: "drop" } }] : [];
-    const rules = [...chain.rules, ...policy].map((rule) => ({ family, ...rule }));
+    const rules: readonly DecisionRule[] =
+      chain.atEnd === "drop"
+        ? [
+            { family, action: { kind: "jump", chain: { ...chain, atEnd: "return" } } },
+            { family, action: { kind: "drop" } },
+          ]
+        : chain.rules.map((rule) => ({ family, ...rule }));
     own = { ...chain, rules, atEnd: "accept" };
     chainsOfFamily.set(chain, own);
   }
@@ -280,7 +324,6 @@ const ownTypes = new WeakMap<
 function addressTypesOf(facts: NodeFacts, family: 4 | 6): AddressMap {
   const known = ownTypes.get(facts);
   if (known?.generation === facts.generation) return known[family];
-  const listed = new Set(facts.localAddresses.map(formatIp));
   const own: { readonly 4: AddressMap["entries"][number][]; readonly 6: AddressMap["entries"][number][] } = {
     4: [],
     6: [],
@@ -288,7 +331,7 @@ function addressTypesOf(facts: NodeFacts, family: 4 | 6): AddressMap {
   for (const { addresses, isLoopback } of facts.interfaces)
     for (const address of isLoopback ? [] : addresses) {
       const { family: its, words, prefix } = address;
-      if (!listed.has(formatIp(address)))
+      if (!facts.localAddresses.some((ip) => ipEquals(ip, address)))
         own[its].push([{ family: its, words, prefix: its === 4 ? 32 : 128 }, AddressTypeValue.local]);
       if (its === 4 && prefix <= 30)
         own[4].push([block4(((words[0] ?? 0) | ~maskWord(prefix, 0)) >>> 0, 32), AddressTypeValue.broadcast]);
