@@ -27,8 +27,14 @@ const objects = [
   ),
 ];
 
-function trace(from: string, to: string, port: number, engine = "azure-npm"): TraceDocument {
-  const state = stateOf(...objects);
+function trace(
+  from: string,
+  to: string,
+  port: number,
+  engine = "azure-npm",
+  given: readonly string[] = objects,
+): TraceDocument {
+  const state = stateOf(...given);
   const selection = parseSelection(engine);
   if (selection.kind !== "product") throw new Error("a product");
   return traceConnection(
@@ -36,7 +42,7 @@ function trace(from: string, to: string, port: number, engine = "azure-npm"): Tr
     resolveSource(state, parseEnd(from)),
     resolveEnd(state, parseEnd(to)),
     { protocol: "TCP", port, family: 4 },
-    createOriginPlacer(manifest(...objects)),
+    createOriginPlacer(manifest(...given)),
     { version: "0", seed: 1 },
   );
 }
@@ -114,6 +120,54 @@ describe("a trace of an allowed connection", () => {
       .flatMap((packet) => packet.entries)
       .find((entry) => entry.origin?.path?.startsWith("spec.ingress[1]") && entry.origin.role === "allow");
     expect(allowing?.origin).toMatchObject({ policy: "x/b", line: lineOf("app: a } } }]\n".trim()) });
+  });
+});
+
+describe("a trace on Windows nodes", () => {
+  const windows = (name: string): string => `apiVersion: v1
+kind: Node
+metadata: { name: ${name}, labels: { kubernetes.io/os: windows } }
+`;
+  const web = `apiVersion: v1
+kind: Service
+metadata: { namespace: x, name: web }
+spec:
+  selector: { app: b }
+  ports:
+    - port: 8000
+      targetPort: 80
+`;
+  const given = [windows("n1"), windows("n2"), ...objects, web];
+  const hooksOf = ({ packets }: TraceDocument) =>
+    packets.map(({ hooks }) => hooks.map(({ node, hook }) => `${node} ${hook}`));
+
+  it("shows the endpoints that a packet met, and not the uplinks where nothing is asked", () => {
+    expect(hooksOf(trace("x/a", "x/b", 443, "azure-npm", given))).toEqual([
+      ["n1 endpoint-Out", "n2 endpoint-In"],
+      ["n2 endpoint-Out", "n1 endpoint-In"],
+    ]);
+  });
+
+  it("names sets, not their ids", () => {
+    const { packets } = trace("x/a", "x/b", 80, "azure-npm", given);
+    const texts = packets.flatMap(({ entries }) => entries.map(({ text }) => text)).join("\n");
+    expect(texts).toContain('"LocalAddresses":"podlabel-app:a,ns-x"');
+  });
+
+  it("shows what a load balancer chose, on the way there and back, with the Service's line", () => {
+    const document = trace("x/a", "svc:x/web", 8000, "none", given);
+    const at = (manifest(...given)[0]?.text ?? "")
+      .split("\n")
+      .findIndex((line) => line.includes("- port: 8000"));
+    const choices = document.packets.map(({ entries }) =>
+      entries.filter(({ chain }) => chain === "load balancers"),
+    );
+    expect(document.verdict).toBe("allow");
+    expect(choices).toMatchObject([
+      [{ node: "n1", hook: "endpoint-Out", origin: { policy: "x/web (Service)", line: at + 1 } }],
+      [{ node: "n1", hook: "endpoint-In", origin: { policy: "x/web (Service)", line: at + 1 } }],
+    ]);
+    expect(choices[0]?.[0]?.text).toMatch(/"ExternalPort":8000.* -> 10\.224\.\d+\.\d+:80$/);
   });
 });
 

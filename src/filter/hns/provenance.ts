@@ -108,7 +108,7 @@ function describeChoice({ balancer, mapping, backend }: LbChoice): RuleDescripti
     table: "hns",
     chain: "load balancers",
     number: balancer.portMappings.indexOf(mapping) + 1,
-    text: `${JSON.stringify(shown)}: ${address}:${mapping.internalPort} of ${balancer.endpoints.length}`,
+    text: `${JSON.stringify(shown)} -> ${address}:${mapping.internalPort}`,
     origin: balancer.origin,
   };
 }

@@ -170,6 +170,33 @@ describe("a load balancer", () => {
   });
 });
 
+describe("a load balancer of IPv6", () => {
+  const own = [
+    endpoint("e1", "fd00::1"),
+    endpoint("r1", "fd00:1::7", { Flags: 1 }),
+    endpoint("r2", "10.0.1.7", { Flags: 1 }),
+  ];
+  const balancer: Json = {
+    ...clusterIp,
+    HostComputeEndpoints: ["r1", "r2"],
+    FrontendVIPs: ["fd96::1"],
+    Flags: LbFlag.dsr | LbFlag.ipv6,
+  };
+  const packet = (src: string, sport: number, dst: string, dport: number): Uint8Array =>
+    tcp({ src: ip(src), dst: ip(dst), sport, dport, flags: TcpFlag.syn });
+  const ends = (bytes: Uint8Array): string => printPacket(bytes).split(": ")[0] ?? "";
+
+  it("takes backends of its family alone, there and back", () => {
+    const node = nodeOf([balancer], own);
+    for (let sport = 4000; sport < 4008; sport++) {
+      const asked = node.pass(packet("fd00::1", sport, "fd96::1", 8000), Hook.endpointOut, 1);
+      expect(ends(asked.bytes)).toBe(`IP6 fd00::1.${sport} > fd00:1::7.80`);
+      const answer = node.pass(packet("fd00:1::7", 80, "fd00::1", sport), Hook.endpointIn, 1);
+      expect(ends(answer.bytes)).toBe(`IP6 fd96::1.8000 > fd00::1.${sport}`);
+    }
+  });
+});
+
 describe("a connection", () => {
   const both = { ...clusterIp, HostComputeEndpoints: ["e2", "r1"] };
   const backendOf = (node: HnsTestNode, sport: number): string =>
