@@ -81,6 +81,8 @@ export {
 } from "./filter/index.ts";
 export { type IpsetEntry, type IpsetRepr, restoreIpsets, saveIpsets } from "./filter/ipset/index.ts";
 export {
+  type Assertions,
+  assertionsOf,
   type IptablesTables,
   linkIptables,
   type Match,

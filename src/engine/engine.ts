@@ -75,7 +75,14 @@ export interface EngineFeatures {
   readonly networkPlugins: readonly string[];
   readonly filters: string;
   readonly features: Readonly<Record<string, { readonly support: FeatureSupport; readonly note?: string }>>;
+  /** API kinds of its own, beside NetworkPolicy, that it obeys. */
+  readonly beyond?: readonly string[];
+  /** Rows that no other engine has: where a cluster has to do with one. Those of NetworkPolicy are in `featureUses`. */
+  readonly ownUses?: FeatureUses;
 }
+
+/** Has a connection in a cluster to do with a feature? By its name in the table. */
+export type FeatureUses = Readonly<Record<string, (state: ClusterState, connection: Connection) => boolean>>;
 
 /** What an engine makes for one node. */
 export interface CompiledNode {

@@ -8,6 +8,7 @@ export type {
   EngineDefinition,
   EngineFeatures,
   FeatureSupport,
+  FeatureUses,
   Kind,
   ListedNode,
   ListingContext,

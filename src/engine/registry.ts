@@ -3,6 +3,9 @@ import type { VendorKind } from "../k8s/index.ts";
 import { azureNpmLinux, azureNpmWindows } from "./azure-npm/index.ts";
 import { ciliumLinux } from "./cilium/index.ts";
 import type { Engine, EngineDefinition } from "./engine.ts";
+
+export { featureUses, leftToEngines } from "./features.ts";
+
 import { noneLinux, noneWindows } from "./none/index.ts";
 
 export const engineDefinitions: readonly EngineDefinition[] = [

@@ -213,6 +213,16 @@ const engines = documented<EnginesDocument>()(
   z.strictObject({
     schema: z.literal("podwire/engines/v1"),
     ...stamp,
+    products: z.array(
+      z.strictObject({
+        product: text,
+        platforms: texts,
+        networkOptions: texts,
+        networkPolicy: texts,
+        beyond: texts,
+        filters: texts,
+      }),
+    ),
     engines: z.array(
       z.strictObject({
         name: text,
@@ -224,10 +234,16 @@ const engines = documented<EnginesDocument>()(
         platforms: texts,
         networkPlugins: texts,
         filters: text,
-        features: z.record(text, z.strictObject({ support: text, note: maybe(text) })),
-        divergences: z.array(z.strictObject({ id: text, cause: text, source: text, versions: text })),
+        beyond: texts,
+        features: z.record(text, z.strictObject({ support: text, note: maybe(text), scenarios: texts })),
+        divergences: z.array(
+          z.strictObject({ id: text, cause: text, source: text, versions: text, scenarios: texts }),
+        ),
       }),
     ),
+    refusals: z.array(z.strictObject({ id: text, reason: text, source: text, scenarios: texts })),
+    retirements: z.array(z.strictObject({ what: text, until: text, source: text })),
+    notes: texts,
   }),
 );
 

@@ -218,6 +218,16 @@ export interface RunDocument extends SeededDocument<"run"> {
 
 /** What `engines` prints: features, switches and documented divergences. */
 export interface EnginesDocument extends Document<"engines"> {
+  /** A column each of the comparison that AKS makes. */
+  readonly products: readonly {
+    readonly product: string;
+    readonly platforms: readonly string[];
+    readonly networkOptions: readonly string[];
+    readonly networkPolicy: readonly string[];
+    /** API kinds beside NetworkPolicy. */
+    readonly beyond: readonly string[];
+    readonly filters: readonly string[];
+  }[];
   readonly engines: readonly {
     readonly name: string;
     readonly product: string;
@@ -232,14 +242,37 @@ export interface EnginesDocument extends Document<"engines"> {
     readonly platforms: readonly string[];
     readonly networkPlugins: readonly string[];
     readonly filters: string;
-    readonly features: Readonly<Record<string, { readonly support: string; readonly note?: string }>>;
+    readonly beyond: readonly string[];
+    /** `scenarios`: files of those that assert it, wherever they are known. */
+    readonly features: Readonly<
+      Record<
+        string,
+        { readonly support: string; readonly note?: string; readonly scenarios: readonly string[] }
+      >
+    >;
+    /** Of all versions and switches. */
     readonly divergences: readonly {
       readonly id: string;
       readonly cause: string;
       readonly source: string;
       readonly versions: string;
+      readonly scenarios: readonly string[];
     }[];
   }[];
+  /** Clusters that AKS does not make. */
+  readonly refusals: readonly {
+    readonly id: string;
+    readonly reason: string;
+    readonly source: string;
+    readonly scenarios: readonly string[];
+  }[];
+  readonly retirements: readonly {
+    readonly what: string;
+    readonly until: string;
+    readonly source: string;
+  }[];
+  /** What stands behind all this, and what does not. */
+  readonly notes: readonly string[];
 }
 
 export interface BenchResultDocument {

@@ -1,4 +1,5 @@
 export { vendorKinds } from "../engine/registry.ts";
+export { type Assertions, assertionsOf } from "./assertions.ts";
 export { commonFamily, connectionAttempt, connectionBetween } from "./attempt.ts";
 export {
   type BenchCase,

@@ -9,22 +9,10 @@ import {
   unreachable,
 } from "../base/index.ts";
 import { vendorKinds } from "../engine/registry.ts";
-import {
-  applyObjects,
-  type BuiltCluster,
-  type Cell,
-  type ClusterState,
-  type Connection,
-  deleteObject,
-  loadManifests,
-  setLabels,
-} from "../k8s/index.ts";
+import { type BuiltCluster, type ClusterState, type Connection, loadManifests } from "../k8s/index.ts";
 import { createOracle } from "../oracle/index.ts";
 import {
   type Attempt,
-  type Expectation,
-  type ExpectedVerdict,
-  expandExpectedMatrix,
   expectationKeys,
   expectedValue,
   formatEnd,
@@ -34,13 +22,15 @@ import {
 } from "../scenario/index.ts";
 import { type Flow, firstPacket, type NetworkOptions } from "../sim/index.ts";
 import { printPacket } from "../wire/index.ts";
-import { commonFamily, connectionAttempt, connectionBetween, senderOf } from "./attempt.ts";
+import { connectionAttempt, senderOf } from "./attempt.ts";
 import type { CellVerdict, DiagnosticDocument, RunResultDocument, StepResult } from "./documents.ts";
+import { editedBy } from "./edits.ts";
 import type { SourceEnd } from "./ends.ts";
+import { attemptedConnection, expectedCells } from "./expected-cells.ts";
 import { LiveCluster } from "./live.ts";
 import { diagnosticDocument, explorerLimits, judgeWays } from "./matrix.ts";
 import { flowRequest } from "./probe.ts";
-import { resolveEnd, resolveSource } from "./resolve-end.ts";
+import { resolveSource } from "./resolve-end.ts";
 import { type SelectedCluster, selectedCluster } from "./selected-cluster.ts";
 import type { Selection } from "./selection.ts";
 
@@ -145,19 +135,11 @@ function performStep(runner: Runner, step: Step): StepOutcome {
   const { state } = runner;
   switch (step.action) {
     case "apply":
-      runner.edit(applyObjects(state, loadManifests(step.manifests, { vendorKinds })));
-      return fine;
     case "createPod":
-      runner.edit(applyObjects(state, loadManifests([step.manifest])));
-      return fine;
     case "deletePod":
-      runner.edit(deleteObject(state, "Pod", step.namespace, step.name));
-      return fine;
     case "delete":
-      runner.edit(deleteObject(state, step.kind, step.namespace ?? "", step.name));
-      return fine;
     case "label":
-      runner.edit(setLabels(state, step.kind, step.namespace ?? "", step.name, step.labels));
+      runner.edit(editedBy(state, step));
       return fine;
     case "probe": {
       const connection = attemptedConnection(state, step);
@@ -223,16 +205,6 @@ function injectionText({ from, packet }: InjectStep): string {
   return `${formatEnd(from)}: ${printPacket(bytesOf(packet.hex))}`;
 }
 
-function attemptedConnection(state: ClusterState, attempt: Attempt): Connection {
-  const [from, to] = [resolveSource(state, attempt.from), resolveEnd(state, attempt.to)];
-  const family = commonFamily(from, to, attempt.family === undefined ? undefined : [attempt.family]);
-  if (family === undefined)
-    throw new InputError([
-      { code: "invalid", path: "", message: `${from.id} and ${to.id} have no addresses of one family` },
-    ]);
-  return connectionBetween(from, to, { ...attempt.port, family });
-}
-
 type AnsweredStep = Extract<Step, { action: "probe" | "connect" | "send" | "inject" }>;
 
 function expectedFor(runner: Runner, step: AnsweredStep): string {
@@ -248,7 +220,7 @@ function compare(runner: Runner, step: AnsweredStep, what: string, answer: Answe
 }
 
 function compareMatrix(runner: Runner, step: MatrixStep): StepOutcome {
-  const cells = step.matrix.ends === undefined ? podCells(runner, step) : endCells(runner, step);
+  const cells = expectedCells(runner.state, step.matrix);
   const { label, ...selection } = runner.selection;
   const product = selection.kind === "product" ? selection.product : undefined;
   const problems: string[] = [];
@@ -264,47 +236,6 @@ function compareMatrix(runner: Runner, step: MatrixStep): StepOutcome {
       problems.push(`${from} -> ${to} ${formatPort(connection)}: expected ${expected}, was ${actual}`);
   }
   return { problems, open };
-}
-
-interface ComparedCell {
-  readonly from: string;
-  readonly to: string;
-  readonly connection: Connection;
-  readonly verdict: Expectation<ExpectedVerdict>;
-}
-
-/** Every end of `from` with every end of `to`; an end with itself is not compared. */
-function endCells({ state }: Runner, { matrix }: MatrixStep): readonly ComparedCell[] {
-  const { ends, ports, family } = matrix;
-  assert(ends !== undefined, "asked where there are ends");
-  return ends.from.flatMap((from) =>
-    ends.to
-      .filter((to) => formatEnd(to) !== formatEnd(from))
-      .flatMap((to) =>
-        ports.map((port) => ({
-          from: formatEnd(from),
-          to: formatEnd(to),
-          connection: attemptedConnection(state, { from, to, port, family }),
-          verdict: matrix.default,
-        })),
-      ),
-  );
-}
-
-function podCells({ state }: Runner, { matrix }: MatrixStep): readonly ComparedCell[] {
-  const pods = [...state.pods].filter(([, pod]) => !pod.hostNetwork && pod.ips.length > 0);
-  const byName = new Map(pods);
-  return expandExpectedMatrix(matrix, [...byName.keys()].sort()).map(({ from, to, port, verdict }) => {
-    const [source, destination] = [byName.get(from), byName.get(to)];
-    assert(source !== undefined && destination !== undefined, "expanded from these names");
-    const connection: Cell = {
-      from: { kind: "pod", pod: source },
-      to: { kind: "pod", pod: destination },
-      ...port,
-      family: matrix.family ?? destination.ips[0]?.family ?? 4,
-    };
-    return { from, to, connection, verdict };
-  });
 }
 
 function compareDiagnostic(runner: Runner, step: Extract<Step, { action: "expectDiagnostic" }>): StepOutcome {

@@ -45,8 +45,8 @@ const policies = "AKS: use network policies";
 const cilium = "AKS: Azure CNI powered by Cilium";
 
 /** Azure NPM on more than this runs out of memory. */
-export const npmNodesMax = 250;
-export const npmPodsMax = 20_000;
+const npmNodesMax = 250;
+const npmPodsMax = 20_000;
 
 const isWindows = ({ os }: Pick<Node, "os">): boolean => os === "windows";
 const hasWindows = ({ nodes }: AksFacts): boolean => nodes.some(isWindows);
@@ -171,23 +171,18 @@ export const aksRules: readonly AksRule[] = [
     refuses: ({ options }) => options.networkPolicy === "azure" && options.ipFamilies.includes(6),
   },
   {
-    id: "npm-nodes",
+    id: "npm-scale",
     words: ["nodePools", "networkPolicy"],
-    reason: `networkPolicy azure (Azure NPM) is not supported beyond ${npmNodesMax} nodes: it runs out of memory`,
+    reason: `networkPolicy azure (Azure NPM) is not supported beyond ${npmNodesMax} nodes or ${npmPodsMax} pods: it runs out of memory`,
     source: policies,
-    refuses: ({ options, nodes }) => options.networkPolicy === "azure" && nodes.length > npmNodesMax,
-  },
-  {
-    id: "npm-pods",
-    words: ["networkPolicy"],
-    reason: `networkPolicy azure (Azure NPM) is not supported beyond ${npmPodsMax} pods: it runs out of memory`,
-    source: policies,
-    refuses: ({ options, podCount }) => options.networkPolicy === "azure" && podCount > npmPodsMax,
+    refuses: ({ options, nodes, podCount }) =>
+      options.networkPolicy === "azure" && (nodes.length > npmNodesMax || podCount > npmPodsMax),
   },
 ];
 
-/** Id of the refusal of ranges that overlap. */
+/** Id of the refusal of ranges that overlap, and what it says without naming them. */
 export const overlapRule = "overlapping-ranges";
+export const overlapReason = "the ranges of nodes, Services and pods do not overlap";
 
 function isWindows2019({ os, osSku }: Pick<Node, "os" | "osSku">): boolean {
   return os === "windows" && osSku === "Windows2019";

@@ -7,6 +7,7 @@ export {
   aksRefusals,
   aksRetirements,
   aksRules,
+  overlapReason,
   overlapRule,
   poolFacts,
 } from "./aks-rules.ts";

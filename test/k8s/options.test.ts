@@ -85,7 +85,7 @@ describe("cluster options", () => {
     },
     {
       words: { networkPolicy: "azure", nodePools: [{ count: 200 }, { name: "b", count: 51 }] },
-      reason: "networkPolicy azure (Azure NPM) is not supported beyond 250 nodes: it runs out of memory",
+      reason: "networkPolicy azure (Azure NPM) is not supported beyond 250 nodes or 20000 pods: it runs out of memory",
     },
     { words: { ipFamilies: ["ipv6"] }, reason: "AKS has no clusters with IPv6 alone" },
     {
@@ -167,7 +167,7 @@ metadata:
     expect(() => build(nodes, npm)).toThrow("beyond 250 nodes");
     const facts = { options: parseClusterOptions(npm), nodes: [] };
     expect(aksRefusals({ ...facts, podCount: 20_000 })).toEqual([]);
-    expect(aksRefusals({ ...facts, podCount: 20_001 }).map(({ rule }) => rule)).toEqual(["npm-pods"]);
+    expect(aksRefusals({ ...facts, podCount: 20_001 }).map(({ rule }) => rule)).toEqual(["npm-scale"]);
   });
 
   it("are warned of where support of them ends, by who asks for them by name", () => {

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { usageError } from "../../base/index.ts";
 import {
+  assertionsOf,
   describeEngines,
   documentJsonSchemas,
   documentNames,
@@ -12,6 +13,7 @@ import { scenarioJsonSchema } from "../../scenario/index.ts";
 import { emit, outputsOf } from "../emit.ts";
 import { ExitCode } from "../failure.ts";
 import { addCommonOptions, type CommonOptions } from "../options.ts";
+import { shippedScenarios } from "../scenarios.ts";
 import { version } from "../version.ts";
 
 export function addInfoCommands(program: Command, finish: (code: ExitCode) => void): void {
@@ -19,7 +21,12 @@ export function addInfoCommands(program: Command, finish: (code: ExitCode) => vo
     .command("engines")
     .summary("features, versions, switches and documented divergences of the engines");
   addCommonOptions(engines).action((options: CommonOptions) => {
-    emit(describeEngines(version), outputsOf(options, enginesReport), enginesReport, options);
+    emit(
+      describeEngines(version, assertionsOf(shippedScenarios())),
+      outputsOf(options, enginesReport),
+      enginesReport,
+      options,
+    );
     finish(ExitCode.ok);
   });
   const schema = program

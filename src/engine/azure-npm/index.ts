@@ -70,7 +70,7 @@ export const azureNpmLinux: EngineDefinition = {
 };
 
 const windowsFeatures: EngineFeatures = {
-  platforms: ["Windows Server 2022"],
+  platforms: ["Windows Server 2022 (preview)"],
   networkPlugins: ["azure"],
   filters:
     "HNS ACLPolicy and SetPolicy, at the endpoint of each pod (after NPM's sources; no dump of a real node was at hand)",

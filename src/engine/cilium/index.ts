@@ -1,5 +1,6 @@
 /** Cilium as an engine: Azure CNI powered by Cilium, with the settings that AKS gives it. */
 import { noBpfTables } from "../../filter/bpf/index.ts";
+import type { ClusterState } from "../../k8s/index.ts";
 import type { EngineDefinition, EngineFeatures } from "../engine.ts";
 import { createCiliumAgent } from "./agent.ts";
 import { ciliumTables, compileCilium } from "./compile.ts";
@@ -8,6 +9,7 @@ import { isListing, readListings } from "./listings/read.ts";
 import { isListingOf, listedTables } from "./listings/tables.ts";
 import { writeListings } from "./listings/write.ts";
 import { ciliumKinds } from "./resources/kinds.ts";
+import type { CiliumPolicySpec, CiliumRuleSpec } from "./resources/spec.ts";
 import {
   type CiliumVariant,
   ciliumDefaultVersion,
@@ -22,6 +24,13 @@ function featuresOf({ endPort, sctp, hostFirewall, l7 }: CiliumVariant): EngineF
     platforms: ["Linux"],
     networkPlugins: ["azure"],
     filters: "BPF at the pods' interfaces, identities and policy maps; no kube-proxy",
+    beyond: ciliumKinds.map(({ kind }) => kind),
+    ownUses: {
+      "CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy": (state) => rulesIn(state).length > 0,
+      "host firewall": (state) => rulesIn(state).some(({ nodeSelector }) => nodeSelector !== undefined),
+      "layer 7 and FQDN rules": (state) =>
+        rulesIn(state).some((rule) => rule.beyond.some(({ need }) => need === "l7" || need === "fqdn")),
+    },
     features: {
       ingress: { support: "yes", note: "a pod's own node always reaches it" },
       egress: { support: "yes", note: "to the pod's own node too" },
@@ -52,6 +61,13 @@ function featuresOf({ endPort, sctp, hostFirewall, l7 }: CiliumVariant): EngineF
         : { support: "no", note: "needs Advanced Container Networking Services" },
     },
   };
+}
+
+function rulesIn({ vendor }: ClusterState): readonly CiliumRuleSpec[] {
+  const policies = ["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"].flatMap((kind) => [
+    ...(vendor.get(kind)?.values() ?? []),
+  ]);
+  return policies.flatMap(({ spec }) => (spec as CiliumPolicySpec).rules);
 }
 
 export const ciliumLinux: EngineDefinition = {
