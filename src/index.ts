@@ -81,8 +81,6 @@ export {
 } from "./filter/index.ts";
 export { type IpsetEntry, type IpsetRepr, restoreIpsets, saveIpsets } from "./filter/ipset/index.ts";
 export {
-  type Assertions,
-  assertionsOf,
   type IptablesTables,
   linkIptables,
   type Match,
@@ -122,6 +120,8 @@ export type {
 // questions: truth tables, differences, one connection, scenarios
 // clusters made up: at random for properties, at scale for measurements
 export {
+  type Assertions,
+  assertionsOf,
   attachableProgram,
   type BenchCase,
   type BenchOptions,

@@ -79,8 +79,7 @@ class AssertionFinder implements Assertions {
       } else if (step.action === "expectDiagnostic") {
         if (!step.absent && step.code !== undefined) this.#note(this.diagnostics, step.code);
       } else
-        for (const { connection, expected } of checksOf(state, step, selection))
-          this.#check(state, oracle, selection, connection, expected);
+        for (const check of checksOf(state, step, selection)) this.#check(state, oracle, selection, check);
     }
   }
 
@@ -88,17 +87,17 @@ class AssertionFinder implements Assertions {
     state: ClusterState,
     oracle: Oracle,
     selection: ProductSelection,
-    connection: Connection,
-    expected: CellVerdict,
+    { connection, verdicts }: Check,
   ): void {
     const { verdict } = oracle.judge(connection);
+    const expected = verdicts[0];
     const systems = systemsOf(state, connection);
     const engines = [selection.engines.linux, selection.engines.windows].filter((one) => one !== undefined);
     for (const engine of engines)
       if (systems.has(engine.os)) this.#checkFeatures(state, connection, engine, verdict, expected);
-    if (expected === verdict || expected === "undefined") return;
+    if (verdicts.includes(verdict) && verdicts.length === 1) return;
     const fitting = divergencesOf(selection, state, connection, verdict)
-      .filter((one) => one.verdict === expected)
+      .filter((one) => verdicts.includes(one.verdict))
       .map(({ divergence }) => divergence.id);
     for (const engine of engines) {
       const isThere = [...state.nodes.values()].some(({ os }) => os === engine.os);
@@ -164,19 +163,26 @@ function systemsOf({ nodes }: ClusterState, { from, to }: Connection): ReadonlyS
 
 interface Check {
   readonly connection: Connection;
-  readonly expected: CellVerdict;
+  /** Those that what is expected may be: who refuses a connection is a listener's host, or a Service's node. */
+  readonly verdicts: readonly [CellVerdict, ...CellVerdict[]];
 }
+
+const verdictsOf: Readonly<Record<string, Check["verdicts"]>> = {
+  connected: ["allow"],
+  refused: ["allow", "deny"],
+  timeout: ["deny"],
+};
 
 function checksOf(state: ClusterState, step: Step, { label, product }: ProductSelection): readonly Check[] {
   const attempt = (one: Attempt, expect: Expectation<string>): readonly Check[] => {
     const outcome = expectedValue(expect, label, product);
-    const expected = outcome === "timeout" ? "deny" : outcome === "undefined" ? outcome : "allow";
-    return [{ connection: attemptedConnection(state, one), expected }];
+    const verdicts = verdictsOf[outcome] ?? ["undefined"];
+    return [{ connection: attemptedConnection(state, one), verdicts }];
   };
   if (step.action === "probe" || step.action === "connect") return attempt(step, step.expect);
   if (step.action !== "expectMatrix") return [];
   return expectedCells(state, step.matrix).map(({ connection, verdict }) => ({
     connection,
-    expected: expectedValue(verdict, label, product),
+    verdicts: [expectedValue(verdict, label, product)],
   }));
 }

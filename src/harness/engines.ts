@@ -38,7 +38,10 @@ function describeEngine(
 ): EnginesDocument["engines"][number] {
   const { name, product, os, versions, defaultVersion, switches } = definition;
   const { platforms, networkPlugins, filters, features, beyond = [] } = usual(definition);
-  const [shown, known] = [assertions.features(name), assertions.divergences(name)];
+  const shown = assertions.features(name);
+  const known = engineDefinitions
+    .filter((one) => one.product === product)
+    .map((one) => assertions.divergences(one.name));
   return {
     name,
     product,
@@ -61,7 +64,7 @@ function describeEngine(
       cause,
       source,
       versions: concerned,
-      scenarios: known.get(id) ?? [],
+      scenarios: [...new Set(known.flatMap((found) => found.get(id) ?? []))],
     })),
   };
 }
