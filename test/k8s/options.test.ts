@@ -85,7 +85,8 @@ describe("cluster options", () => {
     },
     {
       words: { networkPolicy: "azure", nodePools: [{ count: 200 }, { name: "b", count: 51 }] },
-      reason: "networkPolicy azure (Azure NPM) is not supported beyond 250 nodes or 20000 pods: it runs out of memory",
+      reason:
+        "networkPolicy azure (Azure NPM) is not supported beyond 250 nodes or 20000 pods: it runs out of memory",
     },
     { words: { ipFamilies: ["ipv6"] }, reason: "AKS has no clusters with IPv6 alone" },
     {
