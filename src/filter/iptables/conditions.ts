@@ -22,14 +22,14 @@ export interface KnownPacket {
   readonly states: { readonly sure: number; readonly possible: number };
   /** The first of its connection, and tracked as that. */
   readonly isFirst: boolean;
-  /** `undefined`: a rule may have set it. */
+  /** The mark of its connection; `undefined`: a rule may have set it, or there is no connection yet. */
   readonly connmark: number | undefined;
   readonly services: Services;
   readonly sourcePorts: Range;
   readonly tcpFlags: number | undefined;
   /** Whether the interface fits the pattern; `undefined`: some that it may be do. */
   fits(direction: "in" | "out", pattern: string): boolean | undefined;
-  /** Types of address, by `AddressTypeValue`; `undefined`: only the walk knows them. */
+  /** Types of address, by `AddressTypeValue`. */
   readonly addressTypes: AddressMap;
   membership(set: string): Membership | undefined;
 }
@@ -132,7 +132,7 @@ class Draft {
       case "conntrack":
         return this.#addConntrack(match);
       case "connmark": {
-        if (!packet.isFirst || packet.connmark === undefined) return undefined;
+        if (packet.connmark === undefined) return undefined;
         return isNot(match, (packet.connmark & match.mask) >>> 0 === match.value >>> 0);
       }
       default:

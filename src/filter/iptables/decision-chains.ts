@@ -240,9 +240,9 @@ class ChainDraft {
   }
 
   #connmarkEffect(target: Extract<Target, { kind: "CONNMARK" }>): Effect {
-    const { isFirst, connmark } = this.#scene.packet;
+    const { connmark } = this.#scene.packet;
     if (target.action !== "restore") return none;
-    if (connmark === undefined || !isFirst) return ask;
+    if (connmark === undefined) return ask;
     return { kind: "mark", keep: ~target.nfMask, flip: connmark & target.ctMask };
   }
 
@@ -282,10 +282,10 @@ class ChainDraft {
 
   /** The end that nearly all rules ask for, of a chain that leads to a chain of its own for each. */
   #owner(rules: readonly DecisionRule[]): DecisionChain["of"] {
-    const called = rules.flatMap(({ action }) =>
-      action.kind === "jump" || action.kind === "goto" ? [action.chain] : [],
+    const called = new Set(
+      rules.flatMap(({ action }) => (action.kind === "jump" || action.kind === "goto" ? [action.chain] : [])),
     );
-    if (new Set(called).size * 2 < rules.length || called.length < 2) return undefined;
+    if (called.size < 2 || called.size * 2 < rules.length) return undefined;
     for (const end of ["source", "destination"] as const) {
       const asking = rules.filter((rule) => rule[end]?.some(({ value, not }) => !not && value !== 0));
       if (asking.length * 4 >= rules.length * 3) return end;

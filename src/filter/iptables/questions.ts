@@ -251,12 +251,12 @@ class Surroundings {
 
   #scene(places: PlacesAtHook, role: Role, isRaw: boolean): Scene {
     const { family } = this.#ruleset;
-    const isFirst = role === "first" && this.#tracks && !isRaw;
+    const isTracked = this.#tracks && !isRaw;
     const packet: KnownPacket = {
       family,
-      states: isRaw || !this.#tracks ? untracked : role === "first" ? isNew : isReply,
-      isFirst,
-      connmark: this.#setsConnmark ? undefined : 0,
+      states: isTracked ? (role === "first" ? isNew : isReply) : untracked,
+      isFirst: isTracked && role === "first",
+      connmark: isTracked && !this.#setsConnmark ? 0 : undefined,
       services: role === "first" ? everyService : replyServices,
       sourcePorts: role === "first" ? ephemeral : anyPort,
       tcpFlags: role === "first" ? TcpFlag.syn : undefined,

@@ -208,7 +208,7 @@ describe("rules of all tables", () => {
         };
         for (let i = 0; i < 30; i++) compare(node.datapath, walk, draw(random, i), counts);
       }),
-      { numRuns: isSoak ? 2_000 : 40 },
+      { numRuns: isSoak ? 2_000 : 25 },
     );
 
     expect(Math.min(counts.accept, counts.drop, counts.ask, counts.unstated)).toBeGreaterThan(20);
