@@ -3,7 +3,9 @@
  * and twice the time of one node's.
  */
 import { describe, expect, it } from "vitest";
-import { compileCluster } from "../../../src/harness/index.ts";
+import type { AddressMap, DecisionChain } from "../../../src/base/index.ts";
+import type { Datapath } from "../../../src/filter/index.ts";
+import { compileCluster, emulate } from "../../../src/harness/index.ts";
 import { buildCluster, type ClusterState, loadObjects } from "../../../src/k8s/index.ts";
 import { npm, type RawObject } from "./npm.ts";
 
@@ -48,6 +50,9 @@ function state(nodes: number, pods: number, policies: number): ClusterState {
             ports: [{ port: 80 }, { port: "http" }],
           },
         ],
+        ...(i % 3 === 0
+          ? { egress: [{ to: [{ podSelector: { matchLabels: { app: `app${i % 5}` } } }] }] }
+          : {}),
       },
     })),
     {
@@ -78,6 +83,49 @@ function reachable(roots: readonly unknown[]): number {
   }
   return seen.size + entries;
 }
+
+/** All chains that connections meet on a node, by name. */
+function chainsOf(datapath: Datapath): ReadonlyMap<string, DecisionChain> {
+  const chains = new Map<string, DecisionChain>();
+  const open = Object.values(datapath.questions()?.ways ?? {}).flatMap((hooks) =>
+    hooks.map(({ chain }) => chain),
+  );
+  for (let chain = open.pop(); chain !== undefined; chain = open.pop()) {
+    if (chains.get(chain.name) === chain) continue;
+    chains.set(chain.name, chain);
+    for (const { action } of chain.rules) if ("chain" in action) open.push(action.chain);
+  }
+  return chains;
+}
+
+describe("what many nodes state of themselves", () => {
+  const { datapaths } = emulate(state(50, 500, 30), selection, { seed: 1 });
+  const all = [...datapaths.values()].map(chainsOf);
+
+  it("is the same chains of NPM and the same sets of addresses, whatever the platform's chains are", () => {
+    const ofNpm = new Set(
+      all.flatMap((chains) => [...chains.values()].filter(({ name }) => name.startsWith("AZURE-NPM"))),
+    );
+    const names = new Set([...ofNpm].map(({ name }) => name));
+    expect(names.size).toBeGreaterThan(30);
+    expect(ofNpm.size).toBe(names.size);
+    const mapsOf = (chains: ReadonlyMap<string, DecisionChain>): readonly AddressMap[] =>
+      [...chains.values()].flatMap(({ rules }) =>
+        rules.flatMap(({ source = [], destination = [] }) =>
+          [...source, ...destination].map(({ map }) => map),
+        ),
+      );
+    const [first] = all;
+    const ofOne = new Set(mapsOf(first ?? new Map()));
+    expect(ofOne.size).toBeGreaterThan(10);
+    expect(new Set(all.flatMap(mapsOf)).size).toBeLessThan(ofOne.size + all.length);
+  });
+
+  it("tells whose rules the long chains are", () => {
+    const owners = ["AZURE-NPM-INGRESS", "AZURE-NPM-EGRESS"].map((name) => all[0]?.get(name)?.of);
+    expect(owners).toEqual(["destination", "source"]);
+  });
+});
 
 describe("tables of many nodes", () => {
   it("hold at most 1.3 times what those of one do", { timeout: 120_000 }, () => {
