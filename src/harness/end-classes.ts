@@ -56,10 +56,7 @@ function podKeys(state: ClusterState): PodKey {
   for (const ip of [...state.pods.values()].flatMap((pod) => pod.ips.map(formatIp)))
     (seen.has(ip) ? shared : seen).add(ip);
   const backends = servicesByAddress(state);
-  // a Service that prefers its own node answers differently on each
-  const isLocal = [...state.services.values()].some(
-    (one) => one.internalTrafficPolicy === "Local" || one.externalTrafficPolicy === "Local",
-  );
+  const telling = nodesOfBackends(state);
   return (pod) => {
     const { namespace, labels, ips, ports, nodeName } = pod;
     if (ips.some((ip) => shared.has(formatIp(ip)))) return `${namespace}/${pod.name}`;
@@ -71,7 +68,12 @@ function podKeys(state: ClusterState): PodKey {
       blocks.map((block) => ips.some((ip) => cidrContains(block, ip))),
       ports.map(({ name, protocol, containerPort }) => [name, protocol, containerPort]),
       ips.map((ip) => [ip.family, backends.get(formatIp(ip)) ?? []]),
-      [pod.hostNetwork, pod.phase, state.nodes.get(nodeName)?.os, isLocal || pod.hostNetwork ? nodeName : ""],
+      [
+        pod.hostNetwork,
+        pod.phase,
+        state.nodes.get(nodeName)?.os,
+        pod.hostNetwork || telling.has(nodeName) ? nodeName : "",
+      ],
     ]);
   };
 }
@@ -93,6 +95,26 @@ function servicesByAddress(state: ClusterState): ReadonlyMap<string, readonly st
         else list.push(name);
       }
   return names;
+}
+
+/**
+ * Nodes from which a Service is not what it is from others: those of its backends where a traffic policy prefers them, where
+ * the client's node stands for the client (load balancers' and external addresses), and where a backend is the node itself.
+ */
+function nodesOfBackends({ services, endpointSlices, nodes }: ClusterState): ReadonlySet<string> {
+  const own = new Set([...nodes.values()].flatMap(({ addresses }) => addresses.map(formatIp)));
+  const telling = new Set<string>();
+  for (const { namespace, serviceName, endpoints } of endpointSlices.values()) {
+    const service = services.get(`${namespace}/${serviceName}`);
+    const isOfNodes =
+      service?.internalTrafficPolicy === "Local" ||
+      service?.externalTrafficPolicy === "Local" ||
+      [...(service?.loadBalancerIPs ?? []), ...(service?.externalIPs ?? [])].length > 0;
+    for (const { nodeName, ips } of endpoints)
+      if (nodeName !== undefined && (isOfNodes || ips.some((ip) => own.has(formatIp(ip)))))
+        telling.add(nodeName);
+  }
+  return telling;
 }
 
 export interface ClassCell {

@@ -8,7 +8,7 @@ const isolated = policy("x/b", '{ podSelector: { matchLabels: { app: b } }, poli
 const matrix = (
   engines: string,
   objects: readonly string[],
-  options: { readonly podsOnly?: boolean } = { podsOnly: true },
+  options: { readonly podsOnly?: boolean; readonly classesAbove?: number } = { podsOnly: true },
 ): Promise<MatrixDocument> =>
   computeMatrix(selected(engines, stateOf(...objects)), "0", { seed: 1, ...options });
 
@@ -114,6 +114,24 @@ spec: { externalCIDRs: [203.0.113.0/28] }
       ["x/a", "x/b", "y/a", "z/a"],
     ]);
   });
+
+  it.each(["type: LoadBalancer", "internalTrafficPolicy: Local"])(
+    "keeps pods of a backend's node apart from others where a Service does (%s)",
+    async (spec) => {
+      const web = `apiVersion: v1
+kind: Service
+metadata: { namespace: x, name: web }
+spec: { ${spec}, selector: { app: web }, ports: [{ port: 80 }] }
+`;
+      const client = (name: string, node: string) => pod(`x/${name}`, { node, labels: "app: client" });
+      const deny = policy("x/deny", "{ podSelector: { matchLabels: { app: web } } }");
+      const pods = [pod("x/web"), client("near", "n1"), client("far", "n2"), client("farther", "n3")];
+      const document = await matrix("azure-npm", [...pods, web, deny], { classesAbove: 0 });
+      const members = (document.results[0]?.classes ?? []).map((one) => one.members);
+      expect(members).toContainEqual(["x/near"]);
+      expect(members).toContainEqual(["x/far", "x/farther"]);
+    },
+  );
 
   it("takes in nodes and the ranges that policies tell apart when all ends are asked for", async () => {
     const block = policy(
