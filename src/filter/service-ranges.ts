@@ -35,12 +35,13 @@ export function servicesOf(ranges: Iterable<ServiceRange>): Services {
 
 /** What is in both lists. */
 export function commonServices(a: Services, b: Services): Services {
-  return a.flatMap((one) =>
-    b.flatMap(({ protocol, first, last }) => {
-      const range = { protocol, first: Math.max(one.first, first), last: Math.min(one.last, last) };
-      return one.protocol === protocol && range.first <= range.last ? [range] : [];
-    }),
-  );
+  const common: ServiceRange[] = [];
+  for (const { protocol, first, last } of a)
+    for (const other of b) {
+      if (other.protocol !== protocol || other.first > last || other.last < first) continue;
+      common.push({ protocol, first: Math.max(first, other.first), last: Math.min(last, other.last) });
+    }
+  return common;
 }
 
 /** What is not in the list. */

@@ -74,6 +74,7 @@ function crossings(from: Station, to: Station): readonly (readonly [node: string
 
 function stated(
   { state, network, datapaths }: EmulatedCluster,
+  seen: Seen,
   from: Station,
   to: Station,
   service: Service,
@@ -89,7 +90,9 @@ function stated(
     const { verdict, isMasqueraded } = answerOf(hooks, connection, (ip) => node.isLocal(ip));
     if (verdict !== "accept") return verdict;
     const own = state.nodes.get(name)?.addresses.find((ip) => ip.family === family);
-    if (isMasqueraded && own !== undefined) src = own;
+    if (!isMasqueraded || own === undefined) continue;
+    seen.masqueraded++;
+    src = own;
   }
   return "accept";
 }
@@ -98,6 +101,7 @@ interface Seen {
   cells: number;
   allowed: number;
   asked: number;
+  masqueraded: number;
 }
 
 function compare(state: ClusterState, selection: ProductSelection, seen: Seen): void {
@@ -108,7 +112,7 @@ function compare(state: ClusterState, selection: ProductSelection, seen: Seen): 
       for (const service of crossings(from, to).length > 0 && from.id !== to.id ? services : []) {
         const { family } = from.ip;
         if (family !== to.ip.family) continue;
-        const said = stated(cluster, from, to, service);
+        const said = stated(cluster, seen, from, to, service);
         const cell = `${from.id} to ${to.id} by ${service[0]} ${service[2][family]}`;
         seen.cells++;
         if (said === "ask" && to.place === "node") {
@@ -145,7 +149,7 @@ describe.each([
 ])("%s", (name, runs) => {
   it("states of connections what they meet, and leaves at most node ports to the walk", () => {
     const selection = product(name);
-    const seen: Seen = { cells: 0, allowed: 0, asked: 0 };
+    const seen: Seen = { cells: 0, allowed: 0, asked: 0, masqueraded: 0 };
     fc.assert(
       fc.property(clusterObjects({ servicesMax: 2 }), fc.boolean(), (objects, isDual) => {
         const words = isDual && name === "none" ? { ...selection.aks, ...dualStack } : selection.aks;
@@ -154,6 +158,7 @@ describe.each([
       { numRuns: isSoak ? runs * 50 : runs, seed: isSoak ? Date.now() : 7 },
     );
     expect(seen.allowed).toBeGreaterThan(runs * 20);
+    expect(seen.masqueraded).toBeGreaterThan(runs);
     expect(seen.asked).toBeLessThan(seen.cells / 10);
     if (name !== "none") expect(seen.cells - seen.allowed).toBeGreaterThan(runs * 2);
   });

@@ -121,10 +121,10 @@ class BlockTable {
 
 const scratch = new Uint32Array(5);
 
-/** Ports of a block, protocol * 65536 + port; true for `nomatch`. */
 interface PortBlock {
   readonly block: AddressBlock;
-  readonly ports: Map<number, boolean>;
+  /** (protocol * 65536 + port) * 2, and 1 for `nomatch`. */
+  readonly ports: number[];
 }
 
 /** For each port by itself the longest block decides. */
@@ -132,45 +132,48 @@ function portMembership(set: LiveSet): Membership {
   const blocks = new Map<string | number, PortBlock>();
   const prefixes = new Set<number>();
   set.visitEntries(({ net, protocol = 0, port = 0, nomatch = false }) => {
-    if (net === undefined || serviceOf(protocol, port) === undefined) return;
+    if (net === undefined) return;
     const block = blockOf(set, net);
+    const word = (protocol * 0x1_0000 + port) * 2 + (nomatch ? 1 : 0);
     const key = keyOf(block, block.prefix);
-    let own = blocks.get(key);
-    if (own === undefined) {
-      own = { block, ports: new Map() };
-      blocks.set(key, own);
+    const own = blocks.get(key);
+    if (own !== undefined) own.ports.push(word);
+    else {
+      blocks.set(key, { block, ports: [word] });
       prefixes.add(block.prefix);
     }
-    own.ports.set(protocol * 0x1_0000 + port, nomatch);
   });
   const widestFirst = [...prefixes].sort((a, b) => a - b);
   const lists = new ServiceLists();
-  const entries = [...blocks.values()].map(({ block, ports }): Entry => {
-    if (widestFirst.length === 1) return [block, lists.numberOf(ports)];
-    const all = new Map<number, boolean>();
+  const entries: Entry[] = [];
+  for (const { block, ports } of blocks.values()) {
+    if (widestFirst.length === 1) {
+      entries.push([block, lists.numberOf(ports)]);
+      continue;
+    }
+    const all = new Map<number, number>();
     for (const prefix of widestFirst)
       if (prefix <= block.prefix)
-        for (const [port, isExcepted] of blocks.get(keyOf(block, prefix))?.ports ?? [])
-          all.set(port, isExcepted);
-    return [block, lists.numberOf(all)];
-  });
+        for (const word of blocks.get(keyOf(block, prefix))?.ports ?? []) all.set(word >>> 1, word);
+    entries.push([block, lists.numberOf([...all.values()])]);
+  }
   return { map: { entries }, services: lists.lists };
 }
 
 /** Lists of services, each once; numbers from 1, 0 for the empty one. */
 class ServiceLists {
   readonly lists: Services[] = [];
-  readonly #byPorts = new Map<string, number>();
+  readonly #byPorts = new Map<string | number, number>();
   readonly #byText = new Map<string, number>([["", 0]]);
 
-  numberOf(ports: ReadonlyMap<number, boolean>): number {
-    const key = [...ports].join();
+  /** Ports as a `PortBlock` has them. */
+  numberOf(ports: readonly number[]): number {
+    const [first = 0] = ports;
+    const key = ports.length === 1 ? first : ports.join();
     let number = this.#byPorts.get(key);
     if (number !== undefined) return number;
     const services = servicesOf(
-      [...ports].flatMap(([port, isExcepted]) =>
-        isExcepted ? [] : (serviceOf(Math.floor(port / 0x1_0000), port & 0xffff) ?? []),
-      ),
+      ports.flatMap((word) => (word & 1 ? [] : (serviceOf(word >>> 17, (word >>> 1) & 0xffff) ?? []))),
     );
     const text = servicesText(services);
     number = this.#byText.get(text) ?? this.lists.push(services);

@@ -128,7 +128,7 @@ class Draft {
       case "addrtype":
         return this.#addTypes(match);
       case "ctstate":
-        return isNot(match, this.#isInState(match.states));
+        return isNot(match, isInState(match, packet.states));
       case "conntrack":
         return this.#addConntrack(match);
       case "connmark": {
@@ -184,10 +184,17 @@ class Draft {
   }
 
   #restrictPorts(ranges: readonly Range[], not: boolean | undefined): true {
-    const services = transports.flatMap((protocol) =>
-      ranges.map(([first, last]) => ({ protocol, first, last })),
+    const inside = servicesOf(
+      this.services.flatMap(({ protocol, first, last }) =>
+        ranges.flatMap(([min, max]) =>
+          min <= last && max >= first
+            ? [{ protocol, first: Math.max(first, min), last: Math.min(last, max) }]
+            : [],
+        ),
+      ),
     );
-    return this.#restrict(servicesOf(services), not);
+    this.services = not ? commonServices(this.services, otherServices(inside)) : inside;
+    return true;
   }
 
   #hasPorts(): boolean {
@@ -196,12 +203,6 @@ class Draft {
 
   #isOf(protocol: number): boolean {
     return this.services.every((range) => range.protocol === protocol);
-  }
-
-  #isInState(states: number): boolean | undefined {
-    const { sure, possible } = this.#packet.states;
-    if (sure & states) return true;
-    return (possible & states) === 0 ? false : undefined;
   }
 
   #addSet(match: SetMatch): boolean | undefined {
@@ -251,7 +252,8 @@ class Draft {
     if (!isFirst) return undefined;
     const { states, protocol, status, expires, direction } = match;
     const answers: (boolean | undefined)[] = [];
-    if (states !== undefined) answers.push(isNot(states, this.#isInState(states.bits)));
+    if (states !== undefined)
+      answers.push(isNot(states, isInState({ states: states.bits }, this.#packet.states)));
     if (direction !== undefined) answers.push(direction === "ORIGINAL");
     if (protocol !== undefined) answers.push(this.#restrict(protocolServices(protocol.value), protocol.not));
     if (status !== undefined) answers.push(isNot(status, false)); // none of the bits is set yet
@@ -303,12 +305,23 @@ function split(condition: Condition, { side, membership, not }: PortTest): reado
   return ways;
 }
 
-function isNot(test: { readonly not?: boolean }, holds: boolean | undefined): boolean | undefined {
+/** Whether the packet is in one of the states (bits of `CtStateBit`). */
+export function isInState(
+  { states }: { readonly states: number },
+  { sure, possible }: KnownPacket["states"],
+): boolean | undefined {
+  if (sure & states) return true;
+  return (possible & states) === 0 ? false : undefined;
+}
+
+export function isNot(test: { readonly not?: boolean }, holds: boolean | undefined): boolean | undefined {
   return holds === undefined ? undefined : holds !== (test.not === true);
 }
 
+const servicesByProtocol = new Map(everyService.map((range) => [range.protocol, [range]]));
+
 function protocolServices(protocol: number): Services {
-  return everyService.filter((range) => range.protocol === protocol);
+  return servicesByProtocol.get(protocol) ?? [];
 }
 
 /** Whether all of the ports are in one of the ranges, or none. */

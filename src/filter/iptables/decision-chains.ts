@@ -12,7 +12,7 @@ import {
 } from "../../base/index.ts";
 import type { Membership } from "../ipset/index.ts";
 import { areSameServices } from "../service-ranges.ts";
-import { type Condition, conditionsOf, type KnownPacket } from "./conditions.ts";
+import { type Condition, conditionsOf, isInState, isNot, type KnownPacket } from "./conditions.ts";
 import { mergeRuns } from "./merged-rules.ts";
 import type { Chain, Rule, Table } from "./ruleset.ts";
 import type { Target } from "./target.ts";
@@ -42,7 +42,8 @@ export function decideChain(table: Table, root: string, scene: Scene): DecidedCh
   const open = [root];
   for (let name = open.at(-1); name !== undefined; name = open.at(-1)) {
     const chain = chains.get(name);
-    const missing = chain === undefined ? [] : needsOf(chain).calls.filter((call) => !decided.has(call));
+    const calls = chain === undefined ? [] : needsOf(chain, scene.packet.states).calls;
+    const missing = calls.filter((call) => !decided.has(call));
     if (missing.length > 0) {
       open.push(...missing);
       continue;
@@ -55,7 +56,7 @@ export function decideChain(table: Table, root: string, scene: Scene): DecidedCh
 
 const nothing: DecidedChain = { chain: { name: "", rules: [], atEnd: "return" }, outcomes: Outcome.pass };
 
-/** What of its surroundings a chain's own rules name. */
+/** What a chain's own rules name of their surroundings. */
 interface Needs {
   readonly calls: readonly string[];
   readonly sets: readonly string[];
@@ -63,26 +64,42 @@ interface Needs {
   readonly outPatterns: readonly string[];
 }
 
-const needs = new WeakMap<Chain, Needs>();
+type States = KnownPacket["states"];
 
-function needsOf(chain: Chain): Needs {
-  let own = needs.get(chain);
+const needs = new WeakMap<Chain, Map<States, Needs>>();
+
+/** Without the rules that are for packets in other states. */
+function needsOf(chain: Chain, states: States): Needs {
+  const byStates = needs.get(chain) ?? new Map<States, Needs>();
+  needs.set(chain, byStates);
+  let own = byStates.get(states);
   if (own === undefined) {
-    const matches = chain.rules.flatMap((rule) => rule.matches);
-    const named = (kind: "in-interface" | "out-interface"): readonly string[] =>
-      unique(matches.flatMap((match) => (match.kind === kind ? [match.name] : [])));
-    own = {
-      calls: unique(chain.rules.flatMap(({ target }) => callOf(target) ?? [])),
-      sets: unique(matches.flatMap((match) => (match.kind === "set" ? [match.set] : []))),
-      inPatterns: named("in-interface"),
-      outPatterns: named("out-interface"),
-    };
-    needs.set(chain, own);
+    own = gatherNeeds(chain, states);
+    byStates.set(states, own);
   }
   return own;
 }
 
-const unique = (names: readonly string[]): readonly string[] => [...new Set(names)];
+function gatherNeeds({ rules }: Chain, states: States): Needs {
+  const [calls, sets, ins, outs] = [
+    new Set<string>(),
+    new Set<string>(),
+    new Set<string>(),
+    new Set<string>(),
+  ];
+  for (const { matches, target } of rules) {
+    if (matches.some((match) => match.kind === "ctstate" && isNot(match, isInState(match, states)) === false))
+      continue;
+    const call = callOf(target);
+    if (call !== undefined) calls.add(call);
+    for (const match of matches) {
+      if (match.kind === "set") sets.add(match.set);
+      else if (match.kind === "in-interface") ins.add(match.name);
+      else if (match.kind === "out-interface") outs.add(match.name);
+    }
+  }
+  return { calls: [...calls], sets: [...sets], inPatterns: [...ins], outPatterns: [...outs] };
+}
 
 function callOf(target: Target | undefined): string | undefined {
   return target?.kind === "jump" || target?.kind === "goto" ? target.chain : undefined;
@@ -105,8 +122,8 @@ function decideOne(
   callees: ReadonlyMap<string, DecidedChain>,
   scene: Scene,
 ): DecidedChain {
-  const { calls, sets, inPatterns, outPatterns } = needsOf(chain);
   const { packet, name, canMasquerade } = scene;
+  const { calls, sets, inPatterns, outPatterns } = needsOf(chain, packet.states);
   const fits = [
     ...inPatterns.map((pattern) => packet.fits("in", pattern)),
     ...outPatterns.map((pattern) => packet.fits("out", pattern)),

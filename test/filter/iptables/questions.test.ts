@@ -165,7 +165,7 @@ describe("rules of table filter", () => {
       { numRuns: isSoak ? 2_000 : 40 },
     );
 
-    expect(Math.min(counts.accept, counts.drop, counts.ask)).toBeGreaterThan(50);
+    expect(Math.min(counts.accept, counts.drop, counts.ask)).toBeGreaterThan(10);
   });
 });
 
@@ -211,6 +211,6 @@ describe("rules of all tables", () => {
       { numRuns: isSoak ? 2_000 : 25 },
     );
 
-    expect(Math.min(counts.accept, counts.drop, counts.ask, counts.unstated)).toBeGreaterThan(20);
+    expect(Math.min(counts.accept, counts.drop, counts.ask, counts.unstated)).toBeGreaterThan(5);
   });
 });
