@@ -54,7 +54,7 @@ export function recordRuns(work: () => void, clock: "runs" | "stands" = "runs"):
   const real = {
     run: BpfDatapath.prototype.run,
     apply: BpfDatapath.prototype.apply,
-    runner: BpfRunner.prototype.run,
+    runner: BpfRunner.prototype.runLoaded,
     load: BpfSpace.prototype.loadProgram,
   };
   BpfSpace.prototype.loadProgram = function (this: BpfSpace, name, instructions, mapNumbers) {
@@ -68,34 +68,36 @@ export function recordRuns(work: () => void, clock: "runs" | "stands" = "runs"):
     stale.add(this);
     return real.apply.call(this, op);
   };
-  BpfRunner.prototype.run = function (this: BpfRunner, program, type, packet, networkOffset, context) {
+  BpfRunner.prototype.runLoaded = function (this: BpfRunner, program, type, onLookup) {
     const node = current as BpfDatapath;
     const log = logs.get(node) ?? [];
     if (log.length === 0 || stale.has(node)) log.push({ kind: "filled", tables: node.tables() });
     logs.set(node, log);
     stale.delete(node);
-    const before = packet.slice();
-    const outcome = real.runner.call(this, program, type, packet, networkOffset, context);
-    const buffer = this.packet(type);
+    const { packet: buffer, machine } = this.station(type);
+    const before = {
+      packet: buffer.copy(),
+      mark: buffer.get("mark"),
+      index: buffer.get("ifindex"),
+      ingressIndex: buffer.get("ingress_ifindex"),
+    };
+    const fault = real.runner.call(this, program, type, onLookup);
     log.push({
       kind: "run",
       program: program.name,
-      packet: before,
-      mark: context.mark ?? 0,
-      index: context.ifindex ?? 0,
-      ingressIndex: context.ingress_ifindex ?? 0,
-      code: (outcome.code ?? -1) >>> 0,
+      ...before,
+      code: (fault === undefined ? machine.low(0) : -1) >>> 0,
       markAfter: buffer.get("mark"),
       packetAfter: buffer.copy(),
     });
-    return outcome;
+    return fault;
   };
   try {
     work();
   } finally {
     BpfDatapath.prototype.run = real.run;
     BpfDatapath.prototype.apply = real.apply;
-    BpfRunner.prototype.run = real.runner;
+    BpfRunner.prototype.runLoaded = real.runner;
     BpfSpace.prototype.loadProgram = real.load;
   }
   return [...logs].map(([node, steps]) => ({

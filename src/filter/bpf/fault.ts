@@ -1,4 +1,6 @@
 /** How a run of a program ends: with a result, or stopped by one of the machine's guards. */
+import { MemoryFault } from "./memory.ts";
+import { wasmEngine } from "./wasm/engine.ts";
 
 export type FaultKind = "memory" | "fuel" | "call-depth" | "helper" | "instruction" | "no-packet";
 
@@ -22,4 +24,13 @@ export class BpfStop extends Error {
     super(message);
     this.kind = kind;
   }
+}
+
+/** What stopped a run, as data. @throws whatever else was thrown */
+export function faultOf(error: unknown, program: string, pc: number): Fault {
+  const place = { program, pc };
+  if (error instanceof BpfStop) return { ...place, kind: error.kind, message: error.message };
+  if (error instanceof MemoryFault || error instanceof wasmEngine.RuntimeError)
+    return { ...place, kind: "memory", message: error.message };
+  throw error;
 }

@@ -57,19 +57,21 @@ export class PacketBuffer {
 
   /** Starts over with a packet. `networkOffset`: 14 behind an Ethernet header, 0 when the packet starts with its network header. */
   load(packet: Uint8Array, networkOffset: number, values: ContextValues): void {
-    assert(
-      packet.length <= packetBytesMax,
-      `a packet has at most ${packetBytesMax} bytes, not ${packet.length}`,
-    );
+    this.open(packet.length, networkOffset);
+    this.memory.bytes.set(packet, this.data);
+    for (const name in values) this.set(name, values[name]!);
+  }
+
+  /** Starts over with a packet of that many bytes, for the caller to write from `data` on, and a context that follows from it. */
+  open(sizeBytes: number, networkOffset: number): void {
+    assert(sizeBytes <= packetBytesMax, `a packet has at most ${packetBytesMax} bytes, not ${sizeBytes}`);
     const { bytes } = this.memory;
     this.data = this.#base + headroomBytes;
     this.meta = this.data;
-    this.end = this.data + packet.length;
+    this.end = this.data + sizeBytes;
     this.networkOffset = networkOffset;
     bytes.fill(0, this.#base, this.data); // what a program uncovers is no earlier packet's
-    bytes.set(packet, this.data);
     bytes.fill(0, this.contextAt, this.contextAt + this.#layout.sizeBytes);
-    for (const name in values) this.set(name, values[name]!);
     this.sync();
   }
 
@@ -92,11 +94,12 @@ export class PacketBuffer {
     return this.memory.bytes.slice(this.data, this.end);
   }
 
-  /** Whether the packet is as it was loaded. */
-  equals(packet: Uint8Array): boolean {
-    if (packet.length !== this.length) return false;
+  /** Whether exactly these bytes stand behind the first `offset` ones. */
+  holds(offset: number, source: Uint8Array, start: number, sizeBytes: number): boolean {
+    if (this.length !== offset + sizeBytes) return false;
     const { bytes } = this.memory;
-    for (let i = 0; i < packet.length; i++) if (packet[i] !== bytes[this.data + i]) return false;
+    const at = this.data + offset;
+    for (let i = 0; i < sizeBytes; i++) if (bytes[at + i] !== source[start + i]) return false;
     return true;
   }
 
@@ -105,13 +108,18 @@ export class PacketBuffer {
     return this.memory.bytes.slice(this.meta, this.data);
   }
 
+  /** Address of a context field. */
+  fieldAt(name: string): number {
+    return this.contextAt + this.#layout.offsetOf(name);
+  }
+
   /** A context field's word. */
   get(name: string): number {
-    return this.memory.view.getUint32(this.contextAt + this.#layout.offsetOf(name), true);
+    return this.memory.view.getUint32(this.fieldAt(name), true);
   }
 
   set(name: string, value: number): void {
-    this.memory.view.setUint32(this.contextAt + this.#layout.offsetOf(name), value, true);
+    this.memory.view.setUint32(this.fieldAt(name), value, true);
   }
 
   /** Index of `size` packet bytes at an offset from `data`, or -1. */

@@ -35,9 +35,11 @@ export interface PacketOutcome {
 
 const nothing: readonly never[] = Object.freeze([]);
 
-interface Station {
+/** Where programs of one type run. */
+export interface Station {
   readonly packet: PacketBuffer;
   readonly machine: BpfMachine;
+  /** Its `events` and `redirects` are those of the last run. */
   readonly environment: HelperEnvironment;
 }
 
@@ -51,12 +53,12 @@ export class BpfRunner {
 
   /** The buffer that `run` leaves the packet and its context in. */
   packet(type: ProgramType): PacketBuffer {
-    return this.#station(type).packet;
+    return this.station(type).packet;
   }
 
   /** Instructions that the last run of this type executed. */
   executed(type: ProgramType): number {
-    return this.#station(type).machine.executed;
+    return this.station(type).machine.executed;
   }
 
   /** `onLookup` is told what the program looks up. `networkOffset`: 14 for a frame, 0 for a packet that starts with its network header. */
@@ -68,12 +70,9 @@ export class BpfRunner {
     context: ContextValues,
     onLookup?: HelperEnvironment["onLookup"],
   ): PacketOutcome {
-    const { packet: buffer, machine, environment } = this.#station(type);
-    environment.onLookup = onLookup;
-    if (environment.events.length > 0) environment.events.length = 0;
-    if (environment.redirects.length > 0) environment.redirects.length = 0;
+    const { packet: buffer, machine, environment } = this.station(type);
     buffer.load(packet, networkOffset, context);
-    const fault = machine.start(program, buffer.contextAt, 0, onLookup !== undefined);
+    const fault = this.runLoaded(program, type, onLookup);
     return {
       code: fault === undefined ? machine.low(0) : undefined,
       fault,
@@ -82,7 +81,20 @@ export class BpfRunner {
     };
   }
 
-  #station(type: ProgramType): Station {
+  /** Runs a program on what the type's buffer holds; its result is then in r0. A run that is watched is never compiled. */
+  runLoaded(
+    program: LinkedProgram,
+    type: ProgramType,
+    onLookup?: HelperEnvironment["onLookup"],
+  ): Fault | undefined {
+    const { packet, machine, environment } = this.station(type);
+    environment.onLookup = onLookup;
+    if (environment.events.length > 0) environment.events.length = 0;
+    if (environment.redirects.length > 0) environment.redirects.length = 0;
+    return machine.start(program, packet.contextAt, 0, onLookup !== undefined);
+  }
+
+  station(type: ProgramType): Station {
     const known = this.#stations.get(type);
     if (known !== undefined) return known;
     const { space, random, fuel, compileAfter = compileAfterRuns } = this.#options;

@@ -7,7 +7,7 @@
  */
 import { assert } from "../../base/index.ts";
 import { alu32, alu64, changeByteOrder, isTaken } from "./alu.ts";
-import { BpfStop, type Fault, type RunResult } from "./fault.ts";
+import { BpfStop, type Fault, faultOf, type RunResult } from "./fault.ts";
 import {
   AluOp,
   AtomicOp,
@@ -20,9 +20,8 @@ import {
   sizeBytes,
 } from "./insn.ts";
 import { framesMax, stackBytes, tailCallsMax } from "./limits.ts";
-import { type BpfMemory, MemoryFault, type Region } from "./memory.ts";
+import type { BpfMemory, Region } from "./memory.ts";
 import type { LinkedProgram } from "./program.ts";
-import { wasmEngine } from "./wasm/engine.ts";
 import { CompiledPrograms } from "./wasm/execution.ts";
 
 /** What a program calls by number: reads r1..r5, sets r0 by `setResult`. */
@@ -79,10 +78,13 @@ export class BpfMachine {
     this.#stack = stack;
     this.#stackTop = this.memory.end(stack);
     if (options.compileAfter !== undefined && options.fuel === undefined)
-      this.#compiled = new CompiledPrograms(this.memory, options.compileAfter, (id, pc) => {
-        this.#pc = pc;
-        this.#callHelper(id, 0);
-        return this.#next === undefined ? 0 : 1;
+      this.#compiled = new CompiledPrograms(this.memory, options.compileAfter, (id) => {
+        const helper = this.#helper(id);
+        return (pc) => {
+          this.#pc = pc;
+          helper(this);
+          return this.#next === undefined ? 0 : 1;
+        };
       });
   }
 
@@ -107,7 +109,7 @@ export class BpfMachine {
       if (this.#compiled === undefined || isWatched) this.#interpret(program, r1, r2);
       else this.#runCompiled(this.#compiled, program, r1, r2);
     } catch (error) {
-      return this.#faultOf(error);
+      return faultOf(error, this.#program?.name ?? "", this.#pc);
     }
     return undefined;
   }
@@ -200,14 +202,6 @@ export class BpfMachine {
       this.#scratch = this.memory.start(region);
     }
     return this.#scratch;
-  }
-
-  #faultOf(error: unknown): Fault {
-    const place = { program: this.#program?.name ?? "", pc: this.#pc };
-    if (error instanceof MemoryFault) return { ...place, kind: "memory", message: error.message };
-    if (error instanceof BpfStop) return { ...place, kind: error.kind, message: error.message };
-    if (error instanceof wasmEngine.RuntimeError) return { ...place, kind: "memory", message: error.message };
-    throw error;
   }
 
   /** A fresh stack below the current frame; the program cannot reach below it. */
@@ -492,8 +486,15 @@ export class BpfMachine {
 
   #callHelper(id: number, sourceField: number): void {
     if (sourceField !== 0) throw new BpfStop("helper", "calls of kernel functions are not supported");
-    const helper = this.#helpers.get(id);
-    if (helper === undefined) throw new BpfStop("helper", `no helper ${id}`);
-    helper(this);
+    this.#helper(id)(this);
+  }
+
+  #helper(id: number): Helper {
+    return (
+      this.#helpers.get(id) ??
+      (() => {
+        throw new BpfStop("helper", `no helper ${id}`);
+      })
+    );
   }
 }

@@ -43,12 +43,11 @@ function perfOutput(machine: BpfMachine, environment: HelperEnvironment): number
   const index = machine.low(3) === currentCpu ? 0 : u32(machine, 3);
   if (index >= map.shape.maxEntries) return -Errno.E2BIG;
   const { bytes } = machine.memory;
-  const attached = packet === undefined ? [] : bytes.subarray(packet.data, packet.data + contextBytes);
-  environment.events.push({
-    kind: "perf",
-    map: map.shape.name,
-    bytes: Uint8Array.from([...bytes.subarray(at, at + size), ...attached]),
-  });
+  const record = new Uint8Array(size + contextBytes);
+  record.set(bytes.subarray(at, at + size));
+  if (packet !== undefined && contextBytes > 0)
+    record.set(bytes.subarray(packet.data, packet.data + contextBytes), size);
+  environment.events.push({ kind: "perf", map: map.shape.name, bytes: record });
   return 0;
 }
 

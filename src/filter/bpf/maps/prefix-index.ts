@@ -28,7 +28,10 @@ export class PrefixIndex {
 
   /** Element of exactly this prefix of the key's data, -1 if there is none. */
   find(length: number, bytes: Uint8Array, keyAt: number): number {
-    return this.#indexes.get(length)?.find(this.#mask(length, bytes, keyAt), 0) ?? -1;
+    const index = this.#indexes.get(length);
+    if (index === undefined) return -1;
+    if (length === this.#dataSize * 8) return index.find(bytes, keyAt + 4);
+    return index.find(this.#mask(length, bytes, keyAt), 0);
   }
 
   /** The prefix must not be in the index, the element must not have one. */
@@ -67,10 +70,11 @@ export class PrefixIndex {
   /** The key's data with the bits behind the prefix cleared; one buffer, overwritten by the next call. */
   #mask(length: number, bytes: Uint8Array, keyAt: number): Uint8Array {
     const masked = this.#masked;
-    for (let i = 0; i < masked.length; i++) {
-      const kept = Math.max(0, Math.min(8, length - i * 8));
-      masked[i] = bytes[keyAt + 4 + i]! & (0xff00 >> kept);
-    }
+    const whole = length >>> 3;
+    for (let i = 0; i < whole; i++) masked[i] = bytes[keyAt + 4 + i]!;
+    if (whole === masked.length) return masked;
+    masked[whole] = bytes[keyAt + 4 + whole]! & (0xff00 >> (length & 7));
+    for (let i = whole + 1; i < masked.length; i++) masked[i] = 0;
     return masked;
   }
 }

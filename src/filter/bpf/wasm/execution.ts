@@ -10,8 +10,8 @@ import { type WasmModule, wasmEngine } from "./engine.ts";
 /** Runs the program: r1, r2 (below 2^32) and the address behind the stack. The result is in r0; 1: another program goes on. */
 export type Entry = (r1: number, r2: number, stackTop: number) => number;
 
-/** Calls a helper with what the registers hold, for the call in that slot. 1: another program is to go on. */
-type HelperCall = (id: number, pc: number) => number;
+/** A helper as compiled programs call it, with the slot of the call. 1: another program is to go on. */
+type HelperImport = (pc: number) => number;
 
 interface KnownModule {
   readonly module: WasmModule;
@@ -36,13 +36,13 @@ function moduleOf(program: LinkedProgram): KnownModule | undefined {
 export class CompiledPrograms {
   readonly #memory: BpfMemory;
   readonly #compileAfter: number;
-  readonly #callHelper: HelperCall;
+  readonly #helperOf: (id: number) => HelperImport;
   readonly #entries = new Map<LinkedProgram, { runs: number; entry: Entry | undefined }>();
 
-  constructor(memory: BpfMemory, compileAfter: number, callHelper: HelperCall) {
+  constructor(memory: BpfMemory, compileAfter: number, helperOf: (id: number) => HelperImport) {
     this.#memory = memory;
     this.#compileAfter = compileAfter;
-    this.#callHelper = callHelper;
+    this.#helperOf = helperOf;
   }
 
   /** For one more run, which begins now. `undefined`: the interpreter's. */
@@ -61,7 +61,7 @@ export class CompiledPrograms {
     const known = moduleOf(program);
     const memory = known && this.#memory.wasmMemory();
     if (memory === undefined) return undefined;
-    const helpers = known?.helpers.map((id) => [`h${id}`, (pc: number) => this.#callHelper(id, pc)]) ?? [];
+    const helpers = known?.helpers.map((id) => [`h${id}`, this.#helperOf(id)]) ?? [];
     const imports = { m: { memory, ...Object.fromEntries(helpers) } };
     const { exports } = new wasmEngine.Instance((known as KnownModule).module, imports);
     return (exports as { readonly run: Entry }).run;
