@@ -161,7 +161,8 @@ function programAlone(
   const packet = new PacketBuffer(space.memory, ProgramType.schedCls);
   const environment: HelperEnvironment = { space, nowNs, random, packet, events: [], redirects: [] };
   const helpers = helpersFor(ProgramType.schedCls, environment);
-  const machine = new BpfMachine({ memory: space.memory, helpers, compileAfter });
+  const { memory } = space;
+  const machine = new BpfMachine({ memory, helpers, compileAfter, lookupOf: (map) => space.lookupOf(map) });
   const rows = rowsOf(batch);
   return (repeats) =>
     rows.map(({ frame, index }) => {

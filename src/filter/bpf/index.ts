@@ -37,6 +37,7 @@ export { decodeInstructions, encodeInstructions, type Instruction, insnBytes } f
 export { kernelText } from "./kernel-text.ts";
 export { type BpfLoadOp, type BpfMapOp, type BpfOp, type BpfPinOp, bpfOps } from "./loaded-tables.ts";
 export { recordTable } from "./lookup-log.ts";
+export type { Helper } from "./machine-options.ts";
 export {
   type BpfMap,
   Errno,
@@ -72,4 +73,4 @@ export {
 export { type Outcome, outcomeOf } from "./verdicts.ts";
 export { type Signature, signatures } from "./verifier/signatures.ts";
 export { type Verdict, type VerifyOptions, verifyProgram } from "./verifier/verify.ts";
-export { BpfMachine, type Helper } from "./vm.ts";
+export { BpfMachine } from "./vm.ts";

@@ -112,6 +112,7 @@ export class BpfRunner {
       memory: space.memory,
       helpers: helpersFor(type, environment),
       compileAfter,
+      lookupOf: (map) => space.lookupOf(map),
       loadPacket: (offset, size) => loadPacket(packet, offset, size),
       ...(fuel === undefined ? {} : { fuel }),
     });

@@ -73,6 +73,16 @@ export class BpfSpace {
     return high === 0 && low >>> 0 >= mapHandleBase ? this.map((low >>> 0) - mapHandleBase) : undefined;
   }
 
+  /** Lookups in the map that a program's pointer names, for keys that a verifier has found to be in the memory. */
+  lookupOf(handle: number): (keyAt: number) => number {
+    const { memory } = this;
+    let map: BpfMap | undefined; // made when first asked
+    return (keyAt) => {
+      map ??= this.mapOfHandle(handle, 0);
+      return map === undefined ? 0 : map.lookup(memory.bytes, keyAt >>> 0) | 0;
+    };
+  }
+
   /** Every ring buffer, to drain or to find a record's. */
   rings(): readonly RingBuffer[] {
     return this.#maps.filter((map) => map instanceof RingBuffer);

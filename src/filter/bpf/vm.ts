@@ -19,28 +19,13 @@ import {
   SourceBit,
   sizeBytes,
 } from "./insn.ts";
-import { framesMax, stackBytes, tailCallsMax } from "./limits.ts";
+import { defaultFuel, framesMax, keyBytesMax, stackBytes, tailCallsMax } from "./limits.ts";
+import type { Helper, MachineOptions } from "./machine-options.ts";
 import type { BpfMemory, Region } from "./memory.ts";
 import type { LinkedProgram } from "./program.ts";
-import { CompiledPrograms } from "./wasm/execution.ts";
+import { CompiledPrograms, type LookupImport } from "./wasm/execution.ts";
+import { lookupHelper } from "./wasm/known-lookups.ts";
 
-/** What a program calls by number: reads r1..r5, sets r0 by `setResult`. */
-export type Helper = (machine: BpfMachine) => void;
-
-export interface MachineOptions {
-  readonly memory: BpfMemory;
-  readonly helpers: ReadonlyMap<number, Helper>;
-  /** Instructions that one run may execute, tail calls and callbacks included. Default: the verifier's own limit. */
-  readonly fuel?: number;
-  /** Runs of a verified program before it is compiled, where no fuel is set. Default: it never is. */
-  readonly compileAfter?: number;
-  /** For the historical packet loads: bytes at an offset, or `undefined` when they are not in the packet. */
-  readonly loadPacket?: (offset: number, sizeBytes: number) => number | undefined;
-}
-
-const defaultFuel = 1_000_000;
-/** The longest key of a map. */
-const scratchBytes = 512;
 const frameTop = framePointer * 2;
 const loadWord = InsnClass.ldx | MemMode.mem | MemSize.w;
 const loadByte = InsnClass.ldx | MemMode.mem | MemSize.b;
@@ -78,13 +63,9 @@ export class BpfMachine {
     this.#stack = stack;
     this.#stackTop = this.memory.end(stack);
     if (options.compileAfter !== undefined && options.fuel === undefined)
-      this.#compiled = new CompiledPrograms(this.memory, options.compileAfter, (id) => {
-        const helper = this.#helper(id);
-        return (pc) => {
-          this.#pc = pc;
-          helper(this);
-          return this.#next === undefined ? 0 : 1;
-        };
+      this.#compiled = new CompiledPrograms(this.memory, options.compileAfter, {
+        helper: (id) => this.#importOf(this.#helper(id)),
+        lookup: (map) => options.lookupOf?.(map) ?? this.#lookupBy(map),
       });
   }
 
@@ -196,9 +177,9 @@ export class BpfMachine {
 
   /** For helpers: address of memory that a callback may read, valid until the next call. */
   scratch(size: number): number {
-    if (this.#scratch === 0 || size > scratchBytes) {
-      const region = this.memory.allocate(scratchBytes, { name: "a callback's key", writable: false });
-      if (region === undefined || size > scratchBytes) throw new BpfStop("helper", "no room for a key");
+    if (this.#scratch === 0 || size > keyBytesMax) {
+      const region = this.memory.allocate(keyBytesMax, { name: "a callback's key", writable: false });
+      if (region === undefined || size > keyBytesMax) throw new BpfStop("helper", "no room for a key");
       this.#scratch = this.memory.start(region);
     }
     return this.#scratch;
@@ -487,6 +468,23 @@ export class BpfMachine {
   #callHelper(id: number, sourceField: number): void {
     if (sourceField !== 0) throw new BpfStop("helper", "calls of kernel functions are not supported");
     this.#helper(id)(this);
+  }
+
+  #importOf(helper: Helper): (pc: number) => number {
+    return (pc) => {
+      this.#pc = pc;
+      helper(this);
+      return this.#next === undefined ? 0 : 1;
+    };
+  }
+
+  #lookupBy(map: number): LookupImport {
+    const lookup = this.#importOf(this.#helper(lookupHelper));
+    return (keyAt, pc) => {
+      this.registers.set([map, 0, keyAt, 0], 2);
+      lookup(pc);
+      return this.low(0);
+    };
   }
 
   #helper(id: number): Helper {

@@ -1,5 +1,5 @@
 /** Helpers that ask for time, randomness and the processor. All of them are a function of the run's seed and virtual clock. */
-import type { Helper } from "../vm.ts";
+import type { Helper } from "../machine-options.ts";
 import { memoryArgument, u32 } from "./arguments.ts";
 import type { HelperEnvironment } from "./environment.ts";
 

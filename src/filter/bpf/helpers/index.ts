@@ -3,7 +3,7 @@
  * number: socket lookups, tunnel keys, VLAN tags, room adjustment, FIB lookups, device maps.
  */
 import { ProgramType } from "../context.ts";
-import type { Helper } from "../vm.ts";
+import type { Helper } from "../machine-options.ts";
 import { clockHelpers } from "./clock.ts";
 import type { HelperEnvironment } from "./environment.ts";
 import { mapHelpers } from "./maps.ts";

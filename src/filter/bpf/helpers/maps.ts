@@ -1,9 +1,10 @@
 /** Helpers on maps: lookups, changes, iteration and tail calls (kernel/bpf/helpers.c, kernel/bpf/core.c). */
 
 import { BpfStop } from "../fault.ts";
+import type { Helper } from "../machine-options.ts";
 import { Errno, MapType } from "../maps/shape.ts";
 import { SlotMap } from "../maps/slots.ts";
-import type { BpfMachine, Helper } from "../vm.ts";
+import type { BpfMachine } from "../vm.ts";
 import { hasOtherFlags, mapArgument, u32 } from "./arguments.ts";
 import type { HelperEnvironment } from "./environment.ts";
 

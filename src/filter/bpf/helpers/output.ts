@@ -1,9 +1,10 @@
 /** Helpers that send to user space: perf events, ring buffers, the trace log (kernel/trace/bpf_trace.c, kernel/bpf/ringbuf.c). */
 
 import { BpfStop } from "../fault.ts";
+import type { Helper } from "../machine-options.ts";
 import { RingBuffer } from "../maps/ring.ts";
 import { Errno, MapType } from "../maps/shape.ts";
-import type { BpfMachine, Helper } from "../vm.ts";
+import type { BpfMachine } from "../vm.ts";
 import { hasOtherFlags, mapArgument, memoryArgument, u32 } from "./arguments.ts";
 import type { HelperEnvironment } from "./environment.ts";
 

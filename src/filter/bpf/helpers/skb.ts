@@ -1,8 +1,9 @@
 /** Helpers on socket buffers (net/core/filter.c): loads and stores, checksums, room, and where a packet goes. */
 import { hashText } from "../../../base/index.ts";
+import type { Helper } from "../machine-options.ts";
 import { Errno } from "../maps/shape.ts";
 import { ethernetHeaderBytes, type PacketBuffer, packetBytesMax } from "../packet-buffer.ts";
-import type { BpfMachine, Helper } from "../vm.ts";
+import type { BpfMachine } from "../vm.ts";
 import { contextArgument, hasOtherFlags, memoryArgument, u32 } from "./arguments.ts";
 import { addSums, foldTo16, replaceByDifference, replaceHalf, replaceWord, sumOf } from "./checksum.ts";
 import type { HelperEnvironment } from "./environment.ts";

@@ -1,7 +1,9 @@
 /** Helpers on XDP buffers (net/core/filter.c). */
+
+import type { Helper } from "../machine-options.ts";
 import { Errno } from "../maps/shape.ts";
 import { ethernetHeaderBytes, type PacketBuffer } from "../packet-buffer.ts";
-import type { BpfMachine, Helper } from "../vm.ts";
+import type { BpfMachine } from "../vm.ts";
 import { contextArgument, hasOtherFlags, memoryArgument, u32 } from "./arguments.ts";
 import type { HelperEnvironment } from "./environment.ts";
 

@@ -6,13 +6,20 @@ const elementsMin = 8;
 export class KeyIndex {
   readonly #keySize: number;
   #keys: Uint8Array;
+  #keysView: DataView;
   #heads: Int32Array;
   #next: Int32Array;
   #count = 0;
+  /** Of the bytes that were asked last: they are nearly always the same. */
+  #askedBytes: Uint8Array;
+  #askedView: DataView;
 
   constructor(keySize: number) {
     this.#keySize = keySize;
     this.#keys = new Uint8Array(elementsMin * keySize);
+    this.#keysView = viewOf(this.#keys);
+    this.#askedBytes = this.#keys;
+    this.#askedView = this.#keysView;
     this.#heads = new Int32Array(elementsMin).fill(-1);
     this.#next = new Int32Array(elementsMin);
   }
@@ -23,8 +30,9 @@ export class KeyIndex {
 
   /** Element of a key, -1 if there is none. */
   find(bytes: Uint8Array, at: number): number {
-    let element = this.#heads[this.#bucket(bytes, at)]!;
-    while (element >= 0 && !this.#holds(element, bytes, at)) element = this.#next[element]!;
+    const view = this.#viewOf(bytes);
+    let element = this.#heads[this.#bucket(view, at)]!;
+    while (element >= 0 && !this.#holds(element, view, at)) element = this.#next[element]!;
     return element;
   }
 
@@ -39,10 +47,11 @@ export class KeyIndex {
 
   /** Takes a key out; its element's number, or -1. */
   remove(bytes: Uint8Array, at: number): number {
-    const bucket = this.#bucket(bytes, at);
+    const view = this.#viewOf(bytes);
+    const bucket = this.#bucket(view, at);
     let before = -1;
     let element = this.#heads[bucket]!;
-    while (element >= 0 && !this.#holds(element, bytes, at)) {
+    while (element >= 0 && !this.#holds(element, view, at)) {
       before = element;
       element = this.#next[element]!;
     }
@@ -63,29 +72,40 @@ export class KeyIndex {
       for (let element = head; element >= 0; element = this.#next[element]!) yield element;
   }
 
-  #holds(element: number, bytes: Uint8Array, at: number): boolean {
-    const start = element * this.#keySize;
-    for (let i = 0; i < this.#keySize; i++) if (this.#keys[start + i] !== bytes[at + i]) return false;
+  #viewOf(bytes: Uint8Array): DataView {
+    if (bytes !== this.#askedBytes) {
+      this.#askedBytes = bytes;
+      this.#askedView = viewOf(bytes);
+    }
+    return this.#askedView;
+  }
+
+  #holds(element: number, view: DataView, at: number): boolean {
+    const keys = this.#keysView;
+    const size = this.#keySize;
+    const start = element * size;
+    let i = 0;
+    for (; i + 4 <= size; i += 4) if (keys.getInt32(start + i) !== view.getInt32(at + i)) return false;
+    for (; i < size; i++) if (keys.getUint8(start + i) !== view.getUint8(at + i)) return false;
     return true;
   }
 
   /** Four bytes a step: the steps wait for each other. */
-  #bucket(bytes: Uint8Array, at: number): number {
+  #bucket(view: DataView, at: number): number {
     let hash = this.#keySize;
     const end = at + this.#keySize;
     let i = at;
     for (; i + 4 <= end; i += 4) {
-      const word = bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24);
-      hash = Math.imul(hash ^ word, 0x9e37_79b1);
+      hash = Math.imul(hash ^ view.getInt32(i), 0x9e37_79b1);
       hash ^= hash >>> 15;
     }
-    for (; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x0100_0193);
+    for (; i < end; i++) hash = Math.imul(hash ^ view.getUint8(i), 0x0100_0193);
     hash ^= hash >>> 15;
-    return (Math.imul(hash, 0x2c1b3c6d) >>> 7) & (this.#heads.length - 1);
+    return (Math.imul(hash, 0x2c1b_3c6d) >>> 7) & (this.#heads.length - 1);
   }
 
   #link(element: number): void {
-    const bucket = this.#bucket(this.#keys, element * this.#keySize);
+    const bucket = this.#bucket(this.#keysView, element * this.#keySize);
     this.#next[element] = this.#heads[bucket]!;
     this.#heads[bucket] = element;
   }
@@ -99,6 +119,7 @@ export class KeyIndex {
     const keys = new Uint8Array(size * this.#keySize);
     keys.set(this.#keys);
     this.#keys = keys;
+    this.#keysView = viewOf(keys);
   }
 
   #rehash(): void {
@@ -106,4 +127,8 @@ export class KeyIndex {
     this.#heads = new Int32Array(this.#heads.length * 2).fill(-1);
     for (const element of linked) this.#link(element);
   }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }

@@ -57,7 +57,7 @@ export function blocksOf(instructions: readonly Instruction[], entry: number): r
 }
 
 /** Slots that a jump leads to, or that follow a condition. */
-function leadersOf(instructions: readonly Instruction[], entry: number): ReadonlySet<number> {
+export function leadersOf(instructions: readonly Instruction[], entry: number): ReadonlySet<number> {
   const leaders = new Set([entry]);
   for (const [pc, instruction] of instructions.entries()) {
     if (!isJump(instruction)) continue;

@@ -25,6 +25,7 @@ import { emitAlu, emitCondition } from "./arithmetic.ts";
 import { type Block, blocksOf, isJump } from "./blocks.ts";
 import { Arith, Compare, encodeModule, putUnsigned, Wasm, type WasmFunction, WasmType } from "./encoder.ts";
 import { FunctionCode, type LocalNumbers, type MemoryOperand } from "./function-code.ts";
+import { knownLookups } from "./known-lookups.ts";
 
 const { i32, i64 } = WasmType;
 const tailCallHelper = 12;
@@ -32,17 +33,21 @@ const tailCallHelper = 12;
 const loopLocal = (locals: LocalNumbers): number => locals.wide + 1;
 
 export interface CompiledProgram {
-  readonly module: Uint8Array;
+  readonly bytes: Uint8Array;
   /** Numbers of the helpers that it imports as `hNUMBER`: each takes the slot of its call. */
   readonly helpers: readonly number[];
+  /** Words that name maps, whose lookups it imports as `mWORD`: each takes the key's address and the slot, gives the value's. */
+  readonly maps: readonly number[];
 }
 
-/** Where a function's code is written, and what it may call. */
+/** Where a function's code is written, and what it may call: imports are the helpers, then the maps. */
 interface Target {
   readonly program: LinkedProgram;
   /** Place among imports of a helper, and among the module's functions of a local one by its first slot. */
   readonly helpers: readonly number[];
   readonly functions: readonly number[];
+  readonly maps: readonly number[];
+  readonly lookups: ReadonlyMap<number, number>;
   readonly isMain: boolean;
 }
 
@@ -52,15 +57,20 @@ export function compileProgram(program: LinkedProgram): CompiledProgram | undefi
   const functions = localFunctions(instructions);
   const helpers = helpersOf(instructions);
   if (helpers === undefined || (functions.length > 1 && helpers.includes(tailCallHelper))) return undefined;
-  const imports = helpers.map((id) => ({
-    name: `h${id}`,
-    parameters: [i32],
-    results: id === tailCallHelper ? [i32] : [],
-  }));
+  const lookups = knownLookups(program);
+  const maps = [...new Set(lookups.values())];
+  const imports = [
+    ...helpers.map((id) => ({
+      name: `h${id}`,
+      parameters: [i32],
+      results: id === tailCallHelper ? [i32] : [],
+    })),
+    ...maps.map((map) => ({ name: `m${map}`, parameters: [i32, i32], results: [i32] })),
+  ];
   const compiled = functions.map((entry, i) =>
-    compileFunction({ program, helpers, functions, isMain: i === 0 }, entry),
+    compileFunction({ program, helpers, functions, maps, lookups, isMain: i === 0 }, entry),
   );
-  return { module: encodeModule(imports, compiled), helpers };
+  return { bytes: encodeModule(imports, compiled), helpers, maps };
 }
 
 /** First slots, the program's own first. */
@@ -287,11 +297,21 @@ function emitExit(code: FunctionCode, { isMain }: Target): void {
 const registerSlot = (register: number): MemoryOperand => ({ base: 0, offset: registersAt + register * 8 });
 
 function emitCall(code: FunctionCode, target: Target, { src, imm }: Instruction, pc: number): void {
-  const { helpers, functions } = target;
+  const { helpers, functions, maps, lookups } = target;
   if (src === CallKind.local) {
     for (let register = 1; register <= 5; register++) code.register(register);
-    code.get(code.locals.frame).with(Wasm.call, helpers.length + functions.indexOf(pc + 1 + imm));
+    const place = helpers.length + maps.length + functions.indexOf(pc + 1 + imm);
+    code.get(code.locals.frame).with(Wasm.call, place);
     code.setRegister(0);
+    return;
+  }
+  const map = lookups.get(pc);
+  if (map !== undefined) {
+    code
+      .word(2)
+      .i32(pc)
+      .with(Wasm.call, helpers.length + maps.indexOf(map))
+      .setWord(0);
     return;
   }
   for (let register = 1; register <= (signatures.get(imm)?.arguments.length ?? 0); register++)

@@ -12,10 +12,18 @@ export type Entry = (r1: number, r2: number, stackTop: number) => number;
 
 /** A helper as compiled programs call it, with the slot of the call. 1: another program is to go on. */
 type HelperImport = (pc: number) => number;
+/** A map's lookup: address of the key, and the slot of the call, to the value's address, 0 for none. */
+export type LookupImport = (keyAt: number, pc: number) => number;
+
+/** Where a machine's compiled programs find what they call. */
+export interface CompiledCalls {
+  helper(id: number): HelperImport;
+  lookup(map: number): LookupImport;
+}
 
 interface KnownModule {
   readonly module: WasmModule;
-  readonly helpers: CompiledProgram["helpers"];
+  readonly compiled: CompiledProgram;
 }
 
 /** `undefined` within: one for the interpreter. */
@@ -26,7 +34,7 @@ function moduleOf(program: LinkedProgram): KnownModule | undefined {
   if (made === undefined) {
     const compiled = compileProgram(program);
     made = {
-      known: compiled && { module: new wasmEngine.Module(compiled.module), helpers: compiled.helpers },
+      known: compiled && { module: new wasmEngine.Module(compiled.bytes), compiled },
     };
     modules.set(program, made);
   }
@@ -36,13 +44,13 @@ function moduleOf(program: LinkedProgram): KnownModule | undefined {
 export class CompiledPrograms {
   readonly #memory: BpfMemory;
   readonly #compileAfter: number;
-  readonly #helperOf: (id: number) => HelperImport;
+  readonly #calls: CompiledCalls;
   readonly #entries = new Map<LinkedProgram, { runs: number; entry: Entry | undefined }>();
 
-  constructor(memory: BpfMemory, compileAfter: number, helperOf: (id: number) => HelperImport) {
+  constructor(memory: BpfMemory, compileAfter: number, calls: CompiledCalls) {
     this.#memory = memory;
     this.#compileAfter = compileAfter;
-    this.#helperOf = helperOf;
+    this.#calls = calls;
   }
 
   /** For one more run, which begins now. `undefined`: the interpreter's. */
@@ -59,11 +67,14 @@ export class CompiledPrograms {
 
   #instance(program: LinkedProgram): Entry | undefined {
     const known = moduleOf(program);
-    const memory = known && this.#memory.wasmMemory();
-    if (memory === undefined) return undefined;
-    const helpers = known?.helpers.map((id) => [`h${id}`, this.#helperOf(id)]) ?? [];
-    const imports = { m: { memory, ...Object.fromEntries(helpers) } };
-    const { exports } = new wasmEngine.Instance((known as KnownModule).module, imports);
+    const memory = this.#memory.wasmMemory();
+    if (known === undefined || memory === undefined) return undefined;
+    const { module, compiled } = known;
+    const calls = [
+      ...compiled.helpers.map((id) => [`h${id}`, this.#calls.helper(id)]),
+      ...compiled.maps.map((map) => [`m${map}`, this.#calls.lookup(map)]),
+    ];
+    const { exports } = new wasmEngine.Instance(module, { m: { memory, ...Object.fromEntries(calls) } });
     return (exports as { readonly run: Entry }).run;
   }
 }
