@@ -51,6 +51,7 @@ function liteQuirks(variant: NpmVariant): Set<Quirk> {
     "windows-pod-negation",
     "windows-sctp",
     "windows-own-node",
+    "windows-service-ingress",
     "ipv6-policy",
     "ipv6-unfiltered",
     "wireserver",
@@ -69,6 +70,7 @@ function fullQuirks(variant: NpmVariant): Set<Quirk> {
     "windows-sctp",
     "windows-namespace-negation",
     "windows-own-node",
+    "windows-service-ingress",
     "ipv6-policy",
     "ipv6-unfiltered",
     "all-namespaces-key",
@@ -235,10 +237,15 @@ function windowsServiceAllows(
   const isMasqueraded = via.isMasqueraded || from.pod === to.pod;
   const seen = isMasqueraded ? sideOf({ kind: "node", node: via.node }, cell) : from;
   if (seen === undefined) return false;
-  if (isLocalNode(seen, to)) return true;
-  const isOnLinux = systemOf(state, to) === "linux";
+  if (isLocalNode(seen, to))
+    return (
+      isLocalNode(from, to) ||
+      quirks.has("windows-service-ingress") ||
+      allows("Ingress", to, from, to, cell, "windows")
+    );
+  const isForwarded = systemOf(state, to) === "linux" && !quirks.has("lite-own-pods");
   return (
-    (!isOnLinux || allows("Egress", seen, to, to, cell, "linux")) && allows("Ingress", to, seen, to, cell)
+    (!isForwarded || allows("Egress", seen, to, to, cell, "linux")) && allows("Ingress", to, seen, to, cell)
   );
 }
 

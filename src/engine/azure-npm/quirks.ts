@@ -22,6 +22,7 @@ export type Quirk =
   | "windows-egress-negation"
   | "windows-inverted-egress"
   | "windows-own-node"
+  | "windows-service-ingress"
   | "lite-peers"
   | "lite-own-pods"
   | "lite-except-ignored"
@@ -200,6 +201,16 @@ export const statements: readonly Statement[] = [
     cause: "a pod's connection to its own node passes its endpoint like any other: egress policies are asked",
     source:
       "azure-container-networking npm/pkg/dataplane/policies/policy_windows.go (ACLs of direction Out; read, not run)",
+    versions: "all",
+  },
+  {
+    quirk: "windows-service-ingress",
+    system: "windows",
+    id: "windows-service-ingress-snat",
+    cause:
+      "what a Windows node translates for a node port or a load balancer comes from that node, which every policy lets in to the pods there: a backend on it is reached whatever its policies say",
+    source:
+      "azure-container-networking #1881 (ACL of priority 201 for the node's address); kubernetes pkg/proxy/winkernel/proxier.go (no DSR but for Local policies)",
     versions: "all",
   },
   {
