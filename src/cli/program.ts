@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { addBenchCommand } from "./commands/bench.ts";
 import { addBpfCommands } from "./commands/bpf.ts";
+import { addCapacityCommand } from "./commands/capacity.ts";
 import { addCaptureCommand } from "./commands/capture.ts";
 import { addCompileCommand } from "./commands/compile.ts";
 import { addConnectionCommands } from "./commands/connection.ts";
@@ -39,6 +40,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
   addReplayCommand(program, finish);
   addFuzzCommand(program, finish);
   addBenchCommand(program, finish);
+  addCapacityCommand(program, finish);
   addBpfCommands(program, finish);
   addDemoCommand(program, finish);
   addInfoCommands(program, finish);

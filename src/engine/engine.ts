@@ -18,6 +18,7 @@ import type {
   VendorKind,
   WatchedObject,
 } from "../k8s/index.ts";
+import type { EngineCapacity } from "./capacity.ts";
 
 /** Products that engines belong to. */
 export type ProductName = "azure-npm" | "calico" | "calico-ebpf" | "cilium" | "none" | "program";
@@ -150,6 +151,8 @@ export interface Engine {
    */
   compile(state: ClusterState): (node: Node, base: NodeTables) => CompiledNode;
   agent(context: AgentContext): Agent;
+  /** Limits of its own, and what its agent takes; absent: none are known. */
+  readonly capacity?: EngineCapacity;
   /** A node's tables as the product's own tools list them: content by file name. */
   readonly listings?: (state: ClusterState, context: ListingContext) => ReadonlyMap<string, string>;
 }

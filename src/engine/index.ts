@@ -1,4 +1,12 @@
 export type {
+  CapacityLimit,
+  CapacityPlace,
+  EngineCapacity,
+  MemoryPart,
+  Sourced,
+  StoreWords,
+} from "./capacity.ts";
+export type {
   Agent,
   AgentContext,
   CompiledNode,

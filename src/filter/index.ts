@@ -17,4 +17,5 @@ export {
   type TableOp,
 } from "./datapath.ts";
 export { createHookResults } from "./results.ts";
+export type { Evidence, StoreKind, StoreUsage } from "./usage.ts";
 export { RedirectWay, RejectKind, Verdict, verdictName } from "./verdict.ts";

@@ -337,6 +337,81 @@ export interface GenerateDocument extends SeededDocument<"generate"> {
   readonly files: readonly string[];
 }
 
+/** A kind of store on a node: sets of one type, a table, the maps of one purpose. */
+export interface CapacityStoreDocument {
+  readonly store: string;
+  readonly group: string;
+  readonly count: number;
+  readonly entries: number;
+  /** What the entries are called. */
+  readonly unit: string;
+  readonly fullest: { readonly name: string; readonly entries: number };
+  /** In the kernel; absent where nobody says. */
+  readonly bytes?: number;
+  readonly evidence?: "documented" | "inferred";
+  readonly source?: string;
+}
+
+/** One node in `capacity`. */
+export interface CapacityNodeDocument {
+  readonly node: string;
+  readonly os: string;
+  readonly kernelBytes?: number;
+  readonly agentBytes?: number;
+  readonly stores: readonly CapacityStoreDocument[];
+  readonly agent: readonly {
+    readonly what: string;
+    readonly bytes: number;
+    readonly evidence: "documented" | "inferred";
+    readonly source: string;
+  }[];
+}
+
+/** A hard limit where it is used most. */
+export interface CapacityLimitDocument {
+  readonly id: string;
+  readonly what: string;
+  /** Absent: the whole cluster. */
+  readonly where?: { readonly node: string; readonly store?: string };
+  readonly used: number;
+  readonly max: number;
+  readonly percent: number;
+  readonly unit: "entries" | "bytes";
+  readonly usedEvidence: "counted" | "inferred";
+  /** Of `max`. */
+  readonly evidence: "documented" | "inferred";
+  readonly source: string;
+  /** What happens past it. */
+  readonly beyond: string;
+}
+
+/** One engine in `capacity`. */
+export interface CapacityResultDocument {
+  readonly engine: string;
+  readonly engineVersion: string;
+  readonly worstNode?: string;
+  /** The limit used most, and how many times this cluster would meet it. */
+  readonly breaksFirst?: { readonly limit: string; readonly atScale: number };
+  /** Most used first. */
+  readonly limits: readonly CapacityLimitDocument[];
+  /** The worst one; with `--nodes` all. */
+  readonly nodes: readonly CapacityNodeDocument[];
+  readonly diagnostics: readonly DiagnosticDocument[];
+}
+
+/** What `capacity` found. */
+export interface CapacityDocument extends Document<"capacity"> {
+  readonly cluster: {
+    readonly nodes: number;
+    readonly pods: number;
+    readonly namespaces: number;
+    readonly policies: number;
+  };
+  /** Of a node. */
+  readonly processors: number;
+  readonly results: readonly CapacityResultDocument[];
+}
+
 /** One search of `fuzz`: an engine, or a backend of the kernel's, or both. */
 export interface FuzzResultDocument {
   readonly engine?: string;

@@ -20,6 +20,7 @@ export {
   programTypeWords,
   readBpfFile,
 } from "./bpf-file.ts";
+export { type CapacityOptions, capacityProcessors, computeCapacity } from "./capacity.ts";
 export { type CapturedRun, captureOf, captureScenario } from "./capture.ts";
 export { type CellTable, type TableCell, tableCells } from "./cell-table.ts";
 export { type ComposeOptions, compileCluster, type EmulatedCluster, emulate } from "./compose.ts";

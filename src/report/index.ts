@@ -1,6 +1,7 @@
 /** Saved results to text: pure functions, streamed in pieces. */
 import type {
   BenchDocument,
+  CapacityDocument,
   CompileDocument,
   DiffDocument,
   EnginesDocument,
@@ -14,6 +15,7 @@ import type {
   VersionDocument,
 } from "../harness/index.ts";
 import { benchCsv, benchMarkdown, benchText } from "./bench.ts";
+import { capacityCsv, capacityMarkdown, capacityText } from "./capacity.ts";
 import { diffCsv, diffJunit, diffMarkdown, diffText } from "./diff.ts";
 import { enginesCsv, enginesMarkdown, enginesText } from "./engines.ts";
 import { compileCsv, compileMarkdown, compileText, generateText, versionText } from "./files.ts";
@@ -124,6 +126,14 @@ export const benchReport: Renderer<BenchDocument> = {
   csv: benchCsv,
   md: benchMarkdown,
 };
+/** What tables and agents take, and the limits they meet: as CSV a limit a line. */
+export const capacityReport: Renderer<CapacityDocument> = {
+  ...data,
+  text: capacityText,
+  csv: capacityCsv,
+  md: capacityMarkdown,
+};
+
 /** Files that `compile` wrote. */
 export const compileReport: Renderer<CompileDocument> = {
   ...data,

@@ -206,6 +206,8 @@ const mistakes: readonly Mistake[] = [
     args: ["generate", "--profile", "adversarial", "--out", "g", "--format", "toml"],
     says: /--format.*Allowed choices are yaml, json/,
   },
+  { args: ["capacity", "pods.yaml", "-e", "oracle"], says: /the oracle has none/ },
+  { args: ["capacity", "pods.yaml", "--processors", "0"], says: /--processors takes a number from 1/ },
   { args: ["run", "missing"], says: /missing: no such file/ },
   { args: ["run", "nothing"], says: /no scenario files/ },
   { args: ["run", "scenario.yaml"], says: /^podwire: scenario\.yaml:6:5: .*prob.*probe/ },

@@ -114,6 +114,11 @@ const examples: readonly Example[] = [
     forms: ["text", "json", "jsonl"],
   },
   {
+    document: "capacity",
+    args: ["capacity", "shop.yaml", "-e", "azure-npm,cilium,none", "--nodes"],
+    forms: ["text", "json", "jsonl", "md", "csv"],
+  },
+  {
     document: "bench",
     args: ["bench", "--nodes", "2", "--pods", "20", "--policies", "3"],
     forms: ["text", "json", "jsonl", "md", "csv"],

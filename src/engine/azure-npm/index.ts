@@ -1,6 +1,7 @@
 /** Azure NPM (Network Policy Manager) as an engine. */
 import type { EngineDefinition, EngineFeatures } from "../engine.ts";
 import { createLinuxAgent } from "./agent.ts";
+import { npmCapacity } from "./capacity.ts";
 import { npmDivergences } from "./divergences.ts";
 import { compileLinux } from "./linux.ts";
 import { type NpmVariant, npmDefaultVersion, npmSwitches, npmVariant, npmVersions } from "./versions.ts";
@@ -65,6 +66,7 @@ export const azureNpmLinux: EngineDefinition = {
       divergences: npmDivergences(variant),
       compile: compileLinux(variant),
       agent: (context) => createLinuxAgent(variant, context),
+      capacity: npmCapacity,
     };
   },
 };

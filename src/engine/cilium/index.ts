@@ -3,6 +3,7 @@ import { noBpfTables } from "../../filter/bpf/index.ts";
 import type { ClusterState } from "../../k8s/index.ts";
 import type { EngineDefinition, EngineFeatures } from "../engine.ts";
 import { createCiliumAgent } from "./agent.ts";
+import { ciliumCapacity } from "./capacity.ts";
 import { ciliumTables, compileCilium } from "./compile.ts";
 import { ciliumDivergences } from "./divergences.ts";
 import { isListing, readListings } from "./listings/read.ts";
@@ -109,6 +110,7 @@ export const ciliumLinux: EngineDefinition = {
       firstTables: { bpf: noBpfTables },
       compile: compileCilium(variant, tablesOf),
       agent: (context) => createCiliumAgent(variant, tablesOf, context),
+      capacity: ciliumCapacity,
       listings: (state, context) => writeListings(variant, tablesOf(state), context),
     };
   },

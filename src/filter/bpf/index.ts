@@ -70,6 +70,7 @@ export {
   type ProgramRepr,
   tablesOfObject,
 } from "./tables.ts";
+export { bpfUsage, mapBytes } from "./usage.ts";
 export { type Outcome, outcomeOf } from "./verdicts.ts";
 export { type Signature, signatures } from "./verifier/signatures.ts";
 export { type Verdict, type VerifyOptions, verifyProgram } from "./verifier/verify.ts";

@@ -24,3 +24,4 @@ export { type HnsInput, restoreHns } from "./restore.ts";
 export { aclSettings, saveHns } from "./save.ts";
 export { HnsSets } from "./sets.ts";
 export type { FlowsOnChange, HnsEndpoint, HnsNetwork, HnsTables, SetPolicy } from "./tables.ts";
+export { hnsUsage } from "./usage.ts";

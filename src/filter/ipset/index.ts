@@ -8,3 +8,4 @@ export { type IpsetLine, parseIpsetCommands, restoreIpsets } from "./restore.ts"
 export { entryText, saveIpsets } from "./save.ts";
 export { dimensionBits } from "./shape.ts";
 export { SlotState, WordTable } from "./table.ts";
+export { ipsetBytes, ipsetUsage } from "./usage.ts";

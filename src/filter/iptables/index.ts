@@ -23,3 +23,4 @@ export {
 } from "./ruleset.ts";
 export { matchText, ruleText, type SaveOptions, saveRuleset, targetText } from "./save.ts";
 export type { NatRange, Target } from "./target.ts";
+export { iptablesUsage, tableSize } from "./usage.ts";
