@@ -291,6 +291,7 @@ export {
 } from "./packet/index.ts";
 export {
   benchReport,
+  capacityReport,
   compileReport,
   createReplayWriter,
   diffReport,

@@ -7,7 +7,13 @@ import {
   selectedCluster,
   vendorKinds,
 } from "../harness/index.ts";
-import { type ClusterState, type LoadedObjects, loadManifests, type ManifestInput } from "../k8s/index.ts";
+import {
+  type BuildOptions,
+  type ClusterState,
+  type LoadedObjects,
+  loadManifests,
+  type ManifestInput,
+} from "../k8s/index.ts";
 import { loadEngines } from "./engines.ts";
 import { readInputs } from "./input.ts";
 import { type ClusterFlags, type CommonOptions, clusterWords, flagIssues } from "./options.ts";
@@ -27,6 +33,7 @@ export async function loadClusters(
   engines: string,
   flags: ClusterFlags & Pick<CommonOptions, "quiet">,
   note: (text: string) => void,
+  { anySize = false }: Pick<BuildOptions, "anySize"> = {},
 ): Promise<LoadedClusters> {
   const selections = await loadEngines(engines);
   const inputs = readInputs(names);
@@ -40,7 +47,12 @@ export async function loadClusters(
   for (const selection of selections) {
     try {
       const force = flags.force ?? false;
-      const cluster = selectedCluster(objects, selection, words, { force, inputs, ...poolSystem(selection) });
+      const cluster = selectedCluster(objects, selection, words, {
+        force,
+        anySize,
+        inputs,
+        ...poolSystem(selection),
+      });
       for (const warning of cluster.warnings) warnings.add(warning);
       clusters.push(cluster);
     } catch (error) {

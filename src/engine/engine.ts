@@ -20,6 +20,8 @@ import type {
 } from "../k8s/index.ts";
 import type { EngineCapacity } from "./capacity.ts";
 
+export type { CapacityPlace, EngineCapacity, MemoryPart } from "./capacity.ts";
+
 /** Products that engines belong to. */
 export type ProductName = "azure-npm" | "calico" | "calico-ebpf" | "cilium" | "none" | "program";
 

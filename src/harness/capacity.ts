@@ -17,6 +17,7 @@ import { tablesUsage } from "./kinds.ts";
 import { diagnosticDocument, diagnosticText } from "./matrix.ts";
 import { engineFor, type ProductSelection } from "./selection.ts";
 
+/** What to measure on. */
 export interface CapacityOptions {
   /** Processors of a node: the kernel keeps counters for each. Default: 4. */
   readonly processors?: number;

@@ -3,9 +3,9 @@
  * against real documents by the tests, and by the compiler against the documents' types.
  */
 import { z } from "zod";
+import { capacitySchema } from "./capacity-schema.ts";
 import type {
   BenchDocument,
-  CapacityDocument,
   CompileDocument,
   DiffDocument,
   EnginesDocument,
@@ -19,36 +19,10 @@ import type {
 } from "./documents.ts";
 import type { LiveDocument } from "./netns/index.ts";
 import type { ReplayDocument } from "./replay/index.ts";
+import { diagnostic, documented, maybe, natural, seeded, stamp, text, texts, whole } from "./schema-words.ts";
 
-type Mutable<T> = T extends object ? { -readonly [K in keyof T]: Mutable<T[K]> } : T;
-
-/** Compiles only if schema and document type say the same, in both directions. */
-const documented =
-  <D>() =>
-  <S extends z.ZodType<D>>(schema: [Mutable<D>] extends [z.output<S>] ? S : never): S =>
-    schema;
-
-const text = z.string();
-const whole = z.int();
-const natural = z.int().nonnegative();
-const texts = z.array(text);
 const family = z.literal([4, 6]);
 const verdict = z.enum(["allow", "deny", "undefined", "some"]);
-const maybe = <T extends z.ZodType>(schema: T): z.ZodExactOptional<T> => z.exactOptional(schema);
-
-const stamp = { version: text };
-const seeded = { version: text, seed: whole };
-
-const diagnostic = z.strictObject({
-  engine: maybe(text),
-  code: text,
-  severity: z.enum(["info", "warning", "error"]),
-  policy: maybe(text),
-  message: text,
-  file: maybe(text),
-  line: maybe(natural),
-});
-
 const cellFields = {
   from: text,
   to: text,
@@ -309,63 +283,6 @@ const generate = documented<GenerateDocument>()(
   }),
 );
 
-const evidence = z.enum(["documented", "inferred"]);
-
-const capacity = documented<CapacityDocument>()(
-  z.strictObject({
-    schema: z.literal("podwire/capacity/v1"),
-    ...stamp,
-    cluster: z.strictObject({ nodes: natural, pods: natural, namespaces: natural, policies: natural }),
-    processors: natural,
-    results: z.array(
-      z.strictObject({
-        engine: text,
-        engineVersion: text,
-        worstNode: maybe(text),
-        breaksFirst: maybe(z.strictObject({ limit: text, atScale: z.number() })),
-        limits: z.array(
-          z.strictObject({
-            id: text,
-            what: text,
-            where: maybe(z.strictObject({ node: text, store: maybe(text) })),
-            used: natural,
-            max: natural,
-            percent: z.number(),
-            unit: z.enum(["entries", "bytes"]),
-            usedEvidence: z.enum(["counted", "inferred"]),
-            evidence,
-            source: text,
-            beyond: text,
-          }),
-        ),
-        nodes: z.array(
-          z.strictObject({
-            node: text,
-            os: text,
-            kernelBytes: maybe(natural),
-            agentBytes: maybe(natural),
-            stores: z.array(
-              z.strictObject({
-                store: text,
-                group: text,
-                count: natural,
-                entries: natural,
-                unit: text,
-                fullest: z.strictObject({ name: text, entries: natural }),
-                bytes: maybe(natural),
-                evidence: maybe(evidence),
-                source: maybe(text),
-              }),
-            ),
-            agent: z.array(z.strictObject({ what: text, bytes: natural, evidence, source: text })),
-          }),
-        ),
-        diagnostics: z.array(diagnostic),
-      }),
-    ),
-  }),
-);
-
 const version = documented<VersionDocument>()(
   z.strictObject({
     schema: z.literal("podwire/version/v1"),
@@ -530,7 +447,7 @@ const schemas = {
   run,
   engines,
   bench,
-  capacity,
+  capacity: capacitySchema,
   compile,
   generate,
   version,

@@ -26,6 +26,8 @@ export interface AksRule {
   readonly reason: string;
   readonly source: string;
   refuses(facts: AksFacts): boolean;
+  /** It is about how many there are, not about what goes together. */
+  readonly isSize?: true;
   /** Nodes whose system is the matter. */
   readonly nodes?: (node: Pick<Node, "os" | "osSku">) => boolean;
 }
@@ -33,6 +35,7 @@ export interface AksRule {
 /** One reason why AKS would refuse a cluster. */
 export interface AksRefusal {
   readonly rule: string;
+  readonly isSize?: true;
   readonly words: readonly Word[];
   readonly reason: string;
   /** The pool that is the matter, by its number in the options. */
@@ -177,6 +180,7 @@ export const aksRules: readonly AksRule[] = [
     source: policies,
     refuses: ({ options, nodes, podCount }) =>
       options.networkPolicy === "azure" && (nodes.length > npmNodesMax || podCount > npmPodsMax),
+    isSize: true,
   },
 ];
 
@@ -198,10 +202,11 @@ export function aksRefusals(facts: AksFacts): readonly AksRefusal[] {
   const { options, nodes } = facts;
   const refused = aksRules
     .filter((rule) => rule.refuses(facts))
-    .map(({ id, words, reason, nodes: isMatter }): AksRefusal => {
+    .map(({ id, words, reason, isSize, nodes: isMatter }): AksRefusal => {
       const pool = isMatter && options.nodePools.findIndex((one) => one.count > 0 && isMatter(nodeOf(one)));
       return {
         rule: id,
+        ...(isSize === undefined ? {} : { isSize }),
         words,
         reason,
         pool: pool === undefined || pool < 0 ? undefined : pool,

@@ -27,6 +27,8 @@ export interface BuildOptions {
   readonly defaults?: ClusterWords;
   /** Emulate combinations that AKS refuses. */
   readonly force?: boolean;
+  /** Take a cluster of more nodes or pods than AKS supports. */
+  readonly anySize?: boolean;
   /** The manifests' texts, for the lines of what is refused. */
   readonly inputs?: readonly ManifestInput[];
   /** System of the nodes that are made up when the input names none. */
@@ -75,8 +77,12 @@ export function buildCluster(
 }
 
 /** @throws InputError of what AKS refuses, each at an option that a person gave, else at a node of theirs. */
-function checkRefusals(facts: AksFacts, words: ClusterWords, { inputs = [] }: BuildOptions): void {
-  const refusals = aksRefusals(facts);
+function checkRefusals(
+  facts: AksFacts,
+  words: ClusterWords,
+  { inputs = [], anySize = false }: BuildOptions,
+): void {
+  const refusals = aksRefusals(facts).filter(({ isSize }) => !(anySize && isSize === true));
   if (refusals.length === 0) return;
   throw new InputError(
     refusals.map((refusal) => ({

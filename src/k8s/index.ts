@@ -7,6 +7,8 @@ export {
   aksRefusals,
   aksRetirements,
   aksRules,
+  npmNodesMax,
+  npmPodsMax,
   overlapReason,
   overlapRule,
   poolFacts,

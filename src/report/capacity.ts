@@ -27,8 +27,6 @@ export function* capacityText(document: CapacityDocument, options: ReportOptions
       if (rows.length > 0) yield `${drawn(usageHead, rows)}\n`;
     }
     for (const [number, source] of notes.list()) yield style.dim(`  [${number}] ${source}\n`);
-    for (const { severity, message } of result.diagnostics)
-      yield `${severity === "error" ? style.bad(severity) : style.open(severity)}: ${message}\n`;
   }
 }
 

@@ -14,7 +14,9 @@ import { buildCluster, type ClusterState, loadObjects } from "../../src/k8s/inde
 const product = (text: string): ProductSelection => parseSelection(text) as ProductSelection;
 
 function clusterFor(selection: ProductSelection, profile: string, sizes: ClusterSize): ClusterState {
-  return buildCluster(loadObjects("made", generateCluster(profile, 1, sizes)), selection.aks).state;
+  return buildCluster(loadObjects("made", generateCluster(profile, 1, sizes)), selection.aks, {
+    anySize: true,
+  }).state;
 }
 
 const small = { nodes: 3, pods: 60, namespaces: 5, policies: 30 };

@@ -50,7 +50,7 @@ export function addCapacityCommand(program: Command, finish: (code: ExitCode) =>
       if (processors < 1 || processors > 8192)
         throw usageError(`--processors takes a number from 1 to 8192, not ${processors}`);
       const note = noter(options);
-      const { clusters } = await loadClusters(names, options.engine, options, note);
+      const { clusters } = await loadClusters(names, options.engine, options, note, { anySize: true });
       const results: CapacityResultDocument[] = [];
       const progress = createProgress("engines", options);
       for (const [i, { state, selection }] of clusters.entries()) {
@@ -75,8 +75,7 @@ export function addCapacityCommand(program: Command, finish: (code: ExitCode) =>
       };
       emit(document, outputs, capacityReport, options);
       for (const { engine, diagnostics } of results)
-        for (const { code, message } of diagnostics)
-          if (code === "limit-exceeded") note(`${engine}: ${message}`);
+        for (const { severity, message } of diagnostics) note(`${engine}: ${severity}: ${message}`);
       finish(progress.isInterrupted() ? ExitCode.interrupted : ExitCode.ok);
     },
   );

@@ -4,7 +4,8 @@
  * npm/azure-npm.yaml). What its memory is made of is inferred: each agent watches all pods, namespaces and policies, and
  * keeps every member of every set. The size of a pod in its caches is what makes the two documented figures meet.
  */
-import type { CapacityPlace, EngineCapacity, MemoryPart } from "../capacity.ts";
+import { npmNodesMax, npmPodsMax } from "../../k8s/index.ts";
+import type { CapacityPlace, EngineCapacity, MemoryPart } from "../engine.ts";
 
 const aksPage = "AKS: secure pod traffic with network policies, limitations";
 
@@ -25,7 +26,7 @@ export const npmCapacity: EngineCapacity = {
     {
       id: "nodes",
       what: "nodes of the cluster",
-      max: 250,
+      max: npmNodesMax,
       evidence: "documented",
       source: aksPage,
       beyond: "not supported: agents run out of memory",
@@ -34,7 +35,7 @@ export const npmCapacity: EngineCapacity = {
     {
       id: "pods",
       what: "pods of the cluster",
-      max: 20_000,
+      max: npmPodsMax,
       evidence: "documented",
       source: aksPage,
       beyond: "not supported: agents run out of memory",

@@ -5,7 +5,7 @@
  * publishes no limit for it.
  */
 import { contentOf } from "../../filter/bpf/index.ts";
-import type { CapacityPlace, EngineCapacity, MemoryPart } from "../capacity.ts";
+import type { CapacityPlace, EngineCapacity, MemoryPart } from "../engine.ts";
 import { firstPolicyPlace, MapPlace } from "./maps.ts";
 
 const ciliumPage = "AKS: Azure CNI powered by Cilium, limitations";
