@@ -48,8 +48,8 @@ const policies = "AKS: use network policies";
 const cilium = "AKS: Azure CNI powered by Cilium";
 
 /** Azure NPM on more than this runs out of memory. */
-const npmNodesMax = 250;
-const npmPodsMax = 20_000;
+export const npmNodesMax = 250;
+export const npmPodsMax = 20_000;
 
 const isWindows = ({ os }: Pick<Node, "os">): boolean => os === "windows";
 const hasWindows = ({ nodes }: AksFacts): boolean => nodes.some(isWindows);
