@@ -16,6 +16,7 @@ export {
   type RuleDescription,
   type TableOp,
 } from "./datapath.ts";
+export { frontendChain, hostBlock, ownAddresses, type TranslatedFrontend } from "./frontend-chain.ts";
 export { createHookResults } from "./results.ts";
 export type { Evidence, StoreKind, StoreUsage } from "./usage.ts";
 export { RedirectWay, RejectKind, Verdict, verdictName } from "./verdict.ts";

@@ -7,8 +7,9 @@
  * code passes whatever the policy. The mark that a pod's packet carries through the node is stated by its magic alone: the
  * identity in its other bits is read by no rule of iptables on these nodes.
  */
-import { formatIp, type Ip } from "../../addr/index.ts";
+import type { Ip } from "../../addr/index.ts";
 import type {
+  AddressBlock,
   AddressMap,
   DecisionChain,
   DecisionRule,
@@ -16,7 +17,7 @@ import type {
   Questions,
   ServiceRange,
 } from "../../base/index.ts";
-import { Hook } from "../../filter/index.ts";
+import { frontendChain, Hook, hostBlock } from "../../filter/index.ts";
 import { hostMagic, magicMask } from "./iptables.ts";
 import { PolicyDecisions } from "./policy/decisions.ts";
 import type { EndpointPolicy, PolicyEntry, PrefixIdentity } from "./policy/entry.ts";
@@ -96,13 +97,13 @@ export class ClusterStatement {
   }
 
   of({ pods, host }: NodeEndpoints): Questions {
-    const entries: [Ip & { readonly prefix: number }, number][] = [];
+    const entries: (readonly [AddressBlock, number])[] = [];
     const [ingress, egress] = [new Map<number, DecisionChain>(), new Map<number, DecisionChain>()];
     for (const { ips, stated } of pods) {
       const chains = this.#chainsOf(stated);
       ingress.set(chains.number, chains.ingress);
       egress.set(chains.number, chains.egress);
-      for (const ip of ips) entries.push([{ ...ip, prefix: ip.family === 4 ? 32 : 128 }, chains.number]);
+      for (const ip of ips) entries.push([hostBlock(ip), chains.number]);
     }
     const map: AddressMap = { entries };
     const fromPod = hookChain(Hook.tcIngress, "cil_from_container", "drop", [
@@ -193,44 +194,3 @@ const icmp6Rules: readonly DecisionRule[] = [
     action: drop,
   },
 ];
-
-const ownAddresses: AddressMap = { entries: [], own: 1 };
-
-/** Asks for what is sent to a frontend: addresses of the same services share a rule. */
-function frontendChain(name: string, frontends: readonly ServiceFrontend[]): DecisionChain {
-  const byAddress = new Map<string, { readonly ip: Ip; readonly services: Map<string, ServiceRange> }>();
-  const ofNodes = new Map<string, ServiceRange>();
-  for (const { ip, protocol, port } of frontends) {
-    let services = ofNodes;
-    if (ip !== undefined) {
-      const address = formatIp(ip);
-      const known = byAddress.get(address) ?? { ip, services: new Map<string, ServiceRange>() };
-      byAddress.set(address, known);
-      services = known.services;
-    }
-    services.set(`${protocol}/${port}`, { protocol, first: port, last: port });
-  }
-  const entries: [Ip & { readonly prefix: number }, number][] = [];
-  const map: AddressMap = { entries };
-  const lists = new Map<string, readonly ServiceRange[]>();
-  for (const { ip, services } of byAddress.values()) {
-    const text = [...services.keys()].sort().join();
-    if (!lists.has(text)) lists.set(text, [...services.values()]);
-    const value = [...lists.keys()].indexOf(text) + 1;
-    entries.push([{ ...ip, prefix: ip.family === 4 ? 32 : 128 }, value]);
-  }
-  const rules = [...lists.values()].map(
-    (services, i): DecisionRule => ({ destination: [{ map, value: i + 1 }], services, action: ask }),
-  );
-  const ownRules: readonly DecisionRule[] =
-    ofNodes.size === 0
-      ? []
-      : [
-          {
-            destination: [{ map: ownAddresses, value: 1 }],
-            services: [...ofNodes.values()],
-            action: ask,
-          },
-        ];
-  return { name, rules: [...rules, ...ownRules], atEnd: "return" };
-}

@@ -8,6 +8,7 @@
 import { type Cidr, type Family, formatIp, type Ip } from "../../addr/index.ts";
 import { assert, hashText, type Origin } from "../../base/index.ts";
 import type { MapEntry } from "../../filter/bpf/index.ts";
+import type { TranslatedFrontend } from "../../filter/index.ts";
 import type { ClusterState, Node } from "../../k8s/index.ts";
 import { type ProxyEndpoint, type ServicePortInfo, servicePorts, viewEndpoints } from "../platform/index.ts";
 import { writeAddress } from "./entries.ts";
@@ -26,13 +27,7 @@ import { MapPlace } from "./maps.ts";
 /** Entries by place of their map. */
 export type EntriesByPlace = ReadonlyMap<number, readonly MapEntry[]>;
 
-/** What connections are translated from. */
-export interface ServiceFrontend {
-  /** `undefined`: each node's own addresses. */
-  readonly ip: Ip | undefined;
-  /** IP protocol number. */
-  readonly protocol: number;
-  readonly port: number;
+export interface ServiceFrontend extends TranslatedFrontend {
   /** A cluster address is nothing that outsiders reach. */
   readonly isForOutsiders: boolean;
 }

@@ -25,6 +25,7 @@ import type { HnsLoadBalancer } from "./load-balancer.ts";
 import { type HnsOp, hnsOps } from "./ops.ts";
 import { type LiveNetwork, linkPort, type Port } from "./port.ts";
 import { HnsProvenance } from "./provenance.ts";
+import { hnsQuestions, type StatedPort } from "./questions.ts";
 import { HnsSets } from "./sets.ts";
 import type { FlowsOnChange, HnsEndpoint, HnsTables } from "./tables.ts";
 
@@ -314,8 +315,16 @@ export class HnsDatapath implements Datapath {
     };
   }
 
-  questions(): Questions | undefined {
-    return undefined;
+  questions(): Questions {
+    const { facts } = this.#context;
+    this.#endpointAt(0); // as interfaces are now
+    const ports = this.#byInterface.flatMap((endpoint, index): readonly StatedPort[] => {
+      if (endpoint === undefined) return [];
+      const { network, sets } = this.#networkOf(endpoint);
+      const addresses = endpoint.addresses.filter((ip) => facts.routeTo(ip) === index);
+      return [{ endpoint, network: { ...network, sets: sets.policies }, addresses }];
+    });
+    return hnsQuestions({ ports, balancers: [...this.#balancers.values()], facts });
   }
 
   describeRule(index: number): RuleDescription {

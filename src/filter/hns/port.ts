@@ -76,6 +76,7 @@ export function linkPort(
   return { endpoint, rules, sets, In: into, Out: outOf };
 }
 
-function tierAcls({ direction, rules }: TierAcl): readonly AclPolicy[] {
+/** A tier's rules as ACLs of VFP. */
+export function tierAcls({ direction, rules }: TierAcl): readonly AclPolicy[] {
   return rules.map((rule) => ({ ...rule, direction, ruleType: "Switch" }));
 }

@@ -34,14 +34,19 @@ class Prefixes {
 export class HnsSets {
   readonly #policies = new Map<string, SetPolicy>();
   readonly #prefixes = new Map<string, Prefixes>();
+  /** As it was given, until it is changed: what is made of a list is so made once for all that were given it. */
+  #list: readonly SetPolicy[] | undefined;
 
   /** Nothing is refused here: whoever read or made the sets of a Repr has checked them. */
   constructor(sets: readonly SetPolicy[]) {
     for (const set of sets) this.#put(set);
+    if (this.#policies.size === sets.length) this.#list = sets;
   }
 
+  /** The same list until it is changed. */
   get policies(): readonly SetPolicy[] {
-    return [...this.#policies.values()];
+    this.#list ??= [...this.#policies.values()];
+    return this.#list;
   }
 
   get(id: string): SetPolicy | undefined {
@@ -80,6 +85,7 @@ export class HnsSets {
         return refused("HCN_E_INVALID_POLICY", `set ${set.name} is a member of ${holder.name}`);
       if (isNamed(id)) return refused("HCN_E_INVALID_POLICY", `an ACL names set ${set.name}`);
     }
+    this.#list = undefined;
     for (const id of ids) {
       this.#policies.delete(id);
       this.#prefixes.delete(id);
@@ -88,6 +94,7 @@ export class HnsSets {
   }
 
   #put(set: SetPolicy): void {
+    this.#list = undefined;
     this.#policies.set(set.id, set);
     if (set.type === "IPSET") this.#prefixes.set(set.id, new Prefixes(set.values));
   }
