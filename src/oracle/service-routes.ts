@@ -76,20 +76,33 @@ interface Reach {
   readonly backends: readonly Backend[];
 }
 
+/** It takes connections: ready, or serving until it ends. */
 interface Backend {
   readonly end: CellEnd;
   readonly port: number;
   readonly nodeName: string | undefined;
+  readonly ready: boolean;
+}
+
+/** Among those that a traffic policy admits: ready ones, or where there are none those that still serve. */
+function best(backends: readonly Backend[]): readonly Backend[] {
+  const ready = backends.filter((one) => one.ready);
+  return ready.length > 0 ? ready : backends;
 }
 
 function cells(
   { connection, service }: Reach,
-  backends: readonly Backend[],
+  admitted: readonly Backend[],
   how: Omit<Translation, "service">,
 ): ServiceRoutes {
   return {
     kind: "backends",
-    cells: backends.map(({ end, port }) => ({ ...connection, to: end, port, via: { service, ...how } })),
+    cells: best(admitted).map(({ end, port }) => ({
+      ...connection,
+      to: end,
+      port,
+      via: { service, ...how },
+    })),
   };
 }
 
@@ -203,7 +216,7 @@ function slicesOf(
   return known.get(`${service.namespace}/${service.name}`) ?? [];
 }
 
-/** Endpoints of one of the Service's ports that take connections; where none is ready, those that still serve. */
+/** Endpoints of one of the Service's ports that take connections, or would where no others do. */
 function backendsOf(
   state: ClusterState,
   service: Service,
@@ -217,14 +230,18 @@ function backendsOf(
     )?.port;
     return port === undefined ? [] : slice.endpoints.map((endpoint) => ({ endpoint, port }));
   });
-  const ready = all.filter(({ endpoint }) => endpoint.ready);
-  const usable = ready.length > 0 ? ready : all.filter(({ endpoint: one }) => one.serving && one.terminating);
-  const backends = usable.flatMap(({ endpoint: { ips, nodeName }, port }): readonly Backend[] => {
+  const usable = all.filter(({ endpoint: one }) => one.ready || (one.serving && one.terminating));
+  const backends = usable.flatMap(({ endpoint: { ips, nodeName, ready }, port }): readonly Backend[] => {
     const [ip] = ips;
     if (ip === undefined || ip.family !== family) return [];
-    return [{ end: ownerOf(state, ip, nodeName, port), port, nodeName }];
+    return [{ end: ownerOf(state, ip, nodeName, port), port, nodeName, ready }];
   });
-  return [...new Map(backends.map((one) => [`${describe(one.end)} ${one.port}`, one])).values()];
+  const unique = new Map<string, Backend>();
+  for (const one of backends) {
+    const key = `${describe(one.end)} ${one.port}`;
+    if (one.ready || !unique.has(key)) unique.set(key, one);
+  }
+  return [...unique.values()];
 }
 
 /** Only ready endpoints make a node healthy. */

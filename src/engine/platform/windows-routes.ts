@@ -111,7 +111,8 @@ function reachable({ connection: { to }, port, node, isInside, quirks }: Way): r
   const isBound = isClusterIp
     ? port.isInternalLocal
     : port.isExternalLocal && (!isInside || quirks.has("local-inside"));
-  const chosen = quirks.has("conditions") ? conditioned(port, to, isHere) : viewAll(port);
+  const admitted = { ...port, endpoints: isBound ? port.endpoints.filter(isHere) : port.endpoints };
+  const chosen = quirks.has("conditions") ? conditioned(port, to, isHere) : viewAll(admitted);
   return chosen
     .filter(
       (one) =>
