@@ -21,8 +21,22 @@ export function hostBlock({ family, words }: Ip): AddressBlock {
   return { family, words, prefix: family === 4 ? 32 : 128 };
 }
 
+/** Made of late: most nodes of a cluster translate the same, and have one chain. */
+const recent = new Map<string, DecisionChain>();
+const recentMax = 16;
+
 /** Addresses of the same services share a rule. */
-export function frontendChain(name: string, frontends: Iterable<TranslatedFrontend>): DecisionChain {
+export function frontendChain(name: string, frontends: readonly TranslatedFrontend[]): DecisionChain {
+  const text = `${name}\n${frontends.map(({ ip, protocol, port }) => `${ip?.words} ${protocol} ${port}`).join()}`;
+  const known = recent.get(text);
+  if (known !== undefined) return known;
+  const chain = makeChain(name, frontends);
+  if (recent.size >= recentMax) recent.clear();
+  recent.set(text, chain);
+  return chain;
+}
+
+function makeChain(name: string, frontends: readonly TranslatedFrontend[]): DecisionChain {
   const byAddress = new Map<string, { readonly ip: Ip; readonly services: Map<string, ServiceRange> }>();
   const ofNodes = new Map<string, ServiceRange>();
   for (const { ip, protocol, port } of frontends) {

@@ -17,7 +17,7 @@ import { isSoak, runs } from "../../runs.ts";
 import { betweenPods, statementLaw } from "../../statement-law.ts";
 import { addresses } from "../arbitraries.ts";
 import { ip } from "../node.ts";
-import { tables } from "./arbitraries.ts";
+import { balancer, tables } from "./arbitraries.ts";
 import { HnsTestNode } from "./node.ts";
 
 const node = ip("192.0.2.1");
@@ -140,10 +140,27 @@ describe("chains of HNS endpoints", () => {
     );
     expect(first).toBe(second);
     expect(first?.rules.map(({ source }) => source?.[0]?.map.own)).toEqual([1, undefined]);
+    expect(balancing()).toBeDefined();
+    expect(balancing()).toBe(balancing());
     const [third, fourth] = chainsOf([allowed("a", "10.0.0.4"), rest], [allowed("a", "10.0.0.5"), rest]);
     expect(third).not.toBe(fourth);
   });
 });
+
+/** What a node asks first of what comes from the wire. */
+function balancing(): unknown {
+  const [x] = fc.sample(tables(0), { numRuns: 1, seed: 1 });
+  const [loadBalancers] = fc.sample(fc.array(balancer, { minLength: 1, maxLength: 1 }), {
+    numRuns: 1,
+    seed: 1,
+  });
+  const { ways } = new HnsTestNode({
+    ...(x as HnsTables),
+    loadBalancers: loadBalancers ?? [],
+  }).datapath.questions();
+  const action = ways["wire-pod"]?.[0]?.chain.rules[0]?.action;
+  return action?.kind === "jump" ? action.chain : undefined;
+}
 
 function withAcls(x: HnsTables, acls: readonly (readonly AclPolicy[])[]): HnsTables {
   const [network] = x.networks;
