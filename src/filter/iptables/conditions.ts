@@ -14,6 +14,7 @@ import type { AddrType, Match, MatchOf, Range, SetMatch } from "./match.ts";
 import { anyIcmpType } from "./matches/icmp.ts";
 import { isPlainSet } from "./matches/index.ts";
 import { ownerHolds, physdevHolds } from "./matches/node.ts";
+import { AddressTypeValue } from "./type-map.ts";
 
 /** What is known of a packet. */
 export interface KnownPacket {
@@ -33,9 +34,6 @@ export interface KnownPacket {
   readonly addressTypes: AddressMap;
   membership(set: string): Membership | undefined;
 }
-
-/** Values of `KnownPacket.addressTypes`. */
-export const AddressTypeValue = { unicast: 0, local: 1, broadcast: 2, multicast: 3 } as const;
 
 export interface Condition {
   readonly source: readonly AddressTest[];

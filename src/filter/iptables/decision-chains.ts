@@ -62,6 +62,7 @@ interface Needs {
   readonly sets: readonly string[];
   readonly inPatterns: readonly string[];
   readonly outPatterns: readonly string[];
+  readonly asksTypes: boolean;
 }
 
 type States = KnownPacket["states"];
@@ -87,6 +88,7 @@ function gatherNeeds({ rules }: Chain, states: States): Needs {
     new Set<string>(),
     new Set<string>(),
   ];
+  let asksTypes = false;
   for (const { matches, target } of rules) {
     if (matches.some((match) => match.kind === "ctstate" && isNot(match, isInState(match, states)) === false))
       continue;
@@ -96,9 +98,10 @@ function gatherNeeds({ rules }: Chain, states: States): Needs {
       if (match.kind === "set") sets.add(match.set);
       else if (match.kind === "in-interface") ins.add(match.name);
       else if (match.kind === "out-interface") outs.add(match.name);
+      else if (match.kind === "addrtype") asksTypes = true;
     }
   }
-  return { calls: [...calls], sets: [...sets], inPatterns: [...ins], outPatterns: [...outs] };
+  return { calls: [...calls], sets: [...sets], inPatterns: [...ins], outPatterns: [...outs], asksTypes };
 }
 
 function callOf(target: Target | undefined): string | undefined {
@@ -123,14 +126,14 @@ function decideOne(
   scene: Scene,
 ): DecidedChain {
   const { packet, name, canMasquerade } = scene;
-  const { calls, sets, inPatterns, outPatterns } = needsOf(chain, packet.states);
+  const { calls, sets, inPatterns, outPatterns, asksTypes } = needsOf(chain, packet.states);
   const fits = [
     ...inPatterns.map((pattern) => packet.fits("in", pattern)),
     ...outPatterns.map((pattern) => packet.fits("out", pattern)),
   ];
   const key = `${table.name} ${name} ${canMasquerade} ${fits.join()}`;
   const parts: readonly (AddressMap | DecidedChain | Membership | undefined)[] = [
-    packet.addressTypes,
+    asksTypes ? packet.addressTypes : undefined,
     ...calls.map((call) => callees.get(call)),
     ...sets.map((set) => packet.membership(set)),
   ];

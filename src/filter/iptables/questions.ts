@@ -3,9 +3,7 @@
  * of a connection, which is whole, tracked as NEW and comes from a port of 1024 and up. A way is stated where rules let
  * everything pass that is ESTABLISHED on the way back. Families go side by side, each rule of a hook for its own.
  */
-import { ipEquals, maskWord } from "../../addr/index.ts";
 import {
-  type AddressBlock,
   type AddressMap,
   type DecisionChain,
   type DecisionRule,
@@ -18,12 +16,13 @@ import { IpProtocol, TcpFlag } from "../../wire/index.ts";
 import { Hook, type NodeFacts } from "../datapath.ts";
 import { type LiveSet, type Membership, membershipOf, type SetCollection } from "../ipset/index.ts";
 import { everyService, type Services } from "../service-ranges.ts";
-import { AddressTypeValue, type KnownPacket } from "./conditions.ts";
+import type { KnownPacket } from "./conditions.ts";
 import { type DecidedChain, decideChain, Outcome, type Scene } from "./decision-chains.ts";
 import type { LinkedRuleset } from "./link.ts";
 import { CtStateBit } from "./match.ts";
 import type { Ruleset } from "./ruleset.ts";
 import { tablesOf } from "./stages.ts";
+import { addressTypesOf } from "./type-map.ts";
 
 /** One family of a node. */
 export interface FamilyTables {
@@ -88,9 +87,9 @@ type StatedWays = { readonly [W in Way]?: readonly HookChain[] };
 /** Ways of a rule set among sets, interfaces and address types. */
 interface Variant {
   readonly key: string;
-  readonly addressTypes: AddressMap;
-  readonly sets: readonly (LiveSet | undefined)[];
-  readonly stamps: readonly number[];
+  /** `undefined`: no rule asks for them. */
+  readonly addressTypes: AddressMap | undefined;
+  readonly sets: readonly SetStamp[];
   readonly ways: StatedWays;
 }
 
@@ -98,8 +97,23 @@ const variants = new WeakMap<Ruleset, Variant[]>();
 /** Older ones are of sets that have changed since. */
 const variantsMax = 8;
 
-/** Moves whenever the set changes. */
-function stampOf(set: LiveSet | undefined): number {
+/** A set as it was at some time. */
+interface SetStamp {
+  readonly set: LiveSet | undefined;
+  readonly members: LiveSet["memberSets"] | undefined;
+  readonly version: number;
+}
+
+function stampOf(set: LiveSet | undefined): SetStamp {
+  return { set, members: set?.memberSets, version: versionOf(set) };
+}
+
+function isAt(set: LiveSet | undefined, stamp: SetStamp): boolean {
+  return set === stamp.set && set?.memberSets === stamp.members && versionOf(set) === stamp.version;
+}
+
+/** Of the same set with the same members it only grows. */
+function versionOf(set: LiveSet | undefined): number {
   return set === undefined ? 0 : set.memberSets.reduce((sum, { version }) => sum + version, set.version);
 }
 
@@ -107,7 +121,9 @@ function stampOf(set: LiveSet | undefined): number {
 function statedWays({ linked, tracks }: FamilyTables, facts: NodeFacts, sets: SetCollection): StatedWays {
   const { ruleset, interfacePatterns } = linked;
   const surroundings = new Surroundings(linked, tracks, facts, sets);
-  const { links, canMasquerade, addressTypes } = surroundings;
+  const { links, canMasquerade } = surroundings;
+  const asksTypes = linked.tests.some(({ match }) => match.kind === "addrtype");
+  const addressTypes = asksTypes ? surroundings.addressTypes : undefined;
   const fits = interfacePatterns.map(
     (pattern) => `${links.fits("pod", pattern)} ${links.fits("wire", pattern)}`,
   );
@@ -118,7 +134,7 @@ function statedWays({ linked, tracks }: FamilyTables, facts: NodeFacts, sets: Se
     (one) =>
       one.key === key &&
       one.addressTypes === addressTypes &&
-      named.every((set, i) => set === one.sets[i] && stampOf(set) === one.stamps[i]),
+      one.sets.every((stamp, i) => isAt(named[i], stamp)),
   );
   if (same !== undefined) return same.ways;
   const ways: { [W in Way]?: readonly HookChain[] } = {};
@@ -127,7 +143,7 @@ function statedWays({ linked, tracks }: FamilyTables, facts: NodeFacts, sets: Se
     if (way.includes("wire") && !links.hasWire) continue;
     if (surroundings.letsRepliesPass(wayOf(to, from))) ways[way] = surroundings.chainsOf(way);
   }
-  const variant = { key, addressTypes, sets: named, stamps: named.map(stampOf), ways };
+  const variant = { key, addressTypes, sets: named.map(stampOf), ways };
   variants.set(ruleset, [...known.slice(1 - variantsMax), variant]);
   return ways;
 }
@@ -293,52 +309,3 @@ const untracked = { sure: CtStateBit.INVALID, possible: CtStateBit.INVALID } as 
 const isNew = { sure: CtStateBit.NEW, possible: CtStateBit.NEW } as const;
 /** Perhaps of a masqueraded connection. */
 const isReply = { sure: CtStateBit.ESTABLISHED, possible: CtStateBit.ESTABLISHED | CtStateBit.SNAT } as const;
-
-const block4 = (word: number, prefix: number): AddressBlock => ({ family: 4, words: [word], prefix });
-
-/** As address-type.ts has them. */
-const types4: AddressMap = {
-  entries: [
-    [block4(0, 8), AddressTypeValue.broadcast],
-    [block4(0x7f00_0000, 8), AddressTypeValue.local],
-    [block4(0xe000_0000, 4), AddressTypeValue.multicast],
-    [block4(0xffff_ffff, 32), AddressTypeValue.broadcast],
-  ],
-  own: AddressTypeValue.local,
-};
-
-const types6: AddressMap = {
-  entries: [
-    [{ family: 6, words: [0, 0, 0, 1], prefix: 128 }, AddressTypeValue.local],
-    [{ family: 6, words: [0xff00_0000, 0, 0, 0], prefix: 8 }, AddressTypeValue.multicast],
-  ],
-  own: AddressTypeValue.local,
-};
-
-const ownTypes = new WeakMap<
-  NodeFacts,
-  { readonly generation: number; readonly 4: AddressMap; readonly 6: AddressMap }
->();
-
-/** Nodes share the map, but for subnets' broadcasts and for addresses of interfaces that the node does not list as its own. */
-function addressTypesOf(facts: NodeFacts, family: 4 | 6): AddressMap {
-  const known = ownTypes.get(facts);
-  if (known?.generation === facts.generation) return known[family];
-  const own: { readonly 4: AddressMap["entries"][number][]; readonly 6: AddressMap["entries"][number][] } = {
-    4: [],
-    6: [],
-  };
-  for (const { addresses, isLoopback } of facts.interfaces)
-    for (const address of isLoopback ? [] : addresses) {
-      const { family: its, words, prefix } = address;
-      if (!facts.localAddresses.some((ip) => ipEquals(ip, address)))
-        own[its].push([{ family: its, words, prefix: its === 4 ? 32 : 128 }, AddressTypeValue.local]);
-      if (its === 4 && prefix <= 30)
-        own[4].push([block4(((words[0] ?? 0) | ~maskWord(prefix, 0)) >>> 0, 32), AddressTypeValue.broadcast]);
-    }
-  const overlaid = (entries: AddressMap["entries"], base: AddressMap): AddressMap =>
-    entries.length === 0 ? base : { entries, own: AddressTypeValue.local, base };
-  const made = { generation: facts.generation, 4: overlaid(own[4], types4), 6: overlaid(own[6], types6) };
-  ownTypes.set(facts, made);
-  return made[family];
-}

@@ -4,8 +4,11 @@ import { describe, expect, it } from "vitest";
 import type { Ip } from "../../../src/addr/index.ts";
 import { createPrng, type Prng, type Way, waysOfNode } from "../../../src/base/index.ts";
 import { createHookResults, Hook, Verdict } from "../../../src/filter/index.ts";
+import { hostEntry, type IpsetRepr } from "../../../src/filter/ipset/index.ts";
 import {
+  type Chain,
   CtStateBit,
+  type IpsetRestoreOp,
   type IptablesDatapath,
   linkIptables,
   type Rule,
@@ -212,5 +215,57 @@ describe("rules of all tables", () => {
     );
 
     expect(Math.min(counts.accept, counts.drop, counts.ask, counts.unstated)).toBeGreaterThan(5);
+  });
+});
+
+describe("what a node states", () => {
+  const established: Rule = {
+    matches: [{ kind: "ctstate", states: CtStateBit.ESTABLISHED }],
+    target: { kind: "ACCEPT" },
+  };
+  const listed: Rule = { matches: [{ kind: "set", set: "list", flags: ["src"] }], target: { kind: "DROP" } };
+  const forward: Chain = { name: "FORWARD", policy: "ACCEPT", rules: [established, listed] };
+  const v4: Ruleset = { family: 4, tables: { filter: { name: "filter", chains: [forward] } } };
+  const set = (name: string, type: IpsetRepr["type"], entries: IpsetRepr["entries"]): IpsetRepr => ({
+    name,
+    type,
+    family: 4,
+    hashsize: 1024,
+    maxelem: 65_536,
+    entries,
+  });
+  const hosts = set("hosts", "hash:ip", [hostEntry(ip("10.0.0.1"))]);
+  const ipsets = new Map([hosts, set("list", "list:set", [{ set: "hosts" }])].map((one) => [one.name, one]));
+  const node = (): IptablesDatapath => linkIptables({ v4, v6: emptyV6, sets: ipsets }, linkContext());
+  const ask = (datapath: IptablesDatapath, src: string): string | undefined =>
+    asked(datapath, {
+      way: "pod-pod",
+      src: ip(src),
+      dst: ip("10.0.0.9"),
+      protocol: "TCP",
+      port: 80,
+      sourcePort: 2000,
+    })?.verdict;
+  const change = (datapath: IptablesDatapath, ...commands: IpsetRestoreOp["commands"]): void => {
+    const op: IpsetRestoreOp = { kind: "ipset-restore", commands };
+    expect(datapath.apply(op)).toEqual({ ok: true });
+  };
+
+  it("follows its sets, and those of other nodes stay as they are", () => {
+    const [changed, other] = [node(), node()];
+    expect(["10.0.0.1", "10.0.0.2"].map((src) => ask(changed, src))).toEqual(["drop", "accept"]);
+    change(changed, { op: "add", name: "hosts", entry: hostEntry(ip("10.0.0.2")), exist: false });
+    expect(["10.0.0.1", "10.0.0.2"].map((src) => ask(changed, src))).toEqual(["drop", "drop"]);
+    change(changed, { op: "del", name: "hosts", entry: hostEntry(ip("10.0.0.1")), exist: false });
+    expect(["10.0.0.1", "10.0.0.2"].map((src) => ask(changed, src))).toEqual(["accept", "drop"]);
+    change(changed, { op: "del", name: "list", entry: { set: "hosts" }, exist: false });
+    expect(["10.0.0.1", "10.0.0.2"].map((src) => ask(changed, src))).toEqual(["accept", "accept"]);
+    expect(["10.0.0.1", "10.0.0.2"].map((src) => ask(other, src))).toEqual(["drop", "accept"]);
+  });
+
+  it("is the same chain on nodes with the same rules and sets", () => {
+    const [first, second] = [node(), node()].map((one) => one.questions().ways["pod-pod"]?.[0]?.chain);
+    expect(first?.rules).toHaveLength(1);
+    expect(second).toBe(first);
   });
 });
