@@ -2,6 +2,7 @@
  * Synthetic clusters as plain API objects, and as the manifests that people would write of them. Seeded; equal
  * arguments give equal objects and equal text.
  */
+import { formatIp, ipv4 } from "../addr/index.ts";
 import { createPrng, type Prng, usageError } from "../base/index.ts";
 import { type ClusterSize, namespaceName, profileOf, type RawObject } from "./profiles.ts";
 
@@ -33,7 +34,8 @@ export function* generateObjects(
   const size = clusterSize(name, sizes);
   const random = createPrng(seed);
   for (let i = 0; i < size.namespaces; i++) yield namespaceObject(i);
-  for (let i = 0; i < size.nodes; i++) yield nodeObject(i);
+  const prefix = podRangePrefix(size);
+  for (let i = 0; i < size.nodes; i++) yield nodeObject(i, prefix);
   const labelsOf = profile.labels(random.fork("pods"), size);
   const places = shuffled(random.fork("nodes"), size.pods);
   for (const i of byNamespace(size.pods, size.namespaces)) {
@@ -84,13 +86,28 @@ function namespaceObject(index: number): RawObject {
   };
 }
 
-function nodeObject(index: number): RawObject {
+/** Past this many addresses the node subnet that clusters have by default (a /16) is full. */
+const subnetMax = 60_000;
+/** 10.32.0.0/11: neither in the default node subnet nor in the default Service range. */
+const podRange = { start: 0x0a20_0000, size: 1 << 21 };
+
+/**
+ * Of the range of pod addresses that each node brings along, as in a cluster with an overlay; `undefined`: the pods fit
+ * the node subnet, or nothing.
+ */
+function podRangePrefix({ nodes, pods }: ClusterSize): number | undefined {
+  if (nodes + pods <= subnetMax) return undefined;
+  // a gateway, and the first and last address
+  const bits = Math.max(8, Math.ceil(Math.log2(Math.ceil(pods / nodes) + 3)));
+  return nodes * 2 ** bits > podRange.size ? undefined : 32 - bits;
+}
+
+function nodeObject(index: number, prefix: number | undefined): RawObject {
   const name = nodeName(index);
-  return {
-    apiVersion: "v1",
-    kind: "Node",
-    metadata: { name, labels: { "kubernetes.io/os": "linux", "kubernetes.io/hostname": name } },
-  };
+  const metadata = { name, labels: { "kubernetes.io/os": "linux", "kubernetes.io/hostname": name } };
+  if (prefix === undefined) return { apiVersion: "v1", kind: "Node", metadata };
+  const podCIDR = `${formatIp(ipv4(podRange.start + index * 2 ** (32 - prefix)))}/${prefix}`;
+  return { apiVersion: "v1", kind: "Node", metadata, spec: { podCIDR, podCIDRs: [podCIDR] } };
 }
 
 function podObject(

@@ -258,7 +258,11 @@ const aksMax: Profile = {
   summary: "AKS's ceiling with Cilium: 5,000 nodes, 200,000 pods, 5,000 mixed policies",
   source: "AKS: Azure CNI powered by Cilium, large clusters",
   size: { nodes: 5000, pods: 200_000, namespaces: 1000, policies: 5000 },
-  labels: appLabels,
+  // 40,000 sets of labels: within Cilium's 65,535 identities
+  labels: (_random, size) => (index) => {
+    const app = Math.floor(index / size.namespaces) % apps;
+    return { app: `app-${app}`, tier: tiers[app % tiers.length] ?? "api" };
+  },
   specs: mixedSpecs,
 };
 

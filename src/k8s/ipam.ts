@@ -30,8 +30,8 @@ function internalBalancers({ family, prefix }: Cidr): number {
 export class AddressPool {
   readonly #options: ClusterOptions;
   readonly #used = new Set<string>();
-  /** First offset of a range that may be free. */
-  readonly #cursors = new Map<string, number>();
+  /** Of each range. */
+  readonly #free = new Map<string, FreeOffsets>();
   /** Nodes that have come so far; numbers the blocks and pod ranges of those without addresses. */
   #nodes = 0;
   readonly #usedRanges = new Set<string>();
@@ -109,21 +109,49 @@ export class AddressPool {
     const base: Ip = { family: range.family, words: range.words };
     const bits = (range.family === 4 ? 32 : 128) - range.prefix;
     const size = bits > 31 ? 2 ** 31 : 2 ** bits;
-    for (const from of [start, azureReserved]) {
-      const key = `${formatCidr(range)}/${from}`;
-      for (let offset = this.#cursors.get(key) ?? from; offset < size - 1; offset++) {
+    const rangeText = formatCidr(range);
+    let free = this.#free.get(rangeText);
+    if (free === undefined) {
+      free = new FreeOffsets();
+      this.#free.set(rangeText, free);
+    }
+    for (const from of [start, azureReserved])
+      for (let offset = free.from(from); offset < size - 1; offset = free.from(offset)) {
         const ip = ipAdd(base, offset);
         const text = formatIp(ip);
-        if (this.#used.has(text)) continue;
+        const isUsed = this.#used.has(text);
+        free.close(offset);
+        if (isUsed) continue;
         this.#used.add(text);
-        this.#cursors.set(key, offset + 1);
         return ip;
       }
-      this.#cursors.set(key, size);
-    }
     throw new InputError([
-      { code: "too-large", path: "", message: `no free ${what} address left in ${formatCidr(range)}` },
+      { code: "too-large", path: "", message: `no free ${what} address left in ${rangeText}` },
     ]);
+  }
+}
+
+/**
+ * Offsets that may be free: none is ever given back while a pool lives. Closed ones point on to the next that may be free,
+ * and every search shortens the way for later ones, so that blocks which run into each other cost what they hold.
+ */
+class FreeOffsets {
+  readonly #next = new Map<number, number>();
+
+  /** The lowest from `offset` on. */
+  from(offset: number): number {
+    let free = offset;
+    for (let next = this.#next.get(free); next !== undefined; next = this.#next.get(free)) free = next;
+    for (let at = offset; at !== free; ) {
+      const next = this.#next.get(at) ?? free;
+      this.#next.set(at, free);
+      at = next;
+    }
+    return free;
+  }
+
+  close(offset: number): void {
+    this.#next.set(offset, offset + 1);
   }
 }
 

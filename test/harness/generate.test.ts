@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { load } from "js-yaml";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
+import { formatCidr } from "../../src/addr/index.ts";
 import { generateCluster, generateObjects, manifestYaml, profiles } from "../../src/harness/index.ts";
 import { buildCluster, type ClusterState, loadManifests, loadObjects } from "../../src/k8s/index.ts";
 import { runs } from "../runs.ts";
@@ -58,6 +59,19 @@ describe("sizes", () => {
 
   it("are checked before the first object is made", () => {
     expect(() => generateObjects("nothing", 1).next()).toThrow(/unknown profile nothing; known: aks-npm/);
+  });
+});
+
+describe("a cluster too large for the default node subnet", () => {
+  it("has a pod range on each node, and an address for each pod", () => {
+    const objects: Readonly<Record<string, unknown>>[] = [];
+    for (const object of generateObjects("aks-max", 1)) if (objects.push(object) === 7000) break;
+    const { state } = buildCluster(loadObjects("made", objects), {});
+    const ranges = [...state.nodes.values()].flatMap((node) => node.podCidrs.map(formatCidr));
+    expect(new Set(ranges).size).toBe(5000);
+    expect(ranges.slice(0, 2)).toEqual(["10.32.0.0/24", "10.32.1.0/24"]);
+    const ips = [...state.pods.values()].flatMap((pod) => pod.ips.map(({ words }) => words[0]));
+    expect([ips.length, new Set(ips).size]).toEqual([1000, 1000]);
   });
 });
 
