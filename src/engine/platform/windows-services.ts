@@ -49,16 +49,26 @@ function servicesOn(objects: Pick<ClusterState, "services" | "endpointSlices">):
   const remote = remoteEndpoints();
   const elsewhere = ports.map((port) => portServices(port, undefined, nowhere, remote));
   const shared = joined(elsewhere);
+  const [byNode, byAddress] = [new Map<string, Set<number>>(), new Map<string, Set<number>>()];
+  for (const [i, { endpoints }] of ports.entries())
+    for (const { nodeName, ip } of endpoints) {
+      if (nodeName !== undefined) note(byNode, nodeName, i);
+      note(byAddress, formatIp(ip), i);
+    }
   return (node, local) => {
-    const isConcerned = ({ endpoints }: ServicePortInfo): boolean =>
-      endpoints.some((one) => one.nodeName === node.name || local.has(formatIp(one.ip)));
-    if (!ports.some(isConcerned)) return shared;
-    return joined(
-      ports.map((port, i) =>
-        isConcerned(port) ? portServices(port, node.name, local, remote) : (elsewhere[i] as WindowsServices),
-      ),
-    );
+    const concerned = new Set(byNode.get(node.name));
+    for (const address of local.keys()) for (const i of byAddress.get(address) ?? []) concerned.add(i);
+    if (concerned.size === 0) return shared;
+    const own = [...elsewhere];
+    for (const i of concerned) own[i] = portServices(ports[i] as ServicePortInfo, node.name, local, remote);
+    return joined(own);
   };
+}
+
+function note(index: Map<string, Set<number>>, key: string, value: number): void {
+  const known = index.get(key);
+  if (known === undefined) index.set(key, new Set([value]));
+  else known.add(value);
 }
 
 function joined(all: readonly WindowsServices[]): WindowsServices {

@@ -2,7 +2,13 @@
 import { describe, expect, it } from "vitest";
 import { formatIp } from "../../../src/addr/index.ts";
 import { platformTables, platformUpdate } from "../../../src/engine/platform/index.ts";
-import { type HnsLoadBalancer, LbFlag, LbPortFlag } from "../../../src/filter/hns/index.ts";
+import {
+  type HnsLoadBalancer,
+  LbFlag,
+  LbPortFlag,
+  restoreHns,
+  saveHns,
+} from "../../../src/filter/hns/index.ts";
 import { clusterOf, compareWithOracle, parseSelection } from "../../../src/harness/index.ts";
 import type { ClusterState } from "../../../src/k8s/index.ts";
 import { HnsTestNode } from "../../filter/hns/node.ts";
@@ -139,6 +145,15 @@ describe("load balancers of a Windows node", () => {
     expect(shown(stateOf(pods[0] as Json, other, named), "n1")).toEqual([
       "cluster 8000 -> 81 dsr: a,remote b",
     ]);
+  });
+
+  it("are read back as they are written", () => {
+    const tables = hnsOf(stateOf(...pods, service({ ...balanced, sessionAffinity: "ClientIP" })), "n1");
+    const read = restoreHns([{ name: "hns.json", text: saveHns(tables) }]);
+    expect(read.loadBalancers).toEqual(tables.loadBalancers.map(({ origin: _, ...rest }) => rest));
+    expect(read.endpoints.map(({ id, isRemote, addresses }) => ({ id, isRemote, addresses }))).toEqual(
+      tables.endpoints.map(({ id, isRemote, addresses }) => ({ id, isRemote, addresses })),
+    );
   });
 
   it("are one object on all nodes without backends of their own", () => {
