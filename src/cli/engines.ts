@@ -134,11 +134,12 @@ function dumpTexts(folder: string): DumpTexts | undefined {
     const file = join(folder, name);
     return existsSync(file) ? { name: file, text: readFile(file).toString() } : undefined;
   };
+  const hns = one(dumpFiles.hns);
   const texts: DumpTexts = {
     iptables: one(dumpFiles.iptables),
     ip6tables: one(dumpFiles.ip6tables),
     ipset: one(dumpFiles.ipset),
-    hns: one(dumpFiles.hns),
+    hns: hns && [hns],
     setTitles: one(dumpFiles.setTitles),
   };
   return (texts.iptables ?? texts.ip6tables ?? texts.ipset ?? texts.hns) ? texts : undefined;

@@ -25,6 +25,7 @@ export interface JudgeOptions extends CommonOptions, ClusterFlags {
   readonly iptables?: string;
   readonly ip6tables?: string;
   readonly ipset?: string;
+  readonly hns?: readonly string[];
   readonly bpf?: string;
   readonly at?: string;
   readonly hook?: string;
@@ -50,19 +51,21 @@ export async function createJudges(
   options: JudgeOptions,
 ): Promise<readonly Judge[]> {
   const hasDump = options.iptables !== undefined || options.ip6tables !== undefined;
-  const ways = [options.engine !== undefined, hasDump, options.bpf !== undefined];
+  const ways = [options.engine !== undefined, hasDump, options.bpf !== undefined, options.hns !== undefined];
   if (ways.filter((isGiven) => isGiven).length !== 1)
-    throw usageError("replay needs --engine with manifests, or --iptables with a node's dump, or --bpf");
+    throw usageError(
+      "replay needs --engine with manifests, or --iptables or --hns with a node's dump, or --bpf",
+    );
   if (options.ipset !== undefined && !hasDump) throw usageError("--ipset goes with --iptables");
   if (options.engine === undefined) return [nodeJudge(manifests, options)];
   if (manifests.length === 0) throw usageError("replay with --engine needs manifests");
   if (options.hook !== undefined || options.inInterface !== undefined || options.outInterface !== undefined)
     throw usageError(
-      "--hook, --in-interface and --out-interface go with --iptables; use --at node:interface",
+      "--hook, --in-interface and --out-interface go with --iptables, --hns or --bpf; use --at node:interface",
     );
   const knows = [options.local, options.addresses, options.routes, options.nodeJson];
   if (knows.some((one) => one !== undefined))
-    throw usageError("--local, --addresses, --routes and --node-json go with --iptables or --bpf");
+    throw usageError("--local, --addresses, --routes and --node-json go with --iptables, --hns or --bpf");
   const { inputs, clusters } = await loadClusters(manifests, options.engine, options, noter(options));
   const place = createOriginPlacer(inputs);
   return clusters.map(({ selection, state }) => {
@@ -86,13 +89,14 @@ function placeOf(text: string): { readonly node: string; readonly interface: str
 
 /** One node's tables, and what is known of the node. */
 function nodeJudge(manifests: readonly string[], options: JudgeOptions): Judge {
-  const { bpf } = options;
-  const word = bpf === undefined ? "--iptables" : "--bpf";
+  const { bpf, hns } = options;
+  const word = bpf !== undefined ? "--bpf" : hns !== undefined ? "--hns" : "--iptables";
+  const hasBoth = bpf !== undefined || hns !== undefined;
   if (manifests.length > 0) throw usageError(`${word} takes no manifests: the tables say everything`);
   const at = options.at === undefined ? undefined : placeOf(options.at);
   const families = [
-    ...(options.iptables !== undefined || bpf !== undefined ? ([4] as const) : []),
-    ...(options.ip6tables !== undefined || bpf !== undefined ? ([6] as const) : []),
+    ...(options.iptables !== undefined || hasBoth ? ([4] as const) : []),
+    ...(options.ip6tables !== undefined || hasBoth ? ([6] as const) : []),
   ];
   const place = {
     node: at?.node ?? "node",
@@ -109,7 +113,7 @@ function nodeJudge(manifests: readonly string[], options: JudgeOptions): Judge {
     node: textOf(options.nodeJson),
   });
   return {
-    engine: bpf === undefined ? "iptables" : `bpf:${bpf}`,
+    engine: bpf !== undefined ? `bpf:${bpf}` : hns !== undefined ? "hns" : "iptables",
     engineVersion: bpf === undefined ? "dump" : "program",
     target: new DumpTarget(tables, place, facts, options.seed),
     place: createOriginPlacer([]),
@@ -125,6 +129,7 @@ function dumpOf(options: JudgeOptions): ReturnType<typeof readDump> {
     iptables: textOf(options.iptables),
     ip6tables: textOf(options.ip6tables),
     ipset: textOf(options.ipset),
+    hns: options.hns?.flatMap((file) => textOf(file) ?? []),
   });
 }
 

@@ -19,8 +19,8 @@ export interface DumpTexts {
   readonly iptables?: DumpText | undefined;
   readonly ip6tables?: DumpText | undefined;
   readonly ipset?: DumpText | undefined;
-  /** Of a Windows node: networks and endpoints, in one text. */
-  readonly hns?: DumpText | undefined;
+  /** Of a Windows node: networks, endpoints and load balancers, in one text or several. */
+  readonly hns?: readonly DumpText[] | undefined;
   /** Set names by kernel name, as `compile` writes them (`ipset.names.json`). */
   readonly setTitles?: DumpText | undefined;
 }
@@ -65,7 +65,7 @@ export function readDump(texts: DumpTexts): NodeTables {
     for (const text of [iptables, ip6tables])
       if (text !== undefined) issues.push(...missingSets(text, new Set(sets.keys()), ipset === undefined));
   const titles = setTitles === undefined ? {} : attempt(() => readTitles(setTitles), {});
-  const windows = hns === undefined ? undefined : attempt(() => restoreHns([hns]), undefined);
+  const windows = hns === undefined ? undefined : attempt(() => restoreHns(hns), undefined);
   if (issues.length > 0) throw new InputError(issues);
   const titled = [...sets].map(([name, set]): [string, IpsetRepr] => {
     const title = titles[name];

@@ -128,7 +128,7 @@ function isOfSystem({ iptables, hns }: NodeTables, { os }: Node): boolean {
 
 function wrongSystem(folder: NodeFolder | undefined, why: string): InputError {
   const { iptables, ip6tables, ipset, hns } = folder?.dump ?? {};
-  const text = hns ?? iptables ?? ip6tables ?? ipset;
+  const text = hns?.[0] ?? iptables ?? ip6tables ?? ipset;
   return invalid(text?.name ?? "", `${hns === undefined ? "iptables" : "HNS"} of another system: ${why}`);
 }
 

@@ -46,7 +46,7 @@ export function addReplayCommand(program: Command, finish: (code: ExitCode) => v
     .command("replay")
     .summary("a capture's packets judged by an engine or by dumped tables")
     .description(
-      "Judges every packet of a pcap or pcapng capture by engines on manifests, or by the iptables-save and ipset-save text of a node: a verdict and the deciding rule for each, a summary for each flow.",
+      "Judges every packet of a pcap or pcapng capture by engines on manifests, or by a node's iptables-save and ipset-save text or its dump of HNS: a verdict and the deciding rule for each, a summary for each flow.",
     )
     .argument("<capture>", "pcap or pcapng file, or - for standard input")
     .argument("[manifests...]", "files, directories, or - for standard input")
@@ -54,17 +54,25 @@ export function addReplayCommand(program: Command, finish: (code: ExitCode) => v
     .option("--iptables <file>", "instead of an engine: iptables-save text of a node")
     .option("--ip6tables <file>", "likewise, for IPv6")
     .option("--ipset <file>", "ipset-save text that belongs to it")
+    .option(
+      "--hns <file>",
+      "instead of an engine: a Windows node's HNS as JSON (hns.json, or what Get-HnsEndpoint and Get-HnsNetwork print); repeatable",
+      gathered,
+    )
     .option("--bpf <object[:section]>", "instead of an engine: a BPF program on the interfaces")
-    .option("--at <node[:interface]>", "where the capture was taken: packets enter there")
+    .option(
+      "--at <node[:interface]>",
+      "where the capture was taken: packets enter there; with --hns an endpoint's name, id or address stands for its interface",
+    )
     .addOption(
       new Option(
         "--hook <hook>",
-        "with --iptables: judge at this hook alone, such as FORWARD; with --bpf: where the program is, tc-ingress, tc-egress or xdp",
+        "with --iptables: judge at this hook alone, such as FORWARD; with --hns: In or Out of the endpoint; with --bpf: where the program is, tc-ingress, tc-egress or xdp",
       ),
     )
     .option(
       "--in-interface <name>",
-      "with --iptables or --bpf: where packets come in (default: as routes say, else eth0)",
+      "with --iptables, --hns or --bpf: where packets come in (default: as routes say, else eth0)",
     )
     .option("--out-interface <name>", "likewise: where they go on")
     .option("--local <address,...>", "likewise: addresses of the node itself; repeatable", gathered)

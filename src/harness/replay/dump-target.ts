@@ -1,11 +1,13 @@
 /**
- * Replay into one node, read from its iptables-save and ipset-save text or from a BPF object, and as much of its addresses
- * and routes as is known: packets to its own addresses go through INPUT, from them through OUTPUT, others are forwarded;
- * or one hook of iptables alone judges them with connection tracking around it.
+ * Replay into one node, read from its iptables-save and ipset-save text, from a dump of HNS or from a BPF object, and as
+ * much of its addresses and routes as is known: packets to its own addresses go through INPUT, from them through OUTPUT,
+ * others are forwarded; on Windows they go from one endpoint, or the uplink, to another. Or one hook alone judges them: of
+ * iptables with connection tracking around it, of HNS with the flows that it knows.
  */
-import { type Family, localMac } from "../../addr/index.ts";
+import { type Family, type Ip, localMac } from "../../addr/index.ts";
 import { assert, createPrng, usageError } from "../../base/index.ts";
 import type { NodeTables } from "../../engine/index.ts";
+import type { HnsTables } from "../../filter/hns/index.ts";
 import {
   createHookResults,
   type Datapath,
@@ -29,6 +31,7 @@ import {
 import { linkContext } from "../compose.ts";
 import { linkTables } from "../kinds.ts";
 import type { Unjudged } from "./documents.ts";
+import { hnsFacts, ownEndpoints, portCalled } from "./hns-facts.ts";
 import type { DumpedNode } from "./node-facts.ts";
 import { endsFamily, lanesAt, type PacketEnds } from "./packet-ends.ts";
 import type { ReplayTarget } from "./target.ts";
@@ -38,7 +41,7 @@ export interface DumpPlace {
   /** Where all forwarded packets come in and go on; `undefined`: as the routes say, else eth0. */
   readonly inInterface: string | undefined;
   readonly outInterface: string | undefined;
-  /** One of netfilter's in `hookName`, for iptables alone; undefined: the way that the addresses say. */
+  /** One of netfilter's in `hookName`, or In or Out of HNS; undefined: the way that the addresses say. */
   readonly hook: string | undefined;
   /** Families that there are tables of; packets of others are not judged. */
   readonly families: readonly Family[];
@@ -62,23 +65,33 @@ export class DumpTarget implements ReplayTarget {
   /** Towards everything that no nearer route leads to; 0: nowhere. */
   readonly #uplink: number;
   readonly #hook: number | undefined;
+  readonly #hns: HnsTables | undefined;
+  /** HNS: where all packets go to; 0: by the route to the destination. */
+  readonly #oif: number;
   #packets = 0;
 
-  constructor(tables: NodeTables, place: DumpPlace, facts: DumpedNode, seed: number) {
-    this.#hook = place.hook === undefined ? undefined : hookOf(place.hook);
-    this.#families = place.families;
+  constructor(tables: NodeTables, asked: DumpPlace, known: DumpedNode, seed: number) {
+    this.#hook = asked.hook === undefined ? undefined : hookOf(asked.hook, tables);
+    this.#families = asked.families;
+    this.#hns = tables.hns;
+    const facts = tables.hns === undefined ? known : hnsFacts(tables.hns, known, uplinkName);
+    const place = tables.hns === undefined ? asked : placeInHns(tables.hns, facts, asked);
     for (const name of [place.inInterface, place.outInterface]) checkInterface(name, facts);
     const interfaces = interfacesOf(place, facts);
     const indexOf = (name: string | undefined): number =>
       interfaces.find((one) => one.name === name)?.index ?? 0;
-    const outInterface = place.outInterface ?? (facts.routes.length === 0 ? uplinkName : undefined);
+    // endpoints are found by the routes to their addresses
+    const onward = tables.hns === undefined ? place.outInterface : undefined;
+    const outInterface = onward ?? (facts.routes.length === 0 ? uplinkName : undefined);
     const isGuided = outInterface === undefined;
     const routes = isGuided
       ? facts.routes.map(({ net, interface: name }) => ({ net, oif: indexOf(name) }))
       : everywhere.map((net) => ({ net, oif: indexOf(outInterface) }));
     this.#iif = indexOf(place.inInterface ?? (isGuided ? undefined : uplinkName));
     this.#uplink = routes.find(({ net }) => net.prefix === 0)?.oif ?? 0;
-    const spec = { name: place.node, os: "linux" as const, addresses: facts.addresses, interfaces, routes };
+    this.#oif = indexOf(tables.hns === undefined ? undefined : place.outInterface);
+    const os = tables.hns === undefined ? ("linux" as const) : ("windows" as const);
+    const spec = { name: place.node, os, addresses: facts.addresses, interfaces, routes };
     this.#node = new NodeStack(spec, createBatch(1, 140_000), createHookResults(1));
     const linked = linkTables(tables, linkContext(this.#node, this.#loop, createPrng(seed)));
     assert(linked !== undefined, "there are tables");
@@ -92,10 +105,17 @@ export class DumpTarget implements ReplayTarget {
 
   judge(batch: PacketBatch, ends: PacketEnds, watcher: HookWatcher): PacketFate | Unjudged {
     if (!this.#families.includes(endsFamily(ends))) return "no-tables";
+    if (this.#hns !== undefined && !this.#isKnown(ends)) return "unknown-address";
     const iif = this.#entry(ends);
     return this.#hook === undefined
       ? this.#walk(rowBytes(batch, 0), iif, ends, watcher)
       : this.#judgeAt(this.#hook, batch, iif, ends, watcher);
+  }
+
+  /** HNS: is one end an endpoint's or the node's, or do all packets go through one? */
+  #isKnown(ends: PacketEnds): boolean {
+    if (this.#iif !== 0 || this.#oif !== 0) return true;
+    return this.stationOf(ends, "src") !== undefined || this.stationOf(ends, "dst") !== undefined;
   }
 
   /** Where a packet comes in; 0: the node's own stack. */
@@ -157,12 +177,12 @@ export class DumpTarget implements ReplayTarget {
     const { state } = batch;
     const results = this.#results;
     state.iif[0] = hook === Hook.output ? 0 : iif;
-    const oif = this.#node.routeAt(endsFamily(ends), ends, lanesAt("dst"));
+    const oif = this.#oif === 0 ? this.#node.routeAt(endsFamily(ends), ends, lanesAt("dst")) : this.#oif;
     state.oif[0] = hook === Hook.prerouting || hook === Hook.input ? 0 : oif;
     const tracksItself = hook === Hook.prerouting || hook === Hook.output;
-    assert(this.#datapath instanceof IptablesDatapath, "hooks are of iptables");
-    const { conntrack } = this.#datapath;
-    if (!tracksItself) conntrack.lookup(batch, 0, true);
+    // VFP's own flows are HNS's business
+    const conntrack = this.#datapath instanceof IptablesDatapath ? this.#datapath.conntrack : undefined;
+    if (!tracksItself) conntrack?.lookup(batch, 0, true);
     const observer = watcher.before(this.#node.name, hook, this.#datapath, batch, 0);
     this.#datapath.run(hook, batch, 0, 1, results, observer);
     watcher.after(this.#node.name, hook, results, 0);
@@ -172,7 +192,7 @@ export class DumpTarget implements ReplayTarget {
     const verdict = results.verdict[0] ?? Verdict.accept;
     const bytes = rowBytes(batch, 0);
     if (verdict === Verdict.accept) {
-      if (hook !== Hook.postrouting && hook !== Hook.input) conntrack.confirm(batch, 0);
+      if (hook !== Hook.postrouting && hook !== Hook.input) conntrack?.confirm(batch, 0);
       return this.#fate(bytes);
     }
     const place = { node: this.#node.name, hook, verdict, rule: results.rule[0] ?? -1, receiver: undefined };
@@ -183,6 +203,8 @@ export class DumpTarget implements ReplayTarget {
 
   /** A node denies the way out to what is its own or behind it and leaves by the uplink; all else is the way in. */
   #denial(hook: number, iif: number, ends: PacketEnds): Disposition {
+    if (hook === Hook.endpointOut) return "denied-egress";
+    if (hook === Hook.endpointIn) return "denied-ingress";
     if (hook === Hook.output || iif === 0) return "denied-egress";
     if (hook === Hook.input || iif === this.#uplink) return "denied-ingress";
     const family = endsFamily(ends);
@@ -209,16 +231,34 @@ export class DumpTarget implements ReplayTarget {
     return this.#datapath;
   }
 
-  /** NAT takes the node's own addresses into packets, and Services' out of them, which a dump does not list. */
+  /** NAT takes the node's own addresses into packets, and Services' out of them: of those HNS lists its own. */
   isTranslated(family: number, words: Uint32Array, at: number): boolean {
-    return this.#node.isLocalAt(family, words, at);
+    if (this.#node.isLocalAt(family, words, at)) return true;
+    const balancers = this.#hns?.loadBalancers ?? [];
+    return balancers.some(({ frontendVips }) => frontendVips.some((ip) => isAt(ip, family, words, at)));
   }
 
   stationOf(ends: PacketEnds, side: "src" | "dst"): string | undefined {
-    return this.#node.isLocalAt(endsFamily(ends), ends, lanesAt(side))
-      ? `node:${this.#node.name}`
-      : undefined;
+    const [family, at] = [endsFamily(ends), lanesAt(side)];
+    if (this.#node.isLocalAt(family, ends, at)) return `node:${this.#node.name}`;
+    const own = this.#hns === undefined ? [] : ownEndpoints(this.#hns);
+    return own.find(({ addresses }) => addresses.some((ip) => isAt(ip, family, ends, at)))?.name;
   }
+}
+
+/** Endpoints by what they are called; a hook's own side is where `--at` says. */
+function placeInHns(hns: HnsTables, facts: DumpedNode, place: DumpPlace): DumpPlace {
+  const port = (word: string | undefined): string | undefined =>
+    word === undefined ? undefined : portCalled(hns, facts, word);
+  const isIn = place.hook !== undefined && hookOf(place.hook, { hns }) === Hook.endpointIn;
+  const [first, last] = [port(place.inInterface), port(place.outInterface)];
+  return isIn && last === undefined
+    ? { ...place, inInterface: undefined, outInterface: first }
+    : { ...place, inInterface: first, outInterface: last };
+}
+
+function isAt(ip: Ip, family: number, words: Uint32Array, at: number): boolean {
+  return ip.family === family && ip.words.every((word, i) => word >>> 0 === words[at + i]);
 }
 
 /** @throws InputError for an interface that a node whose interfaces are known does not have. */
@@ -246,8 +286,13 @@ function interfacesOf(place: DumpPlace, facts: DumpedNode): readonly InterfaceSp
   }));
 }
 
-/** @throws InputError for a name that is no hook of netfilter. */
-function hookOf(name: string): number {
+/** @throws InputError for a name that is no hook of netfilter, or of HNS. */
+function hookOf(name: string, tables: NodeTables): number {
+  if (tables.hns !== undefined) {
+    const hook = { IN: Hook.endpointIn, OUT: Hook.endpointOut }[name.toUpperCase()];
+    if (hook !== undefined) return hook;
+    throw usageError(`--hook takes In or Out with --hns, not ${name}`);
+  }
   const hooks = [Hook.prerouting, Hook.input, Hook.forward, Hook.output, Hook.postrouting];
   const hook = hooks.find((one) => hookName[one] === name.toUpperCase());
   if (hook !== undefined) return hook;
