@@ -280,7 +280,8 @@ function fits(pattern: string, name: string): boolean {
 
 /** Puts the row into the buffer, behind an Ethernet header of its family. */
 function frameRow(buffer: PacketBuffer, batch: PacketBatch, row: number): void {
-  const [start, size] = [batch.offset[row]!, batch.size[row]!];
+  const start = batch.offset[row]!;
+  const size = batch.size[row]!;
   buffer.open(ethernetHeaderBytes + size, ethernetHeaderBytes);
   const { bytes, view } = buffer.memory;
   const at = buffer.data;

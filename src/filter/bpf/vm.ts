@@ -107,7 +107,8 @@ export class BpfMachine {
   /** What is not compiled is interpreted, and everything that it calls by the tail. */
   #runCompiled(compiled: CompiledPrograms, program: LinkedProgram, r1: number, r2: number): void {
     let next: LinkedProgram | undefined = program;
-    let [first, second] = [r1, r2];
+    let first = r1;
+    let second = r2;
     do {
       const entry = compiled.entryOf(next);
       if (entry === undefined) {
@@ -119,7 +120,8 @@ export class BpfMachine {
       this.memory.setBounds(this.#stack, this.#stackTop - framesMax * stackBytes, this.#stackTop);
       entry(first, second, this.#stackTop);
       next = this.#next;
-      [first, second] = [this.low(1), this.low(2)];
+      first = this.low(1);
+      second = this.low(2);
     } while (next !== undefined);
   }
 

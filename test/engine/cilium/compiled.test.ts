@@ -2,7 +2,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { contentOf } from "../../../src/filter/bpf/index.ts";
-import { everyVariant, LoneNode, type LoneNodeOptions } from "./lone-node.ts";
+import { createHookResults, Hook, Verdict } from "../../../src/filter/index.ts";
+import { append, createBatch, decode, tcp } from "../../../src/packet/index.ts";
+import { ip } from "../../filter/node.ts";
+import { everyVariant, LoneNode, type LoneNodeOptions, podA } from "./lone-node.ts";
 import { outerPrefixes, type Placed, placedPackets, randomPolicies, services } from "./random-world.ts";
 
 const isSoak = process.env["PODWIRE_SOAK"] === "1";
@@ -46,5 +49,32 @@ describe("Cilium's programs", () => {
       { numRuns: isSoak ? 1000 : 6, seed: isSoak ? Date.now() : 20_272 },
     );
     expect([...verdicts].sort()).toEqual(["accept", "drop", "redirect"]);
+  });
+});
+
+describe("packets of a known connection", () => {
+  it("leave no copies of themselves on the heap, compiled", () => {
+    const node = new LoneNode({ compileAfter: 100 });
+    const batch = createBatch(64, 128);
+    while (batch.length < 64) {
+      append(
+        batch,
+        tcp({ src: ip("203.0.113.9"), dst: ip(podA), sport: 1000 + batch.length, dport: 80, flags: 0x10 }),
+      );
+      batch.state.oif[batch.length - 1] = 3;
+    }
+    decode(batch, 0, batch.length);
+    const out = createHookResults(64);
+    const passes = 100;
+    const bytesOfPasses = (): number => {
+      const before = process.memoryUsage().heapUsed;
+      for (let i = 0; i < passes; i++) node.datapath.run(Hook.tcEgress, batch, 0, 64, out);
+      return (process.memoryUsage().heapUsed - before) / (passes * 64);
+    };
+    const bytes = Array.from({ length: 6 }, bytesOfPasses).filter((one) => one >= 0);
+    expect(Math.min(...bytes)).toBeLessThan(256); // a frame's copy alone would take it above
+    expect([...out.verdict.subarray(0, 64)]).toEqual(Array(64).fill(Verdict.accept));
+    expect(node.datapath.sent).toEqual([]);
+    expect(node.datapath.faults).toEqual([]);
   });
 });

@@ -89,3 +89,69 @@ describe("a random verified program", () => {
     expect(verified).toBeGreaterThan(numRuns * 0.8);
   });
 });
+
+describe("any graph of jumps", () => {
+  /** Blocks that jump wherever they like, loops into the middle of loops among them, until a counter ends them. */
+  const graph = fc.integer({ min: 2, max: 12 }).chain((count) =>
+    fc.array(
+      fc.record({
+        taken: fc.nat(count - 1),
+        next: fc.nat(count - 1),
+        mask: fc.integer({ min: 1, max: 255 }),
+        is32: fc.boolean(),
+      }),
+      { minLength: count, maxLength: count },
+    ),
+  );
+
+  it("is followed compiled as it is interpreted", () => {
+    fc.assert(
+      fc.property(graph, fc.nat(1000), (blocks, start) => {
+        const lines = blocks.flatMap(({ taken, next, mask, is32 }, i) => [
+          `b${i}:`,
+          "mul %r0, 31",
+          `xor %r0, ${i + 7}`,
+          "sub %r9, 1",
+          "jeq %r9, 0, end",
+          `jset${is32 ? "32" : ""} %r0, ${mask}, b${taken}`,
+          `ja b${next}`,
+        ]);
+        const text = [`mov %r0, ${start}`, "mov %r9, 200", ...lines, "end:", "exit"].join("\n");
+        const program = assemble(text);
+        const memory = new BpfMemory();
+        const machine = new BpfMachine({ memory, helpers: new Map() });
+        const interpreted = machine.run(linkProgram("test", program));
+        if (!interpreted.ok) throw new Error(interpreted.fault.message);
+        const result = (BigInt(interpreted.high >>> 0) << 32n) | BigInt(interpreted.low >>> 0);
+        expect(resultOf(program, new Uint8Array())).toBe(result);
+      }),
+      { numRuns: isSoak ? 20_000 : 150, seed: isSoak ? Date.now() : 20_273 },
+    );
+  });
+});
+
+describe("programs for the interpreter", () => {
+  it.each([
+    ["a callback", "lddw %r2, code +2 0\ncall 181\nexit\nexit"],
+    ["a historical packet load", "ldabsb 0\nexit"],
+    ["a helper that nobody knows", "call 9999\nexit"],
+  ])("are those with %s", (_, text) => {
+    const program = assemble(text);
+    expect(compileProgram(linkProgram("test", program, undefined, true))).toBeUndefined();
+  });
+
+  it("are those that no verifier has taken, and those that run seldom", () => {
+    const machine = (compileAfter: number): BpfMachine =>
+      new BpfMachine({ memory: new BpfMemory(), helpers: new Map(), compileAfter });
+    const program = assemble("mov %r0, 3\nexit");
+    const [verified, other] = [true, false].map((is) => linkProgram("test", program, undefined, is));
+    if (verified === undefined || other === undefined) throw new Error("no program");
+    const executed = (one: BpfMachine, linked: typeof verified): readonly number[] =>
+      [1, 2, 3].map(() => {
+        expect(one.run(linked)).toEqual({ ok: true, low: 3, high: 0 });
+        return one.executed;
+      });
+    expect(executed(machine(1), verified)).toEqual([2, 0, 0]);
+    expect(executed(machine(1), other)).toEqual([2, 2, 2]);
+  });
+});

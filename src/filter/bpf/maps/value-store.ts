@@ -3,6 +3,8 @@ import type { BpfMemory } from "../memory.ts";
 import { type MapShape, strideOf } from "./shape.ts";
 
 const elementsPerRegionMin = 64;
+/** Values up to this many bytes are copied by a loop, which leaves nothing on the heap. */
+const loopMax = 256;
 
 export class ValueStore {
   readonly #memory: BpfMemory;
@@ -38,7 +40,10 @@ export class ValueStore {
 
   write(element: number, values: Uint8Array, at: number): void {
     const address = this.#addresses[element]!;
-    this.#memory.bytes.set(values.subarray(at, at + this.#shape.valueSize), address);
+    const { bytes } = this.#memory;
+    const { valueSize } = this.#shape;
+    if (valueSize > loopMax) bytes.set(values.subarray(at, at + valueSize), address);
+    else for (let i = 0; i < valueSize; i++) bytes[address + i] = values[at + i]!;
   }
 
   read(element: number): Uint8Array {
