@@ -302,9 +302,9 @@ class ChainDraft {
 
   /** The end that nearly all rules ask for, of a chain that leads to a chain of its own for each. */
   #owner(rules: readonly DecisionRule[]): DecisionChain["of"] {
-    const called = new Set(
-      rules.flatMap(({ action }) => (action.kind === "jump" || action.kind === "goto" ? [action.chain] : [])),
-    );
+    const called = new Set<DecisionChain>();
+    for (const { action } of rules)
+      if (action.kind === "jump" || action.kind === "goto") called.add(action.chain);
     if (called.size < 2 || called.size * 2 < rules.length) return undefined;
     for (const end of ["source", "destination"] as const) {
       const asking = rules.filter((rule) => rule[end]?.some(({ value, not }) => !not && value !== 0));

@@ -17,6 +17,7 @@ interface PlainRule {
 }
 
 export function mergeRuns(rules: readonly DecisionRule[]): readonly DecisionRule[] {
+  if (rules.length < runMin) return rules;
   const merged: DecisionRule[] = [];
   for (let at = 0; at < rules.length; ) {
     const run = runFrom(rules, at);

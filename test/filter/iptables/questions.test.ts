@@ -11,6 +11,7 @@ import {
   type IpsetRestoreOp,
   type IptablesDatapath,
   linkIptables,
+  type Match,
   type Rule,
   type Ruleset,
 } from "../../../src/filter/iptables/index.ts";
@@ -21,10 +22,11 @@ import { append, clearBatch, createBatch, decodeRow, rowBytes } from "../../../s
 import { readIp } from "../../../src/sim/index.ts";
 import { type ConnectionAttempt, firstPacket, replyTo } from "../../../src/sim/judge.ts";
 import { type Answer, answerOf } from "../../questions.ts";
+import { isSoak } from "../../runs.ts";
 import { addresses, ports, ruleset, sets } from "../arbitraries.ts";
-import { emptyV4, emptyV6, ip, linkContext } from "../node.ts";
+import { emptyV4, emptyV6, ip, linkContext, TestNode } from "../node.ts";
 
-const isSoak = process.env.PODWIRE_SOAK === "1";
+const timeout = isSoak ? 3_600_000 : 60_000;
 
 const protocols = ["TCP", "UDP", "SCTP", "ICMP"] as const;
 type Protocol = (typeof protocols)[number];
@@ -137,7 +139,7 @@ describe("rules of table filter", () => {
       return rowBytes(batch, 0).slice();
     };
 
-  it.each([4, 6] as const)("are stated as they decide (IPv%i)", (family) => {
+  it.each([4, 6] as const)("are stated as they decide (IPv%i)", { timeout }, (family) => {
     const counts: Counts = { accept: 0, drop: 0, ask: 0, unstated: 0, masqueraded: 0 };
     const connection = fc.record({
       way: fc.constantFrom(...waysOfNode),
@@ -172,6 +174,62 @@ describe("rules of table filter", () => {
   });
 });
 
+describe("long runs of rules for one address each", () => {
+  const hosts = addresses[4].map(ip);
+  const one = fc.record({
+    host: fc.constantFrom(...hosts),
+    service: fc.option(
+      fc.record({
+        protocol: fc.constantFrom("tcp" as const, "udp" as const),
+        port: fc.constantFrom(...ports),
+      }),
+    ),
+  });
+
+  it("are stated as one map, and as they decide", { timeout }, () => {
+    const seen = { accept: 0, drop: 0 };
+    fc.assert(
+      fc.property(
+        fc.array(one, { minLength: 8, maxLength: 16 }),
+        fc.constantFrom("source" as const, "destination" as const),
+        (drawn, kind) => {
+          const rules = drawn.map(({ host, service }): Rule => {
+            const matches: Match[] = [{ kind, net: { ...host, prefix: 32 } }];
+            if (service !== null) {
+              const { protocol, port } = service;
+              matches.push({ kind: "protocol", protocol: protocol === "tcp" ? 6 : 17 });
+              matches.push({ kind: "transport", protocol }, { kind: "dport", min: port, max: port });
+            }
+            return { matches, target: { kind: "DROP" } };
+          });
+          const established: Rule = {
+            matches: [{ kind: "ctstate", states: CtStateBit.ESTABLISHED }],
+            target: { kind: "ACCEPT" },
+          };
+          const forward: Chain = { name: "FORWARD", policy: "ACCEPT", rules: [established, ...rules] };
+          const v4: Ruleset = { family: 4, tables: { filter: { name: "filter", chains: [forward] } } };
+          const node = new TestNode({ v4 });
+          const [hook] = node.datapath.questions().ways["pod-pod"] ?? [];
+          const maps = hook?.chain.rules.flatMap((rule) => (rule[kind] ?? []).map(({ map }) => map));
+          expect(new Set(maps).size).toBe(1);
+          for (const host of hosts)
+            for (const protocol of ["TCP", "UDP"] as const)
+              for (const port of ports) {
+                const [src, dst] = kind === "source" ? [host, ip("10.9.9.9")] : [ip("10.9.9.9"), host];
+                const connection = { way: "pod-pod", src, dst, protocol, port, sourcePort: 2000 } as const;
+                const { verdict } = node.pass(packetOf(connection), [Hook.forward]);
+                const walked = verdict === Verdict.accept ? "accept" : "drop";
+                seen[walked]++;
+                expect(asked(node.datapath, connection)?.verdict).toBe(walked);
+              }
+        },
+      ),
+      { numRuns: isSoak ? 2_000 : 8 },
+    );
+    expect(Math.min(seen.accept, seen.drop)).toBeGreaterThan(20);
+  });
+});
+
 describe("rules of all tables", () => {
   function draw(random: Prng, i: number): Connection {
     const family = random.pick([4, 6] as const);
@@ -194,7 +252,7 @@ describe("rules of all tables", () => {
       ),
     );
 
-  it("are stated as they decide", () => {
+  it("are stated as they decide", { timeout }, () => {
     const counts: Counts = { accept: 0, drop: 0, ask: 0, unstated: 0, masqueraded: 0 };
     fc.assert(
       fc.property(fc.nat(), (seed) => {
