@@ -30,8 +30,12 @@ import type { NpmVariant } from "./versions.ts";
 export function npmDivergences(variant: NpmVariant): readonly Divergence[] {
   const own = statements.filter(({ system = "linux" }) => system === "both" || system === variant.dataplane);
   const active = activeQuirks(variant);
+  const ofServices =
+    variant.dataplane === "windows"
+      ? windowsServiceDivergences((state, cell) => npmVerdict(state, cell, active))
+      : [];
   return [
-    ...windowsServiceDivergences((state, cell) => npmVerdict(state, cell, active)),
+    ...ofServices,
     ...quirkDivergences(own, active, (quirks) => (state, cell) => npmVerdict(state, cell, quirks)),
   ];
 }

@@ -8,7 +8,6 @@ import { windowsServiceDivergences, wireserverAddress } from "../platform/index.
 const version = "1";
 
 const divergences: readonly Divergence[] = [
-  ...windowsServiceDivergences(() => "allow"),
   {
     id: "none-not-enforced",
     cause: "no engine is installed: NetworkPolicy objects have no effect",
@@ -47,6 +46,11 @@ function diagnosticsOf(state: ClusterState): readonly Diagnostic[] {
 
 const idle: Agent = { start() {}, event() {}, wake() {}, stop() {} };
 
+const windowsDivergences: readonly Divergence[] = [
+  ...windowsServiceDivergences(() => "allow"),
+  ...divergences,
+];
+
 function definition(os: EngineDefinition["os"], features: EngineFeatures): EngineDefinition {
   const name = `none-${os}`;
   return {
@@ -64,7 +68,7 @@ function definition(os: EngineDefinition["os"], features: EngineFeatures): Engin
       version: chosen,
       switches,
       features,
-      divergences,
+      divergences: os === "windows" ? windowsDivergences : divergences,
       compile(state) {
         const diagnostics = diagnosticsOf(state);
         return (_node, base) => ({ tables: base, diagnostics });
