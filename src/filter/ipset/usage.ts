@@ -30,14 +30,15 @@ const measured = new WeakMap<IpsetRepr, StoreUsage>();
 export function ipsetUsage(set: IpsetRepr): StoreUsage {
   let usage = measured.get(set);
   if (usage === undefined) {
+    const isHash = set.type.startsWith("hash:");
     const title = set.title === undefined ? "" : ` (${set.title})`;
     usage = Object.freeze({
       kind: ipsetStore,
       name: `${set.name}${title}`,
-      group: `${set.type}, maxelem ${set.maxelem}`,
+      group: isHash ? `${set.type}, maxelem ${set.maxelem}` : set.type,
       entries: set.entries.length,
       // ipset(8): `size` of a list:set is ignored since 6.24; and a bitmap's range is its own bound
-      ...(set.type.startsWith("hash:") ? { entriesMax: set.maxelem } : {}),
+      ...(isHash ? { entriesMax: set.maxelem } : {}),
       bytes: ipsetBytes(set) + 8 * hashSize(set),
     });
     measured.set(set, usage);
