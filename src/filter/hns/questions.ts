@@ -44,38 +44,44 @@ export function hnsQuestions({ ports, balancers, facts }: StatedNode): Questions
   const map: AddressMap = { entries };
   const stated = ports.map(linkedPort);
   const asked = frontendChain("load balancers", frontendsOf(balancers));
-  const translated: readonly DecisionRule[] =
-    asked.rules.length === 0 ? [] : [{ action: { kind: "jump", chain: asked } }];
   const hookChains = (direction: AclDirection): readonly HookChain[] => {
     const hook = direction === "Out" ? Hook.endpointOut : Hook.endpointIn;
     return aclRuleTypes.flatMap((layer): readonly HookChain[] => {
       const chains = new Map(
         stated.map((port, place) => [place + 1, layerChain(port, direction, layer, own)] as const),
       );
-      const isFirst = direction === "Out" && layer === "Switch";
-      if (!isFirst && [...chains.values()].every(({ rules }) => rules.length === 0)) return [];
+      if ([...chains.values()].every(({ rules }) => rules.length === 0)) return [];
       const rules: readonly DecisionRule[] = [
-        ...(isFirst ? translated : []),
         { action: { kind: "choose", end: direction === "Out" ? "source" : "destination", map, chains } },
         { action: { kind: "ask" } }, // a pod whose address no endpoint has
       ];
       return [{ hook, chain: { name: `${layer} ${direction}`, rules, atEnd: "accept" } }];
     });
   };
-  const fromElsewhere: readonly HookChain[] =
-    translated.length === 0
+  // before any ACL
+  const translation: readonly HookChain[] =
+    asked.rules.length === 0
       ? []
-      : [{ hook: Hook.endpointOut, chain: { name: "load balancing", rules: translated, atEnd: "accept" } }];
-  const [fromPod, toPod] = [hookChains("Out"), hookChains("In")];
+      : [
+          {
+            hook: Hook.endpointOut,
+            chain: {
+              name: "load balancing",
+              rules: [{ action: { kind: "jump", chain: asked } }],
+              atEnd: "accept",
+            },
+          },
+        ];
+  const [fromPod, toPod] = [[...translation, ...hookChains("Out")], hookChains("In")];
   return {
     ways: {
       "pod-pod": [...fromPod, ...toPod],
       "pod-wire": fromPod,
       "pod-node": fromPod,
-      "wire-pod": [...fromElsewhere, ...toPod],
-      "node-pod": [...fromElsewhere, ...toPod],
-      "node-wire": fromElsewhere,
-      "wire-node": fromElsewhere,
+      "wire-pod": [...translation, ...toPod],
+      "node-pod": [...translation, ...toPod],
+      "node-wire": translation,
+      "wire-node": translation,
     },
   };
 }

@@ -3,7 +3,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { formatIp, ipEquals } from "../../../src/addr/index.ts";
 import type { DecisionChain } from "../../../src/base/index.ts";
-import { type AclPolicy, anyAcl, type HnsTables } from "../../../src/filter/hns/index.ts";
+import {
+  type AclPolicy,
+  anyAcl,
+  type HnsLoadBalancer,
+  type HnsTables,
+} from "../../../src/filter/hns/index.ts";
 import { Hook, Verdict } from "../../../src/filter/index.ts";
 import {
   clusterObjects,
@@ -77,6 +82,40 @@ describe("statements of HNS tables", () => {
       { ...runs(40), seed: 20_261 },
     );
     expect(decided).toBeGreaterThan(1000);
+  });
+
+  it("leave to the walk what is translated before a layer could drop it", () => {
+    const block: AclPolicy = {
+      ...anyAcl,
+      id: undefined,
+      action: "Block",
+      direction: "Out",
+      ruleType: "Host",
+      priority: 0,
+    };
+    const [x] = fc.sample(tables(0), { numRuns: 1, seed: 1 });
+    const mapping = {
+      protocol: 6,
+      internalPort: 79,
+      externalPort: 80,
+      distribution: "None",
+      flags: 0,
+    } as const;
+    const nodePort: HnsLoadBalancer = {
+      id: "node-port",
+      endpoints: ["endpoint-3"],
+      sourceVip: undefined,
+      frontendVips: [],
+      portMappings: [mapping],
+      flags: 0,
+    };
+    const y: HnsTables = { ...withAcls(x as HnsTables, [[], [block]]), loadBalancers: [nodePort] };
+    const { ways } = new HnsTestNode(y).datapath.questions();
+    const answer = (port: number): string =>
+      answerOf(ways["pod-node"] ?? [], { src: ip("10.0.0.3"), dst: node, protocol: 6, port }, (one) =>
+        ipEquals(one, node),
+      ).verdict;
+    expect([answer(80), answer(81)]).toEqual(["ask", "drop"]);
   });
 });
 
