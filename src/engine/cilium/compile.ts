@@ -27,7 +27,7 @@ import { namedPortsText } from "./policy/named-ports.ts";
 import { resolvePolicies } from "./policy/resolve.ts";
 import { fittingEntries, policyMapContent, policyMapMisses } from "./policy-map.ts";
 import { endpointInterfaces } from "./programs/index.ts";
-import { ClusterStatement, type StatedPolicy } from "./questions.ts";
+import { ClusterStatement } from "./questions.ts";
 import { serviceEntries } from "./services.ts";
 import type { CiliumVariant } from "./variant.ts";
 
@@ -147,22 +147,28 @@ export class ClusterTables {
   /** Nobody says what is missing in an ipcache that is full; programs are attached to Cilium's interfaces alone. */
   #questionsOf(node: Node): Questions | undefined {
     if (this.#isIpcacheFull || podInterfacePattern(this.#state) !== endpointInterfaces) return undefined;
-    this.#statement ??= new ClusterStatement({
-      variant: this.#variant,
-      identities: [...worldOf(this.#state, this.#variant), ...this.#identities],
-      frontends: serviceEntries(this.#state).frontends,
-    });
-    const stated = (policy: EndpointPolicy): StatedPolicy => ({
-      policy,
-      entries: fittingEntries(policy, this.#variant),
-    });
-    const host = this.#policies.hostPolicyOf(node);
+    this.#statement ??= this.#statementOfAll();
     return this.#statement.of({
-      pods: endpointsOf(this.#state, node.name).map(({ pod: { ips }, pod }) => ({
-        ips,
-        stated: stated(this.#policies.policyOf(pod)),
+      pods: endpointsOf(this.#state, node.name).map(({ pod }) => ({
+        ips: pod.ips,
+        policy: this.#policies.policyOf(pod),
       })),
-      host: host === undefined ? undefined : stated(host),
+      host: this.#policies.hostPolicyOf(node),
+    });
+  }
+
+  #statementOfAll(): ClusterStatement {
+    const policies = new Set<EndpointPolicy>();
+    for (const pod of this.#mapOfPod.keys()) policies.add(this.#policies.policyOf(pod));
+    for (const node of this.#state.nodes.values()) {
+      const policy = this.#policies.hostPolicyOf(node);
+      if (policy !== undefined) policies.add(policy);
+    }
+    return new ClusterStatement({
+      variant: this.#variant,
+      identities: [...this.#identities, ...worldOf(this.#state, this.#variant, this.#identities)],
+      frontends: serviceEntries(this.#state).frontends,
+      policies: [...policies].map((policy) => ({ policy, entries: fittingEntries(policy, this.#variant) })),
     });
   }
 
@@ -211,12 +217,17 @@ function identitiesOfAll(state: ClusterState, policies: PolicyRepository): reado
   return Object.freeze([...known.values()]);
 }
 
-/** What programs take for the identity of an address that the ipcache does not know. Entries of it come after these. */
-function worldOf({ options }: ClusterState, variant: CiliumVariant): readonly PrefixIdentity[] {
-  return ([4, 6] as const).map((family) => ({
-    net: { family, words: family === 4 ? [0] : [0, 0, 0, 0], prefix: 0 },
-    identity: worldIdentityOf(options.ipFamilies, family, variant),
-  }));
+/** What programs take for the identity of an address of which the ipcache knows nothing. */
+function worldOf(
+  { options }: ClusterState,
+  variant: CiliumVariant,
+  known: readonly PrefixIdentity[],
+): readonly PrefixIdentity[] {
+  return ([4, 6] as const).flatMap((family) => {
+    if (known.some(({ net }) => net.family === family && net.prefix === 0)) return [];
+    const net = { family, words: family === 4 ? [0] : [0, 0, 0, 0], prefix: 0 };
+    return [{ net, identity: worldIdentityOf(options.ipFamilies, family, variant) }];
+  });
 }
 
 /** Which addresses find no place is arbitrary in the real agent; here the last ones. */

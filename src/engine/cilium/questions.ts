@@ -1,25 +1,26 @@
 /**
  * What the verdicts of a node's programs on new connections depend on, stated by who makes the programs and their maps: an
- * address is known by the value that the ipcache gives it, an endpoint by its own address. One ipcache and one chain for
- * each content of a policy map stand behind all nodes; a node's own is which of its addresses has which policy.
+ * address is known by what policies make of the identity that the ipcache gives it, an endpoint by its own address. One map of
+ * addresses and one chain for each content of a policy map stand behind all nodes; a node's own is which of its addresses has which policy.
  *
  * Left to the walk: what programs translate (the frontends of Services), and ICMP's "destination unreachable", of which one
  * code passes whatever the policy. The mark that a pod's packet carries through the node is stated by its magic alone: the
  * identity in its other bits is read by no rule of iptables on these nodes.
  */
 import type { Ip } from "../../addr/index.ts";
-import type {
-  AddressBlock,
-  AddressMap,
-  DecisionChain,
-  DecisionRule,
-  HookChain,
-  Questions,
-  ServiceRange,
+import {
+  type AddressBlock,
+  type AddressMap,
+  assert,
+  type DecisionChain,
+  type DecisionRule,
+  type HookChain,
+  type Questions,
+  type ServiceRange,
 } from "../../base/index.ts";
 import { frontendChain, Hook, hostBlock } from "../../filter/index.ts";
 import { hostMagic, magicMask } from "./iptables.ts";
-import { PolicyDecisions } from "./policy/decisions.ts";
+import { decidePolicies } from "./policy/decisions.ts";
 import type { EndpointPolicy, PolicyEntry, PrefixIdentity } from "./policy/entry.ts";
 import { hostIdentity } from "./policy/identities.ts";
 import { neededIcmp6 } from "./programs/host.ts";
@@ -52,16 +53,18 @@ export interface StatedPolicy {
 }
 
 export interface NodeEndpoints {
-  readonly pods: readonly { readonly ips: readonly Ip[]; readonly stated: StatedPolicy }[];
+  readonly pods: readonly { readonly ips: readonly Ip[]; readonly policy: EndpointPolicy }[];
   /** The node's own policy, with host firewall. */
-  readonly host: StatedPolicy | undefined;
+  readonly host: EndpointPolicy | undefined;
 }
 
 export interface StatementWords {
   readonly variant: CiliumVariant;
-  /** All that the ipcache holds but for the node's own addresses, those of the world behind it. */
+  /** All that the ipcache holds but for the node's own addresses, and the world. */
   readonly identities: readonly PrefixIdentity[];
   readonly frontends: readonly ServiceFrontend[];
+  /** Of all endpoints and nodes. */
+  readonly policies: readonly StatedPolicy[];
 }
 
 /** An endpoint's policy as chains, under the number by which addresses name it. */
@@ -73,23 +76,24 @@ interface PolicyChains {
 
 /** What all nodes share, and a node's statement made of it. */
 export class ClusterStatement {
-  readonly #decisions: PolicyDecisions;
-  readonly #policies = new Map<EndpointPolicy, PolicyChains>();
+  readonly #policies: ReadonlyMap<EndpointPolicy, PolicyChains>;
   /** Frontends that pods and nodes speak to, and those that outsiders reach. */
   readonly #fromInside: DecisionChain;
   readonly #fromOutside: DecisionChain;
   readonly #atUplink: readonly DecisionRule[];
 
-  constructor({ variant, identities, frontends }: StatementWords) {
+  constructor({ variant, identities, frontends, policies }: StatementWords) {
     const { generation, hostFirewall } = variant;
-    const entries = identities.map(({ net, identity }) => [net, identity] as const);
-    this.#decisions = new PolicyDecisions(generation, { entries, own: hostIdentity }, [
-      types(icmp),
-      ports(6),
-      ports(17),
-      types(icmp6),
-      ...(variant.sctp ? [ports(sctp)] : []),
-    ]);
+    const { chains } = decidePolicies({
+      generation,
+      services: [types(icmp), ports(6), ports(17), types(icmp6), ...(variant.sctp ? [ports(sctp)] : [])],
+      identities,
+      own: hostIdentity,
+      policies: policies.map(({ entries }) => entries),
+    });
+    this.#policies = new Map(
+      chains.map((ofPolicy, i) => [(policies[i] as StatedPolicy).policy, { number: i + 1, ...ofPolicy }]),
+    );
     this.#fromInside = frontendChain("services", frontends);
     const reached = frontends.filter(({ isForOutsiders }) => isForOutsiders);
     this.#fromOutside = frontendChain("services of outsiders", reached);
@@ -99,8 +103,8 @@ export class ClusterStatement {
   of({ pods, host }: NodeEndpoints): Questions {
     const entries: (readonly [AddressBlock, number])[] = [];
     const [ingress, egress] = [new Map<number, DecisionChain>(), new Map<number, DecisionChain>()];
-    for (const { ips, stated } of pods) {
-      const chains = this.#chainsOf(stated);
+    for (const { ips, policy } of pods) {
+      const chains = this.#chainsOf(policy);
       ingress.set(chains.number, chains.ingress);
       egress.set(chains.number, chains.egress);
       for (const ip of ips) entries.push([hostBlock(ip), chains.number]);
@@ -142,18 +146,9 @@ export class ClusterStatement {
     };
   }
 
-  #chainsOf({ policy, entries }: StatedPolicy): PolicyChains {
-    let chains = this.#policies.get(policy);
-    if (chains === undefined) {
-      const number = this.#policies.size + 1;
-      const name = `policy ${number}`;
-      chains = {
-        number,
-        ingress: this.#decisions.chainOf(name, entries, "ingress"),
-        egress: this.#decisions.chainOf(name, entries, "egress"),
-      };
-      this.#policies.set(policy, chains);
-    }
+  #chainsOf(policy: EndpointPolicy): PolicyChains {
+    const chains = this.#policies.get(policy);
+    assert(chains !== undefined, "the policies of all endpoints are stated");
     return chains;
   }
 }

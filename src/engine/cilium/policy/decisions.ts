@@ -2,7 +2,9 @@
  * What the policy maps of endpoints decide, as chains: one for each content of a direction, shared by all who have it. The
  * generations differ in which of two entries stands, that of the peer's identity or that of any; what follows from it for
  * each port is worked out here once, so that a chain tells identities apart only where they are treated otherwise
- * than anyone. Governing source: the lookup as `programs/policy.ts` has it, which verdicts are held to by law.
+ * than anyone. Identities that all policies treat alike are one group: addresses are known by their group, of which there
+ * are few, where a large cluster has tens of thousands of identities.
+ * Governing source: the lookup as `programs/policy.ts` has it, which verdicts are held to by law.
  */
 import type {
   AddressMap,
@@ -12,65 +14,113 @@ import type {
   ServiceRange,
 } from "../../../base/index.ts";
 import type { MapGeneration } from "../variant.ts";
-import type { Direction, PolicyEntry } from "./entry.ts";
+import type { Direction, PolicyEntry, PrefixIdentity } from "./entry.ts";
 import { anyIdentity } from "./identities.ts";
+
+export interface PolicyWords {
+  readonly generation: MapGeneration;
+  /** What programs can read, whole protocols. All else is dropped. */
+  readonly services: readonly ServiceRange[];
+  /** Of addresses, those of the world among them. */
+  readonly identities: readonly PrefixIdentity[];
+  /** Identity of the node's own addresses. */
+  readonly own: number;
+  /** Entries of each map, in key order. */
+  readonly policies: readonly (readonly PolicyEntry[])[];
+}
+
+export interface DecidedPolicies {
+  /** Groups of identities by address. */
+  readonly groups: AddressMap;
+  /** In the order of the words' policies; equal contents are one chain. */
+  readonly chains: readonly Readonly<Record<Direction, DecisionChain>>[];
+}
+
+export function decidePolicies({
+  generation,
+  services,
+  identities,
+  own,
+  policies,
+}: PolicyWords): DecidedPolicies {
+  const contents = new Contents(generation, services);
+  const decided = policies.map((entries) => ({
+    ingress: contents.of(entries, "ingress"),
+    egress: contents.of(entries, "egress"),
+  }));
+  const groupOf = groupIdentities(contents.all, [...identities.map(({ identity }) => identity), own]);
+  const groups: AddressMap = {
+    entries: identities.map(({ net, identity }) => [net, groupOf.get(identity) ?? 0] as const),
+    own: groupOf.get(own) ?? 0,
+  };
+  const tests = new Map<number, readonly AddressTest[]>();
+  const testsOf = (group: number): readonly AddressTest[] => {
+    const known = tests.get(group) ?? [{ map: groups, value: group }];
+    tests.set(group, known);
+    return known;
+  };
+  const chains = contents.all.map((content, i) => chainOf(content, i, groupOf, testsOf));
+  const chainAt = (place: number): DecisionChain => chains[place] as DecisionChain;
+  return {
+    groups,
+    chains: decided.map(({ ingress, egress }) => ({ ingress: chainAt(ingress), egress: chainAt(egress) })),
+  };
+}
 
 /** What an identity may and what anyone may not, and the other way round. */
 interface Difference {
   readonly allowed: readonly ServiceRange[];
   readonly denied: readonly ServiceRange[];
+  /** Equal for equal ones. */
+  readonly text: string;
 }
 
-export class PolicyDecisions {
-  readonly #generation: MapGeneration;
-  readonly #identities: AddressMap;
-  readonly #services: readonly ServiceRange[];
-  readonly #ranges = new Map<string, readonly ServiceRange[]>();
-  readonly #tests = new Map<number, readonly AddressTest[]>();
-  readonly #chains = new Map<string, DecisionChain>();
+/** One direction of a policy map. */
+interface Content {
+  readonly direction: Direction;
+  /** By identity, of those that differ from anyone. */
+  readonly differences: ReadonlyMap<number, Difference>;
+  readonly anyone: readonly ServiceRange[];
+}
 
-  /** `identities`: of addresses; `services`: what programs can read, whole protocols. All else is dropped. */
-  constructor(generation: MapGeneration, identities: AddressMap, services: readonly ServiceRange[]) {
+/** Distinct contents by number. */
+class Contents {
+  readonly all: Content[] = [];
+  readonly #generation: MapGeneration;
+  readonly #services: readonly ServiceRange[];
+  readonly #places = new Map<string, number>();
+  readonly #ranges = new Map<string, readonly ServiceRange[]>();
+
+  constructor(generation: MapGeneration, services: readonly ServiceRange[]) {
     this.#generation = generation;
-    this.#identities = identities;
     this.#services = services;
   }
 
-  /** `entries` of a map, in key order. A chain has the name of the first policy that is like it. */
-  chainOf(name: string, entries: readonly PolicyEntry[], direction: Direction): DecisionChain {
+  /** Number of the content. */
+  of(entries: readonly PolicyEntry[], direction: Direction): number {
     const runs = runsOf(entries, direction);
     const anyone = runs.find(([first]) => first?.identity === anyIdentity) ?? [];
-    const peer = direction === "ingress" ? "source" : "destination";
     const known = new Map<string, Difference>();
-    const rules: DecisionRule[] = [];
-    const texts: string[] = [direction];
-    const add = (identity: number, services: readonly ServiceRange[], kind: "accept" | "drop"): void => {
-      if (services.length === 0) return;
-      const shared = this.#shared(services);
-      const peers = identity === anyIdentity ? {} : { [peer]: this.#testsOf(identity) };
-      rules.push({ ...peers, services: shared.ranges, action: kind === "accept" ? accept : drop });
-      texts.push(`${identity} ${kind} ${shared.text}`);
-    };
+    const differences = new Map<number, Difference>();
+    const ofAnyone = this.#difference(anyone, []);
+    const texts: string[] = [direction, ofAnyone.text];
     for (const run of runs) {
       const identity = run[0]?.identity ?? anyIdentity;
       if (identity === anyIdentity) continue;
-      const text = run.map(textOf).join();
-      let difference = known.get(text);
-      if (difference === undefined) {
-        difference = this.#difference(run, anyone);
-        known.set(text, difference);
-      }
-      add(identity, difference.denied, "drop");
-      add(identity, difference.allowed, "accept");
+      const key = run.map(textOf).join();
+      const difference = known.get(key) ?? this.#difference(run, anyone);
+      known.set(key, difference);
+      if (difference.allowed.length + difference.denied.length === 0) continue;
+      differences.set(identity, difference);
+      texts.push(`${identity} ${difference.text}`);
     }
-    add(anyIdentity, this.#difference(anyone, []).allowed, "accept");
     const text = texts.join("\n");
-    let chain = this.#chains.get(text);
-    if (chain === undefined) {
-      chain = { name: `${name} ${direction}`, rules, atEnd: "drop" };
-      this.#chains.set(text, chain);
+    let place = this.#places.get(text);
+    if (place === undefined) {
+      place = this.all.push({ direction, differences, anyone: ofAnyone.allowed }) - 1;
+      this.#places.set(text, place);
     }
-    return chain;
+    return place;
   }
 
   #difference(own: readonly PolicyEntry[], anyone: readonly PolicyEntry[]): Difference {
@@ -83,28 +133,65 @@ export class PolicyDecisions {
         if (after && !before) allowed.add(protocol, first, until);
         if (before && !after) denied.add(protocol, first, until);
       }
-    return { allowed: allowed.list, denied: denied.list };
+    const text = `${servicesText(allowed.list)}-${servicesText(denied.list)}`;
+    return { allowed: this.#shared(allowed.list), denied: this.#shared(denied.list), text };
   }
 
-  #shared(ranges: readonly ServiceRange[]): {
-    readonly ranges: readonly ServiceRange[];
-    readonly text: string;
-  } {
-    const text = ranges.map(({ protocol, first, last }) => `${protocol}/${first}-${last}`).join();
-    const known = this.#ranges.get(text);
-    if (known !== undefined) return { ranges: known, text };
-    this.#ranges.set(text, ranges);
-    return { ranges, text };
+  #shared(ranges: readonly ServiceRange[]): readonly ServiceRange[] {
+    const text = servicesText(ranges);
+    const known = this.#ranges.get(text) ?? ranges;
+    this.#ranges.set(text, known);
+    return known;
   }
+}
 
-  #testsOf(identity: number): readonly AddressTest[] {
-    let tests = this.#tests.get(identity);
-    if (tests === undefined) {
-      tests = [{ map: this.#identities, value: identity }];
-      this.#tests.set(identity, tests);
+/** A number from 1 for each of the identities: the same for those that no content tells apart. */
+function groupIdentities(
+  contents: readonly Content[],
+  identities: readonly number[],
+): ReadonlyMap<number, number> {
+  const treatments = new Map<number, string[]>();
+  for (const [place, { differences }] of contents.entries())
+    for (const [identity, { text }] of differences) {
+      const list = treatments.get(identity);
+      if (list === undefined) treatments.set(identity, [`${place} ${text}`]);
+      else list.push(`${place} ${text}`);
     }
-    return tests;
+  const byTreatment = new Map<string, number>();
+  const groups = new Map<number, number>();
+  for (const identity of identities) {
+    if (groups.has(identity)) continue;
+    const text = treatments.get(identity)?.join("\n") ?? "";
+    const group = byTreatment.get(text) ?? byTreatment.size + 1;
+    byTreatment.set(text, group);
+    groups.set(identity, group);
   }
+  return groups;
+}
+
+function chainOf(
+  { direction, differences, anyone }: Content,
+  place: number,
+  groupOf: ReadonlyMap<number, number>,
+  testsOf: (group: number) => readonly AddressTest[],
+): DecisionChain {
+  const peer = direction === "ingress" ? "source" : "destination";
+  const rules: DecisionRule[] = [];
+  const done = new Set<number>();
+  for (const [identity, { allowed, denied }] of differences) {
+    const group = groupOf.get(identity);
+    if (group === undefined || done.has(group)) continue; // nobody has the identity, or its group is treated
+    done.add(group);
+    const peers = { [peer]: testsOf(group) };
+    if (denied.length > 0) rules.push({ ...peers, services: denied, action: drop });
+    if (allowed.length > 0) rules.push({ ...peers, services: allowed, action: accept });
+  }
+  if (anyone.length > 0) rules.push({ services: anyone, action: accept });
+  return { name: `policy ${place} ${direction}`, rules, atEnd: "drop" };
+}
+
+function servicesText(ranges: readonly ServiceRange[]): string {
+  return ranges.map(({ protocol, first, last }) => `${protocol}/${first}-${last}`).join();
 }
 
 const accept = { kind: "accept" } as const;

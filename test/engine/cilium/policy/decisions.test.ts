@@ -1,13 +1,12 @@
 /** Law: the chain of a policy's entries decides what the programs decide with these entries in the map. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { AddressMap } from "../../../../src/base/index.ts";
-import { PolicyDecisions } from "../../../../src/engine/cilium/policy/decisions.ts";
+import { decidePolicies } from "../../../../src/engine/cilium/policy/decisions.ts";
 import { comparePolicyEntries, type PolicyEntry } from "../../../../src/engine/cilium/policy/entry.ts";
 import { tcp, udp } from "../../../../src/packet/index.ts";
 import { ip } from "../../../filter/node.ts";
 import { answerOf } from "../../../questions.ts";
-import { runs } from "../../../runs.ts";
+import { isSoak, runs } from "../../../runs.ts";
 import { identityA, identityB, LoneNode, podA, podB, variants } from "../lone-node.ts";
 
 const origin = { kind: "engine", name: "cilium", path: "", role: "allow" } as const;
@@ -48,21 +47,23 @@ const entries = fc
   })
   .map((list) => list.sort(comparePolicyEntries));
 
-const identities: AddressMap = {
-  entries: [
-    [{ ...ip(podA), prefix: 32 }, identityA],
-    [{ ...ip(podB), prefix: 32 }, identityB],
-    [{ ...ip(outside), prefix: 32 }, identityOutside],
-  ],
-};
+const identities = [
+  { net: { ...ip(podA), prefix: 32 }, identity: identityA },
+  { net: { ...ip(podB), prefix: 32 }, identity: identityB },
+  { net: { ...ip(outside), prefix: 32 }, identity: identityOutside },
+];
 const services = [6, 17].map((protocol) => ({ protocol, first: 0, last: 65_535 }));
 
 describe.each(["G1", "G2", "G3"] as const)("chains of policies of %s", (generation) => {
-  it("decide what the programs decide with the entries in a map", () => {
+  it("decide what the programs decide with the entries in a map", {
+    timeout: isSoak ? 3_600_000 : 60_000,
+  }, () => {
     let dropped = 0;
     fc.assert(
       fc.property(entries, (list) => {
-        const chain = new PolicyDecisions(generation, identities, services).chainOf("p", list, "egress");
+        const words = { generation, services, identities, own: 1, policies: [list] };
+        const [chains] = decidePolicies(words).chains;
+        if (chains === undefined) throw new Error("a policy has chains");
         const node = new LoneNode({
           variant: variants[generation],
           prefixes: [[outside, 32, identityOutside]],
@@ -82,7 +83,7 @@ describe.each(["G1", "G2", "G3"] as const)("chains of policies of %s", (generati
               const packet = protocol === 6 ? tcp({ ...ends, flags: 2 }) : udp(ends);
               const { verdict } = node.from("A", packet);
               const connection = { src: ip(podA), dst, protocol, port };
-              const stated = answerOf([{ hook: 0, chain }], connection, () => false).verdict;
+              const stated = answerOf([{ hook: 0, chain: chains.egress }], connection, () => false).verdict;
               expect(`${protocol}/${port} ${stated}`).toBe(`${protocol}/${port} ${verdict}`);
               if (verdict === "drop") dropped++;
             }
