@@ -11,6 +11,7 @@ import { type Benchmark, type BenchmarkFile, machineLine, nowMs } from "./benchm
 import { bpfPrograms } from "./bpf-programs.ts";
 import { ciliumTables } from "./cilium-tables.ts";
 import { decodeHeaders } from "./decode.ts";
+import { hnsAcls } from "./hns-acls.ts";
 import { npmWalk } from "./npm-walk.ts";
 import { replayCaptures } from "./replay.ts";
 import { sharedMaps } from "./shared-maps.ts";
@@ -20,6 +21,7 @@ const benchmarks: readonly BenchmarkFile[] = [
   bpfPrograms,
   ciliumTables,
   decodeHeaders,
+  hnsAcls,
   npmWalk,
   replayCaptures,
   sharedMaps,
