@@ -50,7 +50,7 @@ export class VerdictTable {
   readonly rowWords: number;
   /** Row offsets by vector and atom. */
   readonly vectors: Uint32Array;
-  readonly #ends: EndTable;
+  readonly ends: EndTable;
   /** By class: what its addresses are, and of which kind of node. */
   readonly #kindOf: Uint32Array;
   readonly #kinds: number;
@@ -105,7 +105,7 @@ export class VerdictTable {
       for (let atom = 0; atom < atoms; atom++)
         this.vectors[id * atoms + atom] = vector[atom]! * this.rowWords;
     });
-    this.#ends = new EndTable(cluster.ends, space.outside, classOf, count);
+    this.ends = new EndTable(cluster.ends, space.outside, classOf, count);
     const stages = builder.stages;
     this.size = {
       classes: count,
@@ -117,25 +117,29 @@ export class VerdictTable {
         this.rows.byteLength +
         this.vectors.byteLength +
         this.atoms.bytes +
-        this.#ends.bytes +
+        this.ends.bytes +
         stages.reduce((sum, { passing, asked }) => sum + passing.byteLength + (asked?.byteLength ?? 0), 0) +
         kindOf.byteLength * 2 +
         programOf.byteLength,
     };
   }
 
-  /** Class and node of an address: what `decideClasses` takes. */
-  locate(ip: Ip): { readonly one: number; readonly node: number } {
-    return this.#ends.locate(ip);
-  }
-
-  /** @returns `Decision.ask` for protocols that no connections are opened by. */
+  /** @returns `Decision.ask` for protocols that no connections are opened by, and for an address with itself. */
   decide(src: Ip, dst: Ip, protocol: number, port: number): Decision {
-    if (src.family !== dst.family) return Decision.ask;
-    const [from, to] = [this.locate(src), this.locate(dst)];
-    if (from.node >= 0 && from.node === to.node && isSame(src, dst)) return Decision.ask;
-    const isNear = from.node >= 0 && from.node === to.node;
-    return this.decideClasses(from.one, to.one, isNear, this.atoms.of(protocol, port));
+    if (src.family !== dst.family || compareWords(src.words, dst.words) === 0) return Decision.ask;
+    const { ends } = this;
+    const [from, to] = [src, dst].map(({ family, words }) => ends.locateAt(family, words, 0)) as [
+      number,
+      number,
+    ];
+    const node = from >>> ends.classBits;
+    const isNear = node === to >>> ends.classBits && node !== ends.outsideNode;
+    return this.decideClasses(
+      from & ends.classMask,
+      to & ends.classMask,
+      isNear,
+      this.atoms.of(protocol, port),
+    );
   }
 
   /** Of two different addresses. `isNear`: both are of one node. `atom`: of `atoms`, or -1. */
@@ -169,10 +173,6 @@ export class VerdictTable {
   #has(vectorAndAtom: number, one: number): boolean {
     return ((this.rows[this.vectors[vectorAndAtom]! + (one >>> 5)]! >>> (one & 31)) & 1) === 1;
   }
-}
-
-function isSame(a: Ip, b: Ip): boolean {
-  return compareWords(a.words, b.words) === 0;
 }
 
 interface ClusterSpace {
