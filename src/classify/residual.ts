@@ -10,6 +10,13 @@ export type ResidualAction =
   | { readonly kind: "jump" | "goto"; readonly residual: Residual }
   | { readonly kind: "handOver"; readonly chain: Chain; readonly isGoto: boolean };
 
+/** Bits that are not 0 in words `begin` to before `end` alone; `undefined`: all. */
+export interface Mask {
+  readonly bits: Bits | undefined;
+  readonly begin: number;
+  readonly end: number;
+}
+
 export interface ResidualRule {
   /** Place in the chain that it is of. */
   readonly at: number;
@@ -17,8 +24,8 @@ export interface ResidualRule {
   readonly services: readonly ServiceRange[] | undefined;
   readonly marks: readonly MarkTest[];
   readonly action: ResidualAction;
-  /** Classes of the other end that `peers` hold for; found when first needed, `null` when for all. */
-  bits: Bits | null | undefined;
+  /** Classes of the other end that `peers` hold for; found when first needed. */
+  mask: Mask | undefined;
 }
 
 export interface Residual {
@@ -72,9 +79,10 @@ export class Residuals {
       const action = this.#action(rule.action, known);
       if (action === undefined) continue;
       const { services, marks, tests } = rule;
-      rules.push({ at, peers: tests[this.#other], services, marks, action, bits: undefined });
+      rules.push({ at, peers: tests[this.#other], services, marks, action, mask: undefined });
     }
-    const key = `${chain.id} ${known.family} ${rules.map(textOf).join(" ")}`;
+    // chains of one shape differ in what they choose alone, and that is in the text
+    const key = `${chain.shape} ${known.family} ${rules.map(textOf).join(" ")}`;
     let residual = this.#known.get(key);
     if (residual === undefined) {
       residual = { id: this.#known.size, chain, rules };

@@ -1,7 +1,7 @@
 /** Asks the rest of rules that one known end leaves, of all classes of the other end at once. */
-import { type Bits, join, type MarkTest, meet, unreachable, without } from "../base/index.ts";
+import { type Bits, emptyBits, isNoBit, join, type MarkTest, unreachable } from "../base/index.ts";
 import type { Partition } from "./partition.ts";
-import type { Residual, ResidualRule } from "./residual.ts";
+import type { Mask, Residual, ResidualRule } from "./residual.ts";
 import { holdsService } from "./services.ts";
 import type { Frame, Returns, Start } from "./way.ts";
 
@@ -25,7 +25,8 @@ type ByMark = Map<number, Bits>;
 
 /** Where those go on who are not decided: to the next rule, back to the caller; and what the caller is. */
 interface Flow {
-  readonly after: ByMark;
+  readonly next: Frame;
+  readonly onward: ByMark;
   readonly back: ByMark;
   readonly below: readonly Frame[];
 }
@@ -43,6 +44,8 @@ export class StageRun {
   };
   /** Who goes on to the next hook. */
   #accepted: ByMark = new Map();
+  /** Sets to use again, all empty. */
+  readonly #spare: Bits[] = [];
   #nextHook = 0;
   #protocol = 0;
   #port = 0;
@@ -56,7 +59,8 @@ export class StageRun {
   run(start: Start, rules: GroupRules, protocol: number, port: number): StageOutcome {
     this.#outcome = { accepted: undefined, masqueraded: undefined, asked: undefined, handed: new Map() };
     [this.#protocol, this.#port, this.#nextHook] = [protocol, port, start.hook];
-    let active: ByMark = new Map([[start.mark, this.#partition.ofFamily(rules.family)]]);
+    let active: ByMark = new Map();
+    this.#at(active, start.mark).set(this.#partition.ofFamily(rules.family));
     this.#accepted = start.frames.length === 0 ? active : new Map();
     for (let i = start.frames.length - 1; i >= 0; i--)
       active = this.#ask(rules.frames[i]!, active, start.frames.slice(0, i));
@@ -66,82 +70,112 @@ export class StageRun {
       this.#nextHook = hook + 1;
       const residual = rules.hooks[hook];
       if (residual === undefined) {
-        for (const [mark, bits] of entering) this.#hand({ frames: [], hook, mark }, bits);
+        for (const [mark, bits] of entering) this.#hand({ frames: [], hook, mark }, bits, everyone);
         return this.#outcome;
       }
       this.#ask(residual, entering, []);
     }
-    for (const bits of this.#accepted.values()) this.#outcome.accepted = joined(this.#outcome.accepted, bits);
+    for (const bits of this.#accepted.values()) {
+      move(this.#of("accepted"), bits, everyone);
+      this.#spare.push(bits);
+    }
     return this.#outcome;
   }
 
-  /** Who comes back to `below`. */
-  #ask(residual: Residual, entering: ByMark, below: readonly Frame[]): ByMark {
-    let active = entering;
+  /** The set of a mark; an empty one where there is none. */
+  #at(map: ByMark, mark: number): Bits {
+    let bits = map.get(mark);
+    if (bits === undefined) {
+      bits = this.#spare.pop() ?? emptyBits(this.#partition.count);
+      map.set(mark, bits);
+    }
+    return bits;
+  }
+
+  /** Adds a set that nobody else uses any more. */
+  #give(map: ByMark, mark: number, bits: Bits): void {
+    const known = map.get(mark);
+    if (known === undefined) map.set(mark, bits);
+    else {
+      move(known, bits, everyone);
+      this.#spare.push(bits);
+    }
+  }
+
+  /** Who comes back to `below`. What enters is used up. */
+  #ask(residual: Residual, active: ByMark, below: readonly Frame[]): ByMark {
     const back: ByMark = new Map();
     for (const rule of residual.rules) {
-      if (active.size === 0) break;
       if (!holdsService(rule.services, this.#protocol, this.#port)) continue;
-      const after: ByMark = new Map();
-      for (const [mark, bits] of active) {
-        const met = holdsMarks(rule.marks, mark) ? this.#met(rule, bits) : undefined;
-        if (met === undefined) {
-          add(after, mark, bits);
-          continue;
-        }
-        const rest = met === bits ? undefined : without(bits, met);
-        if (rest !== undefined) add(after, mark, rest);
-        this.#act(rule, { chain: residual.chain, from: rule.at + 1 }, mark, met, { after, back, below });
-      }
-      active = after;
+      const peers = this.#peersOf(rule);
+      const onward: ByMark = new Map();
+      for (const [mark, bits] of active)
+        if (holdsMarks(rule.marks, mark) && meets(bits, peers))
+          this.#act(rule, peers, bits, mark, {
+            next: { chain: residual.chain, from: rule.at + 1 },
+            onward,
+            back,
+            below,
+          });
+      for (const [mark, bits] of onward) this.#give(active, mark, bits);
     }
     const { atEnd } = residual.chain;
     // who returns from a hook's own chain meets its policy
-    const ending = below.length === 0 ? new Map(active) : active;
     if (below.length === 0) {
-      for (const [mark, bits] of back) add(ending, mark, bits);
+      for (const [mark, bits] of back) this.#give(active, mark, bits);
       back.clear();
     }
-    for (const [mark, bits] of ending) {
-      if (atEnd === "accept") add(this.#accepted, mark, bits);
-      else if (atEnd === "return") add(back, mark, bits);
-    }
+    const ending = atEnd === "accept" ? this.#accepted : back;
+    for (const [mark, bits] of active)
+      if (atEnd !== "drop") this.#give(ending, mark, bits);
+      else this.#spare.push(bits.fill(0));
     return back;
   }
 
-  #act({ action }: ResidualRule, next: Frame, mark: number, bits: Bits, { after, back, below }: Flow): void {
+  #act(
+    { action }: ResidualRule,
+    peers: Mask,
+    bits: Bits,
+    mark: number,
+    { next, onward, back, below }: Flow,
+  ): void {
     switch (action.kind) {
       case "accept":
-        add(this.#accepted, mark, bits);
+        move(this.#at(this.#accepted, mark), bits, peers);
         return;
       case "masquerade":
         // what is asked after it sees another source
-        if (this.#nextHook < this.#hooks) this.#outcome.asked = joined(this.#outcome.asked, bits);
-        else this.#outcome.masqueraded = joined(this.#outcome.masqueraded, bits);
+        move(this.#of(this.#nextHook < this.#hooks ? "asked" : "masqueraded"), bits, peers);
         return;
       case "drop":
+        move(undefined, bits, peers);
         return;
       case "ask":
-        this.#outcome.asked = joined(this.#outcome.asked, bits);
+        move(this.#of("asked"), bits, peers);
         return;
       case "return":
-        add(back, mark, bits);
+        move(this.#at(back, mark), bits, peers);
         return;
       case "mark":
-        add(after, ((mark & action.keep) ^ action.flip) >>> 0, bits);
+        move(this.#at(onward, ((mark & action.keep) ^ action.flip) >>> 0), bits, peers);
         return;
       case "jump":
       case "goto": {
-        const frames = framesUnder(action.kind === "goto", below, next);
-        const returned = this.#ask(action.residual, new Map([[mark, bits]]), frames);
-        for (const [one, some] of returned) add(action.kind === "jump" ? after : back, one, some);
+        const entering: ByMark = new Map();
+        move(this.#at(entering, mark), bits, peers);
+        const returned = this.#ask(
+          action.residual,
+          entering,
+          framesUnder(action.kind === "goto", below, next),
+        );
+        for (const [one, some] of returned) this.#give(action.kind === "jump" ? onward : back, one, some);
         return;
       }
       case "handOver": {
         const own: Frame = { chain: action.chain, from: 0 };
         const under = framesUnder(action.isGoto, below, next);
         const frames = this.#returns.mayReturn(action.chain, mark) ? [...under, own] : [own];
-        this.#hand({ frames, hook: this.#nextHook, mark }, bits);
+        this.#hand({ frames, hook: this.#nextHook, mark }, bits, peers);
         return;
       }
       default:
@@ -149,33 +183,65 @@ export class StageRun {
     }
   }
 
-  #hand(start: Start, bits: Bits): void {
+  #of(what: "accepted" | "masqueraded" | "asked"): Bits {
+    this.#outcome[what] ??= emptyBits(this.#partition.count);
+    return this.#outcome[what];
+  }
+
+  #hand(start: Start, bits: Bits, peers: Mask): void {
     if (start.frames.some(({ chain }) => chain.chooses)) {
-      this.#outcome.asked = joined(this.#outcome.asked, bits);
+      move(this.#of("asked"), bits, peers);
       return;
     }
     const stack = start.frames.map(({ chain, from }) => `${chain.id}@${from}`).join(" ");
     const key = `${start.hook} ${start.mark} ${stack}`;
-    const known = this.#outcome.handed.get(key);
-    if (known === undefined) this.#outcome.handed.set(key, { start, bits: bits.slice() });
-    else join(known.bits, bits);
+    let handed = this.#outcome.handed.get(key);
+    if (handed === undefined) {
+      handed = { start, bits: emptyBits(this.#partition.count) };
+      this.#outcome.handed.set(key, handed);
+    }
+    move(handed.bits, bits, peers);
   }
 
-  /** Of `bits` those that the rule's tests of the other end hold for. */
-  #met(rule: ResidualRule, bits: Bits): Bits | undefined {
-    if (rule.bits === undefined) rule.bits = this.#bitsOf(rule);
-    return rule.bits === null ? bits : meet(bits, rule.bits);
+  #peersOf(rule: ResidualRule): Mask {
+    rule.mask ??= this.#maskOf(rule);
+    return rule.mask;
   }
 
-  #bitsOf({ peers }: ResidualRule): Bits | null {
-    if (peers.length === 0) return null;
+  #maskOf({ peers }: ResidualRule): Mask {
     const [first, ...others] = peers;
-    const bits = this.#partition.holds(first!).slice();
+    if (first === undefined) return everyone;
+    const bits = this.#partition.holds(first).slice();
     for (const test of others) {
       const more = this.#partition.holds(test);
       for (let i = 0; i < bits.length; i++) bits[i]! &= more[i]!;
     }
-    return bits;
+    let [begin, end] = [0, bits.length];
+    while (begin < end && bits[begin] === 0) begin++;
+    while (end > begin && bits[end - 1] === 0) end--;
+    return { bits, begin, end };
+  }
+}
+
+const everyone: Mask = { bits: undefined, begin: 0, end: 0 };
+
+function meets(from: Bits, { bits, begin, end }: Mask): boolean {
+  if (bits === undefined) return !isNoBit(from);
+  for (let i = begin; i < end; i++) if ((from[i]! & bits[i]!) !== 0) return true;
+  return false;
+}
+
+/** Takes those of the mask out of `from`, and into `to`. */
+function move(to: Bits | undefined, from: Bits, { bits, begin, end }: Mask): void {
+  if (bits === undefined) {
+    if (to !== undefined) join(to, from);
+    from.fill(0);
+    return;
+  }
+  for (let i = begin; i < end; i++) {
+    const both = from[i]! & bits[i]!;
+    if (to !== undefined) to[i]! |= both;
+    from[i]! ^= both;
   }
 }
 
@@ -189,17 +255,4 @@ function holdsMarks(marks: readonly MarkTest[], mark: number): boolean {
   for (const { mask, value, not } of marks)
     if (((mark & mask) >>> 0 === value >>> 0) === (not === true)) return false;
   return true;
-}
-
-function add(to: ByMark, mark: number, bits: Bits): void {
-  const known = to.get(mark);
-  if (known === undefined) to.set(mark, bits);
-  else to.set(mark, joined(known, bits));
-}
-
-function joined(a: Bits | undefined, b: Bits): Bits {
-  if (a === undefined) return b;
-  const out = a.slice();
-  join(out, b);
-  return out;
 }

@@ -2,7 +2,7 @@
  * Stages of the ways through nodes, worked out: for each class of the end that a stage is about, and each atom of services,
  * the classes of the other end that pass, and those of which only the walk knows.
  */
-import { type Bits, hasBit, join, meet, type ServiceRange, without } from "../base/index.ts";
+import { type Bits, emptyBits, hasBit, join, meet, type ServiceRange, without } from "../base/index.ts";
 import type { Chain, End } from "./chains.ts";
 import type { Partition } from "./partition.ts";
 import { type KnownEnd, type Residual, Residuals } from "./residual.ts";
@@ -213,17 +213,18 @@ export class StageBuilder {
     successor: Successor | undefined,
     { end, isOutside }: Group,
   ): { readonly passing: number; readonly asked: number } {
-    const pass = this.rows.rows[0]!.slice();
-    const ask = pass.slice();
+    const ask = emptyBits(this.#partition.count);
+    const pass = emptyBits(this.#partition.count);
     if (asked !== undefined) join(ask, asked);
     // who is accepted for good does not meet the stage that follows
-    if (accepted !== undefined) join(successor === undefined ? pass : ask, accepted);
+    const accepting = successor === undefined ? pass : ask;
+    if (accepted !== undefined) join(accepting, accepted);
     if (masqueraded !== undefined) {
       // no other node sees the changed source of what leaves the cluster
       const leaves = isOutside ? masqueraded : undefined;
       const out = end === "destination" ? leaves : meet(masqueraded, this.#outside);
       const rest = out === undefined ? masqueraded : without(masqueraded, out);
-      if (out !== undefined) join(successor === undefined ? pass : ask, out);
+      if (out !== undefined) join(accepting, out);
       if (rest !== undefined) join(ask, rest);
     }
     for (const [key, { bits }] of handed) join(successor?.keys.has(key) ? pass : ask, bits);
