@@ -14,6 +14,7 @@ import {
   type TablePort,
   tableCells,
 } from "../src/harness/index.ts";
+import { ClusterTable } from "../src/harness/verdict-table.ts";
 import type { CellEnd, ClusterState, Node } from "../src/k8s/index.ts";
 import { answerOf } from "./questions.ts";
 
@@ -22,6 +23,8 @@ export interface LawCounts {
   readonly decided: number;
   /** Cells left to the walk, by rules that ask or by ways that nobody states. */
   readonly asked: readonly TableCell[];
+  /** Cells that statements decide and the verdict table made of them leaves to the walk. */
+  readonly unfactored: readonly TableCell[];
   /** Each a cell with both answers, as text; none is as it should be. */
   readonly broken: readonly string[];
 }
@@ -48,7 +51,9 @@ export function statementLaw(
   let seen = 0;
   let decided = 0;
   const asked: TableCell[] = [];
+  const unfactored: TableCell[] = [];
   const broken: string[] = [];
+  const table = new ClusterTable(cluster);
   for (const cell of tableCells(state, [selection], ports === undefined ? {} : { ports }).cells) {
     const { from, to, isSelf } = cell;
     if (isSelf || to.end.kind === "service" || to.end.kind === "node-port") continue;
@@ -61,10 +66,14 @@ export function statementLaw(
     decided++;
     const { verdict } = judge(cell);
     const { protocol, port, family } = cell.cell;
-    if (verdict !== stated)
-      broken.push(`${from.id} > ${to.id} ${protocol} ${port} v${family}: ${stated}, walk: ${verdict}`);
+    const tell = (what: string): void =>
+      void broken.push(`${from.id} > ${to.id} ${protocol} ${port} v${family}: ${what}, walk: ${verdict}`);
+    if (verdict !== stated) tell(stated);
+    const decision = table.judge(cell.cell);
+    if (decision === undefined) unfactored.push(cell);
+    else if (decision !== verdict) tell(`table ${decision}`);
   }
-  return { decided, asked, broken };
+  return { decided, asked, unfactored, broken };
 }
 
 type Statements = ReadonlyMap<string, Questions | undefined>;

@@ -18,10 +18,7 @@ export const Decision = {
   /** Only the walk knows. */
   ask: 0,
   allow: 1,
-  /** Denied, first of all by rules of the source. */
-  denyEgress: 2,
-  /** Denied, first of all by rules of the destination. */
-  denyIngress: 3,
+  deny: 2,
 } as const;
 export type Decision = (typeof Decision)[keyof typeof Decision];
 
@@ -153,8 +150,7 @@ export class VerdictTable {
       const dst = destinationIsOwn ? this.#ownClass[destination]! : destination;
       const [key, peer] = stage.end === "source" ? [src, dst] : [dst, src];
       if (stage.asked !== undefined && this.#has(stage.asked[key]! * atoms + atom, peer)) return Decision.ask;
-      if (!this.#has(stage.passing[key]! * atoms + atom, peer))
-        return stage.end === "source" ? Decision.denyEgress : Decision.denyIngress;
+      if (!this.#has(stage.passing[key]! * atoms + atom, peer)) return Decision.deny;
     }
     return Decision.allow;
   }

@@ -1,7 +1,9 @@
 /** The exact verdict table of an emulated cluster: what its nodes' datapaths state, for the addresses of its pods and nodes. */
 import type { Questions } from "../base/index.ts";
-import { buildVerdictTable, type ClassifiedEnd, type VerdictTable } from "../classify/index.ts";
+import { buildVerdictTable, type ClassifiedEnd, Decision, type VerdictTable } from "../classify/index.ts";
+import type { Connection } from "../k8s/index.ts";
 import type { EmulatedCluster } from "./compose.ts";
+import { endAddress } from "./ends.ts";
 
 /** A node without tables lets everything pass. */
 const open: Questions = {
@@ -16,21 +18,37 @@ const open: Questions = {
   },
 };
 
-/** Nodes are numbered as in the topology. */
-export function verdictTable({ topology, datapaths }: EmulatedCluster): VerdictTable {
-  const { nodes, endpoints } = topology.spec;
-  const numbers = new Map(nodes.map(({ name }, number) => [name, number]));
-  const ends: ClassifiedEnd[] = [];
-  for (const { node, ips } of endpoints)
-    for (const { family, words } of ips)
-      ends.push({ kind: "pod", family, words, node: numbers.get(node) ?? 0 });
-  for (const [node, { addresses }] of nodes.entries())
-    for (const { family, words } of addresses) ends.push({ kind: "node", family, words, node });
-  return buildVerdictTable({
-    nodes: nodes.map(({ name }) => {
+const protocolNumbers = { TCP: 6, UDP: 17, SCTP: 132 } as const;
+
+export class ClusterTable {
+  readonly table: VerdictTable;
+
+  constructor({ topology, datapaths }: Pick<EmulatedCluster, "topology" | "datapaths">) {
+    const { nodes, endpoints } = topology.spec;
+    const numbers = new Map(nodes.map(({ name }, number) => [name, number]));
+    const ends: ClassifiedEnd[] = [];
+    for (const { node, ips } of endpoints)
+      for (const { family, words } of ips)
+        ends.push({ kind: "pod", family, words, node: numbers.get(node) ?? 0 });
+    for (const [node, { addresses }] of nodes.entries())
+      for (const { family, words } of addresses) ends.push({ kind: "node", family, words, node });
+    const stated = nodes.map(({ name }) => {
       const datapath = datapaths.get(name);
       return datapath === undefined ? open : datapath.questions();
-    }),
-    ends,
-  });
+    });
+    this.table = buildVerdictTable({ nodes: stated, ends });
+  }
+
+  /** `undefined`: only the walk knows, as of every connection to a Service. */
+  judge({ from, to, protocol, port, family }: Connection): "allow" | "deny" | undefined {
+    if (to.kind === "service" || to.kind === "node-port") return undefined;
+    const [src, dst] = [endAddress(from, family), endAddress(to, family)];
+    if (src === undefined || dst === undefined) return undefined;
+    const isEcho = protocol === "ICMP";
+    const echo = family === 4 ? ([1, 8] as const) : ([58, 128] as const);
+    const [number, service] = isEcho ? echo : ([protocolNumbers[protocol], port] as const);
+    const decision = this.table.decide(src, dst, number, service);
+    if (decision === Decision.ask) return undefined;
+    return decision === Decision.allow ? "allow" : "deny";
+  }
 }
