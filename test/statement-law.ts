@@ -45,6 +45,7 @@ export function statementLaw(
 ): LawCounts {
   const cluster = emulate(state, selection, { seed: 1 });
   const { judge } = createJudge(state, selection, 1);
+  const byTable = createJudge(state, selection, 1, Number.POSITIVE_INFINITY);
   const statements: Statements = new Map(
     [...cluster.datapaths].map(([node, datapath]) => [node, datapath.questions()]),
   );
@@ -64,14 +65,15 @@ export function statementLaw(
       continue;
     }
     decided++;
-    const { verdict } = judge(cell);
+    const { verdict, by } = judge(cell);
     const { protocol, port, family } = cell.cell;
     const tell = (what: string): void =>
-      void broken.push(`${from.id} > ${to.id} ${protocol} ${port} v${family}: ${what}, walk: ${verdict}`);
+      void broken.push(`${from.id} > ${to.id} ${protocol} ${port} v${family}: ${what}, walk: ${verdict} by ${by}`);
     if (verdict !== stated) tell(stated);
     const decision = table.judge(cell.cell);
     if (decision === undefined) unfactored.push(cell);
-    else if (decision !== verdict) tell(`table ${decision}`);
+    const answer = byTable.judge(cell);
+    if (answer.verdict !== verdict || answer.by !== by) tell(`table ${answer.verdict} by ${answer.by}`);
   }
   return { decided, asked, unfactored, broken };
 }

@@ -22,6 +22,13 @@ export const Decision = {
 } as const;
 export type Decision = (typeof Decision)[keyof typeof Decision];
 
+export interface ClassPair {
+  readonly source: number;
+  readonly destination: number;
+  /** Both are of one node. */
+  readonly isNear: boolean;
+}
+
 export interface TableSize {
   readonly classes: number;
   readonly stages: number;
@@ -121,22 +128,22 @@ export class VerdictTable {
     };
   }
 
-  /** @returns `Decision.ask` for protocols that no connections are opened by, and for an address with itself. */
-  decide(src: Ip, dst: Ip, protocol: number, port: number): Decision {
-    if (src.family !== dst.family || compareWords(src.words, dst.words) === 0) return Decision.ask;
+  /** Classes of two addresses; `undefined` for an address with itself, or with one of the other family. */
+  pair(src: Ip, dst: Ip): ClassPair | undefined {
+    if (src.family !== dst.family || compareWords(src.words, dst.words) === 0) return undefined;
     const { ends } = this;
-    const [from, to] = [src, dst].map(({ family, words }) => ends.locateAt(family, words, 0)) as [
-      number,
-      number,
-    ];
+    const from = ends.locateAt(src.family, src.words, 0);
+    const to = ends.locateAt(dst.family, dst.words, 0);
     const node = from >>> ends.classBits;
     const isNear = node === to >>> ends.classBits && node !== ends.outsideNode;
-    return this.decideClasses(
-      from & ends.classMask,
-      to & ends.classMask,
-      isNear,
-      this.atoms.of(protocol, port),
-    );
+    return { source: from & ends.classMask, destination: to & ends.classMask, isNear };
+  }
+
+  /** @returns `Decision.ask` for protocols that no connections are opened by, and where there is no `pair`. */
+  decide(src: Ip, dst: Ip, protocol: number, port: number): Decision {
+    const pair = this.pair(src, dst);
+    if (pair === undefined) return Decision.ask;
+    return this.decideClasses(pair.source, pair.destination, pair.isNear, this.atoms.of(protocol, port));
   }
 
   /** Of two different addresses. `isNear`: both are of one node. `atom`: of `atoms`, or -1. */

@@ -101,8 +101,8 @@ export async function computeDiff(
 ): Promise<DiffDocument> {
   const table = tableCells(a.state, [a.selection, b.selection], options);
   const [judgeA, judgeB] = [
-    createJudge(a.state, a.selection, options.seed),
-    createJudge(b.state, b.selection, options.seed),
+    createJudge(a.state, a.selection, options.seed, table.count),
+    createJudge(b.state, b.selection, options.seed, table.count),
   ];
   const oracle = createOracle(a.state, defaultReadings);
   const dual = a.state.options.ipFamilies.length > 1;

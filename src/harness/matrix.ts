@@ -23,6 +23,7 @@ import { classCellCount, classCells, describeClass, endClasses } from "./end-cla
 import { describeEnd, type TablePort } from "./ends.ts";
 import type { SelectedCluster } from "./selected-cluster.ts";
 import { followsApi, type Selection } from "./selection.ts";
+import { ClusterTable } from "./verdict-table.ts";
 
 /** Which ends and ports a truth table holds. */
 export interface MatrixOptions {
@@ -70,7 +71,7 @@ export async function computeMatrix(
   let isGoing = true;
   for (const [i, { state, selection }] of clusters.entries()) {
     if (!isGoing) break;
-    const { judge, diagnostics } = createJudge(state, selection, options.seed);
+    const { judge, diagnostics, method } = createJudge(state, selection, options.seed, plans[i]?.count);
     const dual = state.options.ipFamilies.length > 1;
     const documents: CellDocument[] = [];
     for (const piece of plans[i]?.pieces(judge, dual) ?? []) {
@@ -81,7 +82,7 @@ export async function computeMatrix(
     results.push({
       engine: selection.label,
       engineVersion: selection.version,
-      method: selection.kind === "oracle" ? "oracle" : "walk",
+      method,
       ...(plans[i]?.classes === undefined ? {} : { classes: plans[i].classes }),
       cells: documents,
       diagnostics: diagnostics.map(diagnosticDocument),
@@ -147,17 +148,48 @@ function tooManyCells(count: number, { table, classes }: TablePlan): InputError 
 }
 
 export interface Judge {
+  readonly method: EngineMatrix["method"];
   readonly judge: CellJudge;
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** Verdicts of one selection on one state, cell by cell. */
-export function createJudge(state: ClusterState, selection: Selection, seed: number): Judge {
+/** From so many cells on a verdict table is made first. */
+const tableFrom = 2000;
+
+/**
+ * Verdicts of one selection on one state, cell by cell. `cells`: about how many are asked; many are told by a verdict table,
+ * which leaves to the walk what it does not know.
+ */
+export function createJudge(state: ClusterState, selection: Selection, seed: number, cells = 0): Judge {
   if (selection.kind === "oracle")
-    return { judge: oracleJudge(createOracle(state, selection.readings)), diagnostics: [] };
+    return {
+      method: "oracle",
+      judge: oracleJudge(createOracle(state, selection.readings)),
+      diagnostics: [],
+    };
   const explorer = createExplorer(seed, explorerLimits);
   const cluster = emulate(state, selection, { seed, random: explorer.random });
-  return { judge: walkJudge(cluster, explorer), diagnostics: cluster.diagnostics };
+  const { diagnostics } = cluster;
+  const walk = walkJudge(cluster, explorer);
+  const table = cells < tableFrom ? undefined : new ClusterTable(cluster);
+  if (table?.isStated !== true) return { method: "walk", judge: walk, diagnostics };
+  return { method: "table", judge: tableJudge(table, walk), diagnostics };
+}
+
+/** Who denies first is for the walk to tell, once for all cells that the table does not tell apart. */
+function tableJudge(table: ClusterTable, walk: CellJudge): CellJudge {
+  const denials = new Map<number, CellAnswer>();
+  return (cell) => {
+    const told = table.judge(cell.cell);
+    if (told === undefined) return walk(cell);
+    if (told.verdict === "allow") return { verdict: "allow", by: undefined };
+    let answer = denials.get(told.alike);
+    if (answer === undefined) {
+      answer = walk(cell);
+      denials.set(told.alike, answer);
+    }
+    return answer;
+  };
 }
 
 export function oracleJudge(oracle: Oracle): CellJudge {

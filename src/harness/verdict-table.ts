@@ -20,8 +20,17 @@ const open: Questions = {
 
 const protocolNumbers = { TCP: 6, UDP: 17, SCTP: 132 } as const;
 
+/** What a table tells of a connection. */
+export interface TableAnswer {
+  readonly verdict: "allow" | "deny";
+  /** Equal for connections that no table tells apart. */
+  readonly alike: number;
+}
+
 export class ClusterTable {
   readonly table: VerdictTable;
+  /** Whether any node states what its verdicts depend on. */
+  readonly isStated: boolean;
 
   constructor({ topology, datapaths }: Pick<EmulatedCluster, "topology" | "datapaths">) {
     const { nodes, endpoints } = topology.spec;
@@ -36,19 +45,26 @@ export class ClusterTable {
       const datapath = datapaths.get(name);
       return datapath === undefined ? open : datapath.questions();
     });
+    this.isStated = stated.some((questions) => questions !== undefined);
     this.table = buildVerdictTable({ nodes: stated, ends });
   }
 
   /** `undefined`: only the walk knows, as of every connection to a Service. */
-  judge({ from, to, protocol, port, family }: Connection): "allow" | "deny" | undefined {
+  judge({ from, to, protocol, port, family }: Connection): TableAnswer | undefined {
     if (to.kind === "service" || to.kind === "node-port") return undefined;
     const [src, dst] = [endAddress(from, family), endAddress(to, family)];
     if (src === undefined || dst === undefined) return undefined;
     const isEcho = protocol === "ICMP";
     const echo = family === 4 ? ([1, 8] as const) : ([58, 128] as const);
     const [number, service] = isEcho ? echo : ([protocolNumbers[protocol], port] as const);
-    const decision = this.table.decide(src, dst, number, service);
+    const pair = this.table.pair(src, dst);
+    const atom = this.table.atoms.of(number, service);
+    if (pair === undefined) return undefined;
+    const decision = this.table.decideClasses(pair.source, pair.destination, pair.isNear, atom);
     if (decision === Decision.ask) return undefined;
-    return decision === Decision.allow ? "allow" : "deny";
+    const { classes, atoms } = this.table;
+    const alike =
+      ((pair.source * classes + pair.destination) * 2 + Number(pair.isNear)) * atoms.atoms.length + atom;
+    return { verdict: decision === Decision.allow ? "allow" : "deny", alike };
   }
 }
