@@ -68,7 +68,9 @@ export function statementLaw(
     const { verdict, by } = judge(cell);
     const { protocol, port, family } = cell.cell;
     const tell = (what: string): void =>
-      void broken.push(`${from.id} > ${to.id} ${protocol} ${port} v${family}: ${what}, walk: ${verdict} by ${by}`);
+      void broken.push(
+        `${from.id} > ${to.id} ${protocol} ${port} v${family}: ${what}, walk: ${verdict} by ${by}`,
+      );
     if (verdict !== stated) tell(stated);
     const decision = table.judge(cell.cell);
     if (decision === undefined) unfactored.push(cell);
