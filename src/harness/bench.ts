@@ -5,9 +5,9 @@
  */
 import { createPrng, hashText } from "../base/index.ts";
 import { createHookResults, type Datapath, Hook, type HookResults, Verdict } from "../filter/index.ts";
-import { buildCluster, type ClusterState, loadObjects, type Pod } from "../k8s/index.ts";
-import { append, CtState, createBatch, decode, type PacketBatch } from "../packet/index.ts";
-import { firstPacket, Network } from "../sim/index.ts";
+import { buildCluster, type ClusterState, loadObjects } from "../k8s/index.ts";
+import { CtState, createBatch, type PacketBatch } from "../packet/index.ts";
+import { Network } from "../sim/index.ts";
 import { compileCluster, linkContext } from "./compose.ts";
 import { generateCluster } from "./generate.ts";
 import { linkTables } from "./kinds.ts";
@@ -17,14 +17,7 @@ import { interleavedRounds, quantile } from "./rounds.ts";
 import type { ProductSelection } from "./selection.ts";
 import { retainedBytes } from "./table-bytes.ts";
 import { createTopology } from "./topology.ts";
-
-/** Of a hundred packets: 80 TCP, 15 UDP, 5 SCTP. */
-const protocolMix = [
-  { protocol: "TCP", upTo: 80 },
-  { protocol: "UDP", upTo: 95 },
-  { protocol: "SCTP", upTo: 100 },
-] as const;
-const destinationPorts = [80, 443, 5432, 6379, 8080, 8443, 9090];
+import { Traffic, type TrafficShape } from "./traffic.ts";
 
 /** One node's tables of a synthetic cluster, linked, and a batch of packets to judge. */
 export interface BenchSetup {
@@ -48,6 +41,8 @@ export interface BenchOptions {
   readonly profile: string;
   readonly sizes?: Partial<ClusterSize>;
   readonly seed: number;
+  /** Who talks to whom; default: uniform. */
+  readonly shape?: TrafficShape;
   /** Packets in a batch: at most 4,096. */
   readonly packets?: number;
   readonly nowMs: () => number;
@@ -87,10 +82,12 @@ export function prepareBench(selection: ProductSelection, options: BenchOptions)
     namespaces: state.namespaces.size,
     policies: state.networkPolicies.size,
   };
+  const batch = createBatch(options.packets ?? 1024, 128);
+  new Traffic(state, { shape: options.shape ?? "uniform", seed }).fillBatch(batch);
   return {
     state,
     datapath,
-    batch: randomPackets(state, seed, options.packets ?? 1024),
+    batch,
     rules: chains.reduce((sum, chain) => sum + chain.rules.length, 0),
     setEntries: [...(tables.iptables?.sets.values() ?? [])].reduce((sum, set) => sum + set.entries.length, 0),
     tableBytes: retainedBytes(tables),
@@ -100,32 +97,6 @@ export function prepareBench(selection: ProductSelection, options: BenchOptions)
     compileMs: compiledAt - built,
     linkMs: linkedAt - linkStarted,
   };
-}
-
-/** First packets between uniformly drawn pairs of pods. */
-function randomPackets(state: ClusterState, seed: number, count: number): PacketBatch {
-  const random = createPrng(seed).fork("traffic");
-  const pods = [...state.pods.values()].filter((pod) => pod.ips.some((ip) => ip.family === 4));
-  const batch = createBatch(count, 128);
-  while (batch.length < count) {
-    const [from, to] = [random.pick(pods), random.pick(pods)];
-    const [src, dst] = [address(from), address(to)];
-    const draw = random.below(100);
-    const protocol = protocolMix.find((one) => draw < one.upTo)?.protocol ?? "TCP";
-    const port = random.pick(destinationPorts);
-    append(
-      batch,
-      firstPacket({ from: "", src, dst, protocol, port, sourcePort: 1024 + random.below(60_000) }),
-    );
-  }
-  decode(batch, 0, batch.length);
-  return batch;
-}
-
-function address(pod: Pod): Pod["ips"][number] {
-  const ip = pod.ips.find((one) => one.family === 4);
-  if (ip === undefined) throw new RangeError(`${pod.name} has no IPv4 address`);
-  return ip;
 }
 
 /** What is measured: first packets of connections, packets of known ones, first packets with a trace recorder. */

@@ -20,6 +20,7 @@ import type {
 import type { LiveDocument } from "./netns/index.ts";
 import type { ReplayDocument } from "./replay/index.ts";
 import { diagnostic, documented, maybe, natural, seeded, stamp, text, texts, whole } from "./schema-words.ts";
+import { trafficShapes } from "./traffic.ts";
 
 const family = z.literal([4, 6]);
 const verdict = z.enum(["allow", "deny", "undefined", "some"]);
@@ -235,13 +236,14 @@ const bench = documented<BenchDocument>()(
   z.strictObject({
     schema: z.literal("podwire/bench/v1"),
     ...seeded,
+    traffic: z.enum(trafficShapes),
     machine: z.strictObject({ node: text, cpu: text, cores: natural, load: figure }),
     cluster,
     results: z.array(
       z.strictObject({
         engine: text,
         engineVersion: text,
-        path: z.enum(["walk", "walk-traced"]),
+        path: z.enum(["decide", "parse+decide", "walk", "walk-traced"]),
         connections: z.enum(["new", "established"]),
         nsPerDecision: figure,
         decisionsPerSecond: figure,
@@ -249,12 +251,16 @@ const bench = documented<BenchDocument>()(
         p99: figure,
         packets: natural,
         accepted: natural,
+        asked: natural,
         resultHash: text,
         rules: natural,
         setEntries: natural,
         buildMs: figure,
         compileMs: figure,
         linkMs: figure,
+        verdictTableMs: figure,
+        verdictTableBytes: natural,
+        classes: natural,
         tableBytes: natural,
         allTablesBytes: natural,
         rssBytes: natural,

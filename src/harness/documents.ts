@@ -2,6 +2,7 @@
  * Result documents: what `-o json` prints and what reports are made of. Plain data, byte-identical for equal input.
  * Shapes are the public contract of the command line; a change of meaning makes a new `schema` version.
  */
+import type { TrafficShape } from "./traffic.ts";
 
 interface Document<Name extends string> {
   readonly schema: `podwire/${Name}/v1`;
@@ -278,23 +279,32 @@ export interface EnginesDocument extends Document<"engines"> {
 export interface BenchResultDocument {
   readonly engine: string;
   readonly engineVersion: string;
-  /** The step-faithful walk, or the same with a trace recorder. */
-  readonly path: "walk" | "walk-traced";
+  /**
+   * By the exact verdict table from header columns, or from frames; the step-faithful walk of one node's tables, or the
+   * same with a trace recorder.
+   */
+  readonly path: "decide" | "parse+decide" | "walk" | "walk-traced";
   /** What the packets are: first packets of connections, or packets of known ones. */
   readonly connections: "new" | "established";
   readonly nsPerDecision: number;
   readonly decisionsPerSecond: number;
-  /** Nanoseconds a decision, of slices of 16 packets. */
+  /** Nanoseconds a decision, of slices of 256 packets by the verdict table, of 16 by the walk. */
   readonly p50: number;
   readonly p99: number;
   readonly packets: number;
   readonly accepted: number;
+  /** What the verdict table leaves to the walk. */
+  readonly asked: number;
   readonly resultHash: string;
   readonly rules: number;
   readonly setEntries: number;
   readonly buildMs: number;
   readonly compileMs: number;
   readonly linkMs: number;
+  /** From linked tables to the verdict table of the cluster; its size. */
+  readonly verdictTableMs: number;
+  readonly verdictTableBytes: number;
+  readonly classes: number;
   /** Estimated from the data's shape: one node's tables, and all nodes' with shared parts once. */
   readonly tableBytes: number;
   readonly allTablesBytes: number;
@@ -303,6 +313,7 @@ export interface BenchResultDocument {
 
 /** What `bench` prints: figures, and what they depend on. */
 export interface BenchDocument extends SeededDocument<"bench"> {
+  readonly traffic: TrafficShape;
   readonly machine: {
     readonly node: string;
     readonly cpu: string;

@@ -12,6 +12,13 @@ export {
   walkRows,
 } from "./bench.ts";
 export {
+  type DecideMeasure,
+  type DecideOptions,
+  type DecidePath,
+  measureDecisions,
+  type TableMeasure,
+} from "./bench-decide.ts";
+export {
   type BpfFile,
   type BpfFileProgram,
   checkInstructions,

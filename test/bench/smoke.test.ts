@@ -10,6 +10,7 @@ import { sharedMaps } from "../../bench/shared-maps.ts";
 import { sharedTables } from "../../bench/shared-tables.ts";
 import {
   interleavedRounds,
+  measureDecisions,
   measureWalks,
   parseSelection,
   prepareBench,
@@ -103,4 +104,33 @@ describe("the walk's figures", () => {
     expect(fresh?.accepted).toBeLessThan(200);
     expect(fresh?.accepted).toBeGreaterThan(0);
   });
+});
+
+describe("the verdict table's figures", () => {
+  it.each(["azure-npm", "cilium"])(
+    "%s: the same packets get the same verdicts as columns and as frames",
+    (name) => {
+      const selection = parseSelection(name);
+      if (selection.kind !== "product") throw new Error("a product");
+      let now = 0;
+      const nowMs = (): number => (now += 0.5);
+      const sizes = { nodes: 3, pods: 60, namespaces: 5, policies: 25 };
+      const { state } = prepareBench(selection, { profile: "aks-npm-limit", sizes, seed: 3, nowMs });
+      const options = {
+        seed: 3,
+        shape: "uniform",
+        rows: 500,
+        frames: 500,
+        nowMs,
+        rounds: 1,
+        roundMs: 1,
+      } as const;
+      const { paths } = measureDecisions(state, selection, options);
+      const [decide, parsed] = paths;
+      expect(parsed?.resultHash).toBe(decide?.resultHash);
+      expect(decide?.asked).toBe(0);
+      expect(decide?.accepted).toBeGreaterThan(0);
+      expect(decide?.accepted).toBeLessThan(500);
+    },
+  );
 });
