@@ -1,4 +1,3 @@
 export { BatchDecider, type DecidedColumns } from "./batch.ts";
 export type { ClassifiedCluster, ClassifiedEnd } from "./cluster.ts";
-export type { Step } from "./plan.ts";
 export { buildVerdictTable, Decision, type TableSize, VerdictTable } from "./table.ts";

@@ -56,6 +56,7 @@ export class Residuals {
   readonly #known = new Map<string, Residual>();
   readonly #bySelf = new Map<string, Residual>();
   readonly #isFree = new Map<Chain, boolean>();
+  readonly #ofEnd = new WeakMap<KnownEnd, Map<Chain, Residual>>();
 
   /** `end`: the known one. */
   constructor(end: End) {
@@ -63,8 +64,23 @@ export class Residuals {
     this.#other = end === "source" ? "destination" : "source";
   }
 
-  /** Of the chain's rules from number `from` on. */
+  /** Of the chain's rules from number `from` on. One object stands for an end as long as what is known of it. */
   of(chain: Chain, from: number, known: KnownEnd): Residual {
+    if (from !== 0) return this.#make(chain, from, known);
+    let ofEnd = this.#ofEnd.get(known);
+    if (ofEnd === undefined) {
+      ofEnd = new Map();
+      this.#ofEnd.set(known, ofEnd);
+    }
+    let residual = ofEnd.get(chain);
+    if (residual === undefined) {
+      residual = this.#make(chain, 0, known);
+      ofEnd.set(chain, residual);
+    }
+    return residual;
+  }
+
+  #make(chain: Chain, from: number, known: KnownEnd): Residual {
     const isFree = this.#asksNothing(chain);
     const selfKey = `${chain.id} ${from} ${known.family}`;
     if (isFree) {

@@ -1,7 +1,8 @@
 /** Asks the rest of rules that one known end leaves, of all classes of the other end at once. */
-import { type Bits, emptyBits, isNoBit, join, type MarkTest, unreachable } from "../base/index.ts";
+import { type Bits, isNoBit, join, type MarkTest, unreachable } from "../base/index.ts";
 import type { Partition } from "./partition.ts";
 import type { Mask, Residual, ResidualRule } from "./residual.ts";
+import type { BitsPool } from "./rows.ts";
 import { holdsService } from "./services.ts";
 import type { Frame, Returns, Start } from "./way.ts";
 
@@ -44,13 +45,14 @@ export class StageRun {
   };
   /** Who goes on to the next hook. */
   #accepted: ByMark = new Map();
-  /** Sets to use again, all empty. */
-  readonly #spare: Bits[] = [];
+  readonly #pool: BitsPool;
   #nextHook = 0;
   #protocol = 0;
   #port = 0;
 
-  constructor(partition: Partition, returns: Returns, hooks: number) {
+  /** Sets of outcomes are the pool's, to be given back. */
+  constructor(partition: Partition, returns: Returns, hooks: number, pool: BitsPool) {
+    this.#pool = pool;
     this.#partition = partition;
     this.#returns = returns;
     this.#hooks = hooks;
@@ -77,7 +79,7 @@ export class StageRun {
     }
     for (const bits of this.#accepted.values()) {
       move(this.#of("accepted"), bits, everyone);
-      this.#spare.push(bits);
+      this.#pool.give(bits);
     }
     return this.#outcome;
   }
@@ -86,7 +88,7 @@ export class StageRun {
   #at(map: ByMark, mark: number): Bits {
     let bits = map.get(mark);
     if (bits === undefined) {
-      bits = this.#spare.pop() ?? emptyBits(this.#partition.count);
+      bits = this.#pool.take();
       map.set(mark, bits);
     }
     return bits;
@@ -98,7 +100,7 @@ export class StageRun {
     if (known === undefined) map.set(mark, bits);
     else {
       move(known, bits, everyone);
-      this.#spare.push(bits);
+      this.#pool.give(bits);
     }
   }
 
@@ -128,7 +130,7 @@ export class StageRun {
     const ending = atEnd === "accept" ? this.#accepted : back;
     for (const [mark, bits] of active)
       if (atEnd !== "drop") this.#give(ending, mark, bits);
-      else this.#spare.push(bits.fill(0));
+      else this.#pool.give(bits);
     return back;
   }
 
@@ -184,7 +186,7 @@ export class StageRun {
   }
 
   #of(what: "accepted" | "masqueraded" | "asked"): Bits {
-    this.#outcome[what] ??= emptyBits(this.#partition.count);
+    this.#outcome[what] ??= this.#pool.take();
     return this.#outcome[what];
   }
 
@@ -197,7 +199,7 @@ export class StageRun {
     const key = `${start.hook} ${start.mark} ${stack}`;
     let handed = this.#outcome.handed.get(key);
     if (handed === undefined) {
-      handed = { start, bits: emptyBits(this.#partition.count) };
+      handed = { start, bits: this.#pool.take() };
       this.#outcome.handed.set(key, handed);
     }
     move(handed.bits, bits, peers);

@@ -2,11 +2,11 @@
  * Stages of the ways through nodes, worked out: for each class of the end that a stage is about, and each atom of services,
  * the classes of the other end that pass, and those of which only the walk knows.
  */
-import { type Bits, emptyBits, hasBit, join, meet, type ServiceRange, without } from "../base/index.ts";
+import { type Bits, hasBit, join, meet, type ServiceRange, without } from "../base/index.ts";
 import type { Chain, End } from "./chains.ts";
 import type { Partition } from "./partition.ts";
 import { type KnownEnd, type Residual, Residuals } from "./residual.ts";
-import { RowPool, VectorPool } from "./rows.ts";
+import { BitsPool, RowPool, VectorPool } from "./rows.ts";
 import { type AtomIndex, atomsOf } from "./services.ts";
 import { type GroupRules, StageRun } from "./stage-run.ts";
 import { beginning, endOf, Returns, type Start, startText } from "./way.ts";
@@ -44,7 +44,9 @@ export class StageBuilder {
   readonly #returns = new Returns();
   readonly #residuals = { source: new Residuals("source"), destination: new Residuals("destination") };
   readonly #known = new Map<string, Stage>();
+  readonly #knownEnds: (KnownEnd | undefined)[] = [];
   readonly #startsOf = new WeakMap<Residual, readonly ServiceRange[]>();
+  readonly #pool: BitsPool;
   readonly #zero: number;
 
   /** `outside`: classes of addresses outside the cluster. */
@@ -53,6 +55,7 @@ export class StageBuilder {
     this.#atoms = atoms;
     this.#outside = outside;
     this.rows = new RowPool(outside.length);
+    this.#pool = new BitsPool(outside.length);
     this.#zero = this.vectors.intern(new Int32Array(atoms.atoms.length));
   }
 
@@ -91,10 +94,11 @@ export class StageBuilder {
       }
       groupOf[one] = group;
     }
-    const run = new StageRun(this.#partition, this.#returns, way.chains.length);
+    const run = new StageRun(this.#partition, this.#returns, way.chains.length, this.#pool);
     const drafts = groups.map(({ rules }) => this.#draft(run, start, rules));
     const successor = this.#successor(drafts, way, trail);
     const finished = groups.map((group, i) => this.#finish(drafts[i]!, successor, group));
+    this.#giveBack(drafts);
     const passing = groupOf.map((group) => finished[group]?.passing ?? -1);
     const asked = groupOf.map((group) => finished[group]?.asked ?? -1);
     const made: Stage = {
@@ -128,13 +132,18 @@ export class StageBuilder {
   }
 
   #knownEnd(one: number): KnownEnd {
-    const { space, representative } = this.#partition;
-    const index = representative[one]!;
-    return {
-      family: this.#partition.familyOf(one),
-      values: this.#partition.valuesOf(one),
-      chosen: (map) => space.valueAt(map, index),
-    };
+    let known = this.#knownEnds[one];
+    if (known === undefined) {
+      const { space, representative } = this.#partition;
+      const index = representative[one]!;
+      known = {
+        family: this.#partition.familyOf(one),
+        values: this.#partition.valuesOf(one),
+        chosen: (map) => space.valueAt(map, index),
+      };
+      this.#knownEnds[one] = known;
+    }
+    return known;
   }
 
   /** Outcomes by atom; atoms that the group does not tell apart share one. */
@@ -167,6 +176,14 @@ export class StageBuilder {
       this.#startsOf.set(residual, ranges);
     }
     return ranges;
+  }
+
+  #giveBack(drafts: readonly (readonly Draft[])[]): void {
+    for (const one of new Set(drafts.flat())) {
+      for (const bits of [one.accepted, one.masqueraded, one.asked])
+        if (bits !== undefined) this.#pool.give(bits);
+      for (const [, { bits }] of one.handed) this.#pool.give(bits);
+    }
   }
 
   /** The stage that follows, and which of the starts that connections are handed to lead to it. */
@@ -213,8 +230,8 @@ export class StageBuilder {
     successor: Successor | undefined,
     { end, isOutside }: Group,
   ): { readonly passing: number; readonly asked: number } {
-    const ask = emptyBits(this.#partition.count);
-    const pass = emptyBits(this.#partition.count);
+    const ask = this.#pool.take();
+    const pass = this.#pool.take();
     if (asked !== undefined) join(ask, asked);
     // who is accepted for good does not meet the stage that follows
     const accepting = successor === undefined ? pass : ask;
@@ -228,7 +245,10 @@ export class StageBuilder {
       if (rest !== undefined) join(ask, rest);
     }
     for (const [key, { bits }] of handed) join(successor?.keys.has(key) ? pass : ask, bits);
-    return { passing: this.rows.intern(pass), asked: this.rows.intern(ask) };
+    const rows = { passing: this.rows.intern(pass), asked: this.rows.intern(ask) };
+    this.#pool.give(pass);
+    this.#pool.give(ask);
+    return rows;
   }
 }
 

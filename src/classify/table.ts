@@ -6,7 +6,7 @@
 import type { Ip } from "../addr/index.ts";
 import { assert, bitWords, emptyBits, setBit } from "../base/index.ts";
 import { AddressSpace, compareWords, type SpaceAddress } from "./address-space.ts";
-import { ChainTable, type End } from "./chains.ts";
+import { ChainTable } from "./chains.ts";
 import { type ClassifiedCluster, choosesAtHome, labelsOf, outsideStarts, stateNodes } from "./cluster.ts";
 import { EndTable } from "./end-table.ts";
 import { Partition } from "./partition.ts";
@@ -47,8 +47,6 @@ export class VerdictTable {
   readonly classOfEnd: Uint32Array;
   readonly classes: number;
   readonly atoms: AtomIndex;
-  /** Steps of each program; `undefined`: for the walk. Number 0 is for the walk. */
-  readonly programs: readonly (readonly Step[] | undefined)[];
   readonly size: TableSize;
   readonly rows: Uint32Array;
   readonly rowWords: number;
@@ -60,6 +58,12 @@ export class VerdictTable {
   readonly #kinds: number;
   /** Program by (same node, kind, kind). */
   readonly #programOf: Uint16Array;
+  /** First step of each program, and behind the last; a step is `StepBit`s and where its stage's classes begin. */
+  readonly #stepsFrom: Uint32Array;
+  readonly #steps: Uint32Array;
+  /** By stage and class: where the vector begins of who passes, and of whom only the walk knows. */
+  readonly #passing: Uint32Array;
+  readonly #asked: Uint32Array;
   /** Class of a node as it sees itself, by its class as others see it. */
   readonly #ownClass: Uint32Array;
 
@@ -94,7 +98,16 @@ export class VerdictTable {
       const number = nodeOf[representative[one]!]!;
       return number < 0 ? undefined : nodes[number];
     });
-    this.programs = programs;
+    assert(
+      builder.stages.length * count < 2 ** (32 - StepBit.shift),
+      "stages and classes of a step fit one word",
+    );
+    this.#stepsFrom = Uint32Array.from({ length: programs.length + 1 }, (_, program) =>
+      programs.slice(0, program).reduce((sum, steps) => sum + (steps?.length ?? 0), 0),
+    );
+    this.#steps = Uint32Array.from(
+      programs.flatMap((steps = []) => steps.map((step) => stepWord(step, count))),
+    );
     this.#programOf = programOf;
     this.#kindOf = kindOf;
     this.#kinds = kinds;
@@ -110,7 +123,19 @@ export class VerdictTable {
         this.vectors[id * atoms + atom] = vector[atom]! * this.rowWords;
     });
     this.ends = new EndTable(cluster.ends, space.outside, classOf, count);
-    const stages = builder.stages;
+    const { stages } = builder;
+    // a class that is never such an end has the empty vector
+    const flat = (lists: readonly (Int32Array | undefined)[]): Uint32Array => {
+      const out = new Uint32Array(lists.length * count);
+      lists.forEach((list, stage) => {
+        list?.forEach((vector, one) => {
+          out[stage * count + one] = Math.max(0, vector) * atoms;
+        });
+      });
+      return out;
+    };
+    this.#passing = flat(stages.map(({ passing }) => passing));
+    this.#asked = flat(stages.map(({ asked }) => asked));
     this.size = {
       classes: count,
       stages: stages.length,
@@ -122,7 +147,8 @@ export class VerdictTable {
         this.vectors.byteLength +
         this.atoms.bytes +
         this.ends.bytes +
-        stages.reduce((sum, { passing, asked }) => sum + passing.byteLength + (asked?.byteLength ?? 0), 0) +
+        this.#passing.byteLength +
+        this.#asked.byteLength +
         kindOf.byteLength * 2 +
         programOf.byteLength,
     };
@@ -149,15 +175,24 @@ export class VerdictTable {
   /** Of two different addresses. `isNear`: both are of one node. `atom`: of `atoms`, or -1. */
   decideClasses(source: number, destination: number, isNear: boolean, atom: number): Decision {
     if (atom < 0) return Decision.ask;
-    const steps = this.programs[this.programBetween(source, destination, isNear)];
-    if (steps === undefined) return Decision.ask;
-    const atoms = this.atoms.atoms.length;
-    for (const { stage, sourceIsOwn, destinationIsOwn } of steps) {
-      const src = sourceIsOwn ? this.#ownClass[source]! : source;
-      const dst = destinationIsOwn ? this.#ownClass[destination]! : destination;
-      const [key, peer] = stage.end === "source" ? [src, dst] : [dst, src];
-      if (stage.asked !== undefined && this.#has(stage.asked[key]! * atoms + atom, peer)) return Decision.ask;
-      if (!this.#has(stage.passing[key]! * atoms + atom, peer)) return Decision.deny;
+    const program = this.programBetween(source, destination, isNear);
+    if (program === 0) return Decision.ask;
+    const { rows, vectors } = this;
+    const steps = this.#steps;
+    const last = this.#stepsFrom[program + 1]!;
+    for (let step = this.#stepsFrom[program]!; step < last; step++) {
+      const word = steps[step]!;
+      const src = (word & StepBit.sourceIsOwn) === 0 ? source : this.#ownClass[source]!;
+      const dst = (word & StepBit.destinationIsOwn) === 0 ? destination : this.#ownClass[destination]!;
+      const ofSource = (word & StepBit.ofSource) !== 0;
+      const peer = ofSource ? dst : src;
+      const key = (word >>> StepBit.shift) + (ofSource ? src : dst);
+      if ((word & StepBit.asks) !== 0) {
+        const asked = rows[vectors[this.#asked[key]! + atom]! + (peer >>> 5)]!;
+        if (((asked >>> (peer & 31)) & 1) === 1) return Decision.ask;
+      }
+      const passing = rows[vectors[this.#passing[key]! + atom]! + (peer >>> 5)]!;
+      if (((passing >>> (peer & 31)) & 1) === 0) return Decision.deny;
     }
     return Decision.allow;
   }
@@ -167,15 +202,17 @@ export class VerdictTable {
     const near = isNear ? this.#kinds : 0;
     return this.#programOf[(near + this.#kindOf[source]!) * this.#kinds + this.#kindOf[destination]!]!;
   }
+}
 
-  /** Class as which a step sees a class: a node's own tables know it as themselves. */
-  seenBy(step: Step, end: End, one: number): number {
-    return (end === "source" ? step.sourceIsOwn : step.destinationIsOwn) ? this.#ownClass[one]! : one;
-  }
+const StepBit = { ofSource: 1, sourceIsOwn: 2, destinationIsOwn: 4, asks: 8, shift: 4 } as const;
 
-  #has(vectorAndAtom: number, one: number): boolean {
-    return ((this.rows[this.vectors[vectorAndAtom]! + (one >>> 5)]! >>> (one & 31)) & 1) === 1;
-  }
+function stepWord({ stage, sourceIsOwn, destinationIsOwn }: Step, classes: number): number {
+  const bits =
+    (stage.end === "source" ? StepBit.ofSource : 0) |
+    (sourceIsOwn ? StepBit.sourceIsOwn : 0) |
+    (destinationIsOwn ? StepBit.destinationIsOwn : 0) |
+    (stage.asked === undefined ? 0 : StepBit.asks);
+  return ((stage.id * classes) << StepBit.shift) | bits;
 }
 
 interface ClusterSpace {

@@ -250,7 +250,7 @@ describe("verdict tables", () => {
             }
           }
       }),
-      { numRuns: 40 },
+      { numRuns: 20 },
     );
     expect(told).toBeGreaterThan(asked / 4);
   });
