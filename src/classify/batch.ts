@@ -53,7 +53,8 @@ export class BatchDecider {
         if (isNear[i] === 1 && sameWords(src, dst, row * 4)) isNear[i] = itself;
         continue;
       }
-      const [s, d] = [src[row * 4]!, dst[row * 4]!];
+      const s = src[row * 4]!;
+      const d = dst[row * 4]!;
       const a = ends.locate4(s);
       const b = ends.locate4(d);
       from[i] = a & classMask;

@@ -8,7 +8,10 @@ import { npmWalk } from "../../bench/npm-walk.ts";
 import { replayCaptures } from "../../bench/replay.ts";
 import { sharedMaps } from "../../bench/shared-maps.ts";
 import { sharedTables } from "../../bench/shared-tables.ts";
+import { BatchDecider } from "../../src/classify/index.ts";
 import {
+  createTrafficColumns,
+  emulate,
   interleavedRounds,
   measureDecisions,
   measureWalks,
@@ -16,7 +19,9 @@ import {
   prepareBench,
   quantile,
   retainedBytes,
+  Traffic,
 } from "../../src/harness/index.ts";
+import { ClusterTable } from "../../src/harness/verdict-table.ts";
 
 describe.each([
   bpfPrograms,
@@ -133,4 +138,29 @@ describe("the verdict table's figures", () => {
       expect(decide?.accepted).toBeLessThan(500);
     },
   );
+});
+
+describe("a decision by the verdict table", () => {
+  it("allocates nothing", () => {
+    const selection = parseSelection("azure-npm");
+    if (selection.kind !== "product") throw new Error("a product");
+    const sizes = { nodes: 3, pods: 60, namespaces: 5, policies: 25 };
+    const { state } = prepareBench(selection, { profile: "aks-npm-limit", sizes, seed: 3, nowMs: () => 0 });
+    const { table } = new ClusterTable(emulate(state, selection, { seed: 3 }));
+    const decider = new BatchDecider(table);
+    // few enough that most slices see no collection, which would hide what they allocate
+    const rows = 2048;
+    const columns = createTrafficColumns(rows);
+    new Traffic(state, { shape: "uniform", seed: 3 }).fill(columns, 0, rows);
+    const out = new Uint8Array(rows);
+    const slices = process.env["PODWIRE_SOAK"] === undefined ? 500 : 5000;
+    const growth: number[] = [];
+    for (let slice = 0; slice < slices; slice++) {
+      const before = process.memoryUsage().heapUsed;
+      decider.decide(columns, 0, rows, out);
+      growth.push(process.memoryUsage().heapUsed - before);
+    }
+    // the smallest object takes 16 bytes
+    expect(quantile(growth.slice(slices / 2), 0.5)).toBeLessThan(rows * 8);
+  });
 });
