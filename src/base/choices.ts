@@ -3,9 +3,10 @@
  * once for each way its draws can fall, depth first, most of the script replayed and the last open draw changed. What
  * runs must differ between runs by its draws alone.
  *
- * Only draws with few outcomes branch (`chance`, and `below` up to `branchesMax`): which backend, which node. Wide
- * draws (a port among 64,512) are taken from a seeded generator, because no verdict hangs on them; who has to know
- * their range asks the thing that draws.
+ * Draws with few outcomes branch (`chance`, and `below` up to `branchesMax`): which backend, which node. Wide draws (a
+ * port among 64,512) are taken from a seeded generator, because no verdict hangs on them. A whole word is wide too, but
+ * a BPF program takes the remainder of one where others draw below a number: an exploration that says how many outcomes
+ * the remainder can have tries that many words in a row, so that each remainder is met.
  */
 import { assert } from "./assert.ts";
 import { createPrng, type Prng } from "./prng.ts";
@@ -33,13 +34,25 @@ export interface Exploration<T> {
 export interface Explorer {
   /** To be handed to whatever draws. Outside `explore` it is an ordinary seeded generator. */
   readonly random: Prng;
-  /** `isEnough` is asked after each run whether the outcomes so far settle the question. Not re-entrant. */
-  explore<T>(run: () => T, isEnough?: (outcomes: readonly Outcome<T>[]) => boolean): Exploration<T>;
+  /** Not re-entrant. */
+  explore<T>(run: () => T, options?: ExploreOptions<T>): Exploration<T>;
+}
+
+export interface ExploreOptions<T> {
+  /** Asked after each run whether the outcomes so far settle the question. */
+  readonly isEnough?: (outcomes: readonly Outcome<T>[]) => boolean;
+  /**
+   * How many remainders `nextU32` is reduced to, at most; up to `branchesMax` of them branch. Default 1: a sample. Asked
+   * once, and only if a word is drawn.
+   */
+  readonly remainders?: () => number;
 }
 
 /** One draw of the run in progress: `taken` of `weights.length` branches. */
 interface Draw {
   readonly weights: readonly number[];
+  /** The first of the words that a draw of a whole word branches over. */
+  readonly firstWord: number;
   taken: number;
 }
 
@@ -49,9 +62,9 @@ export function createExplorer(seed: number, options: ExplorerOptions = {}): Exp
   const script = new Script(branchesMax);
   return {
     random: new ScriptedPrng(script, createPrng(seed)),
-    explore(run, isEnough) {
+    explore(run, { isEnough, remainders = () => 1 } = {}) {
       const outcomes: Outcome<ReturnType<typeof run>>[] = [];
-      script.open();
+      script.open(remainders);
       try {
         do {
           script.rewind();
@@ -71,6 +84,8 @@ export function createExplorer(seed: number, options: ExplorerOptions = {}): Exp
 class Script {
   readonly branchesMax: number;
   isOpen = false;
+  #askRemainders: () => number = () => 1;
+  #remainders: number | undefined;
   #path: Draw[] = [];
   #position = 0;
 
@@ -78,9 +93,11 @@ class Script {
     this.branchesMax = branchesMax;
   }
 
-  open(): void {
+  open(remainders: () => number): void {
     assert(!this.isOpen, "one exploration at a time");
     this.isOpen = true;
+    this.#askRemainders = remainders;
+    this.#remainders = undefined;
     this.#path = [];
   }
 
@@ -111,13 +128,30 @@ class Script {
   }
 
   draw(weights: readonly number[]): number {
+    return this.#next(weights, () => 0).taken;
+  }
+
+  /** Of the exploration in progress. */
+  get remainders(): number {
+    this.#remainders ??= this.#askRemainders();
+    return this.#remainders;
+  }
+
+  /** One of `branches` words in a row, the first of them sampled once. */
+  drawWord(branches: number, sample: () => number): number {
+    const { firstWord, taken } = this.#next(evenly(branches), () => Math.min(sample(), 2 ** 32 - branches));
+    return firstWord + taken;
+  }
+
+  #next(weights: readonly number[], firstWord: () => number): Draw {
     const known = this.#path[this.#position++];
     if (known !== undefined) {
       assert(known.weights.length === weights.length, "a run replayed must draw what it drew before");
-      return known.taken;
+      return known;
     }
-    this.#path.push({ weights, taken: 0 });
-    return 0;
+    const draw = { weights, firstWord: firstWord(), taken: 0 };
+    this.#path.push(draw);
+    return draw;
   }
 }
 
@@ -140,11 +174,14 @@ class ScriptedPrng implements Prng {
   below(below: number): number {
     const { isOpen, branchesMax } = this.#script;
     if (!isOpen || below > branchesMax) return this.#wide.below(below);
-    return below === 1 ? 0 : this.#script.draw(new Array<number>(below).fill(1 / below));
+    return below === 1 ? 0 : this.#script.draw(evenly(below));
   }
 
   nextU32(): number {
-    return this.#wide.nextU32();
+    if (!this.#script.isOpen) return this.#wide.nextU32();
+    const { branchesMax, remainders } = this.#script;
+    if (remainders <= 1 || remainders > branchesMax) return this.#wide.nextU32();
+    return this.#script.drawWord(remainders, () => this.#wide.nextU32());
   }
 
   unit(): number {
@@ -159,4 +196,8 @@ class ScriptedPrng implements Prng {
   fork(label: string): Prng {
     return new ScriptedPrng(this.#script, this.#wide.fork(label));
   }
+}
+
+function evenly(branches: number): readonly number[] {
+  return new Array<number>(branches).fill(1 / branches);
 }

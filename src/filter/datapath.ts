@@ -162,7 +162,10 @@ export interface Datapath {
   apply(op: TableOp): ApplyResult;
   /** Forgets all tracked connections, as `conntrack -F`. */
   forgetFlows(): void;
-  /** Forgets who was seen lately (`-m recent`), as writing `/` to each list under /proc/net/xt_recent. */
+  /**
+   * Forgets who was seen lately (`-m recent`), as writing `/` to each list under /proc/net/xt_recent, and the clients that
+   * maps of BPF programs remember.
+   */
   forgetClients(): void;
   /** What its verdicts on new connections depend on, as the tables are now; `undefined`: only the walk knows. */
   questions(): Questions | undefined;

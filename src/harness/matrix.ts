@@ -23,6 +23,7 @@ import { classCellCount, classCells, describeClass, endClasses } from "./end-cla
 import { describeEnd, type TablePort } from "./ends.ts";
 import type { SelectedCluster } from "./selected-cluster.ts";
 import { followsApi, type Selection } from "./selection.ts";
+import { slicesOf } from "./service-ends.ts";
 import { ClusterTable } from "./verdict-table.ts";
 
 /** Which ends and ports a truth table holds. */
@@ -234,9 +235,20 @@ export function judgeWays(
       if (isSticky) for (const datapath of datapaths.values()) datapath.forgetClients();
       return judgeWay(network, cell, nextSourcePort(), explorer.random);
     },
-    (seen) => new Set(seen.map(({ value }) => value.verdict)).size > 1,
+    {
+      isEnough: (seen) => new Set(seen.map(({ value }) => value.verdict)).size > 1,
+      remainders: () => backendsMax(state, cell),
+    },
   );
   return combineAnswers(outcomes.map(({ value }) => value));
+}
+
+/** How many endpoints a connection may be given to, at most: a BPF program takes the remainder of a random word by it. */
+function backendsMax(state: ClusterState, { to }: Connection): number {
+  if (to.kind !== "service" && to.kind !== "node-port") return 1;
+  if (to.service === undefined) return 1;
+  const endpoints = slicesOf(state, to.service).reduce((sum, slice) => sum + slice.endpoints.length, 0);
+  return Math.max(1, endpoints);
 }
 
 function judgeWay(network: Network, cell: Connection, sourcePort: number, random: Prng): CellAnswer {

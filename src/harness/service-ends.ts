@@ -56,7 +56,8 @@ export function servicePortsOf(state: ClusterState, end: ServiceEnd): readonly T
   return [...unique.values()];
 }
 
-function slicesOf(state: ClusterState, { namespace, name }: Service): readonly EndpointSlice[] {
+/** A Service's endpoints, slice by slice. */
+export function slicesOf(state: ClusterState, { namespace, name }: Service): readonly EndpointSlice[] {
   return [...state.endpointSlices.values()].filter(
     (slice) => slice.namespace === namespace && slice.serviceName === name,
   );

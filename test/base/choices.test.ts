@@ -83,7 +83,7 @@ describe("an explorer of choices", () => {
     const explorer = createExplorer(1);
     const { outcomes } = explorer.explore(
       () => explorer.random.chance(1, 2) && explorer.random.below(4) > 0,
-      (seen) => new Set(seen.map(({ value }) => value)).size === 2,
+      { isEnough: (seen) => new Set(seen.map(({ value }) => value)).size === 2 },
     );
     expect(outcomes.map(({ value }) => value)).toEqual([false, true]);
   });
@@ -92,6 +92,42 @@ describe("an explorer of choices", () => {
     const explorer = createExplorer(1, { branchesMax: 8 });
     const { outcomes } = explorer.explore(() => explorer.random.below(64_512));
     expect(outcomes).toHaveLength(1);
+  });
+
+  it("law: meets every remainder of a word by no more than it was told, and the words of a path once", () => {
+    const sizes = fc.tuple(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 8 }), fc.integer());
+    fc.assert(
+      fc.property(sizes, ([a, b, seed]) => {
+        const explorer = createExplorer(seed);
+        const draw = (below: number): number => explorer.random.nextU32() % below;
+        const { outcomes, isComplete } = explorer.explore(() => `${draw(a)} ${draw(b)}`, {
+          remainders: () => Math.max(a, b),
+        });
+        expect(isComplete).toBe(true);
+        expect(outcomes).toHaveLength(Math.max(a, b) ** 2);
+        expect(new Set(outcomes.map(({ value }) => value)).size).toBe(a * b);
+      }),
+    );
+  });
+
+  it("samples whole words of which no remainder is taken", () => {
+    const explorer = createExplorer(1);
+    expect(explorer.explore(() => explorer.random.nextU32()).outcomes).toHaveLength(1);
+    const remainders = () => 10_000; // more than it tries
+    expect(explorer.explore(() => explorer.random.nextU32(), { remainders }).outcomes).toHaveLength(1);
+  });
+
+  it("asks for the remainders once, and never where no word is drawn", () => {
+    const explorer = createExplorer(1);
+    let asked = 0;
+    const remainders = () => {
+      asked++;
+      return 3;
+    };
+    explorer.explore(() => explorer.random.below(2), { remainders });
+    expect(asked).toBe(0);
+    explorer.explore(() => explorer.random.nextU32(), { remainders });
+    expect(asked).toBe(1);
   });
 
   it("draws like the seeded generator outside an exploration", () => {

@@ -133,6 +133,30 @@ spec: { ${spec}, selector: { app: web }, ports: [{ port: 80 }] }
     },
   );
 
+  it.each(["", "sessionAffinity: ClientIP, "])(
+    "tries each backend that Cilium's program may draw, for a client that comes for the first time (%s)",
+    async (affinity) => {
+      const web = `apiVersion: v1
+kind: Service
+metadata: { namespace: x, name: web }
+spec: { ${affinity}selector: { app: web }, ports: [{ port: 80 }] }
+`;
+      const backends = ["one", "two", "three", "four"].map((name) =>
+        pod(`x/${name}`, { labels: `app: web, is: ${name}` }),
+      );
+      const closed = (labels: string) =>
+        policy("x/closed", `{ podSelector: { matchLabels: { ${labels} } } }`);
+      const cell = async (...policies: readonly string[]) =>
+        verdicts(await ciliumMatrix([pod("x/client"), ...backends, web, ...policies], {}))[
+          "x/client>svc:x/web:80"
+        ];
+      expect(await cell()).toBe("allow");
+      for (const name of ["one", "two", "three", "four"])
+        expect(await cell(closed(`is: ${name}`))).toMatch(/^some/);
+      expect(await cell(closed("app: web"))).toMatch(/^deny/);
+    },
+  );
+
   it("takes in nodes and the ranges that policies tell apart when all ends are asked for", async () => {
     const block = policy(
       "x/b",

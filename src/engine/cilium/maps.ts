@@ -119,13 +119,15 @@ const reverseNat = (family: Family): MapShape =>
     [2, revNatBytes(family), 65_536],
     revNatLayout(family),
   );
-const affinity = (family: Family): MapShape =>
-  sized(
+const affinity = (family: Family): MapShape => ({
+  ...sized(
     `cilium_lb${family}_affinity`,
     MapType.lruHash,
     [affinityKeyBytes(family), affinityValueBytes, 65_536],
     affinityLayout(family),
-  );
+  ),
+  remembersClients: true,
+});
 const sourceRanges = (family: Family): MapShape =>
   sized(
     `cilium_lb${family}_source_range`,

@@ -111,7 +111,9 @@ export class BpfDatapath implements Datapath {
   /** Connections live in maps of the programs' own: there is nothing else to forget. */
   forgetFlows(): void {}
 
-  forgetClients(): void {}
+  forgetClients(): void {
+    this.#loaded.forgetClients();
+  }
 
   /** The tables' own statement, for as long as nobody has changed them. */
   questions(): Questions | undefined {

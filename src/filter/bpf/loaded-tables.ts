@@ -122,6 +122,15 @@ export class LoadedTables {
     return { maps, programs: this.#programs, attachments };
   }
 
+  /** Empties the maps that remember clients. */
+  forgetClients(): void {
+    for (const { repr, number } of this.#maps) {
+      if (repr.remembersClients !== true || !this.space.isTouched(number)) continue;
+      const map = this.space.map(number);
+      for (const { key } of map?.entries() ?? []) map?.remove(key, 0);
+    }
+  }
+
   /** What the tables state of themselves; operations that change maps say nothing of what they change it to. */
   get questions(): BpfTables["questions"] {
     return this.#questions;

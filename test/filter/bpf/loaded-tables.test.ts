@@ -70,6 +70,23 @@ describe("tables loaded onto a running node", () => {
     expect(contents(datapath)).toEqual({});
   });
 
+  it("forget the clients that their maps remember, and nothing else", () => {
+    const clients: MapRepr = { ...hash("clients", []), type: MapType.lruHash, remembersClients: true };
+    const datapath = linkBpf(tables([clients, hash("a", [entry(1, 2)])]), linkContext());
+    const come = (client: number): void => {
+      const written = { key: word(client), value: word(7) };
+      expect(apply(datapath, { kind: "bpf-map", op: "update", map: "clients", ...written })).toEqual({
+        ok: true,
+      });
+    };
+    for (const client of [1, 2, 3]) come(client);
+    expect(contents(datapath)["clients"]).toEqual(["1=7", "2=7", "3=7"]);
+    datapath.forgetClients();
+    expect(contents(datapath)).toEqual({ clients: [], a: ["1=2"] });
+    come(2);
+    expect(contents(datapath)["clients"]).toEqual(["2=7"]);
+  });
+
   it("find maps of the same name and shape as they were left, and make anew those of another shape", () => {
     const datapath = linkBpf(tables([hash("a", [entry(1, 2)]), hash("b", [entry(3, 4)])]), linkContext());
     apply(datapath, { kind: "bpf-map", op: "update", map: "a", key: word(9), value: word(9) });

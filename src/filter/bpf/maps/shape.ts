@@ -84,6 +84,8 @@ export interface MapShape {
   /** Of the maps inside an array or hash of maps. */
   readonly inner?: MapShape;
   readonly layout?: MapLayout;
+  /** Remembers clients, and what each of them was given before. */
+  readonly remembersClients?: true;
   /** Of a perf event array: what its records are, by their first byte. */
   readonly records?: Readonly<Record<number, RecordLayout>>;
 }
