@@ -44,7 +44,8 @@ export class StageBuilder {
   readonly #returns = new Returns();
   readonly #residuals = { source: new Residuals("source"), destination: new Residuals("destination") };
   readonly #known = new Map<string, Stage>();
-  readonly #knownEnds: (KnownEnd | undefined)[] = [];
+  readonly #homes: (KnownEnd | undefined)[] = [];
+  readonly #guests: (KnownEnd | undefined)[] = [];
   readonly #startsOf = new WeakMap<Residual, readonly ServiceRange[]>();
   readonly #pool: BitsPool;
   readonly #zero: number;
@@ -77,13 +78,14 @@ export class StageBuilder {
 
   #make(start: Start, end: End, way: WayOfNodes, chooses: boolean, trail: string): Stage {
     const { count } = this.#partition;
+    const isHome = way.isLocal(end);
     const groupOf = new Int32Array(count).fill(-1);
     const groups: Group[] = [];
     const byText = new Map<string, number>();
     for (let one = 0; one < count; one++) {
-      const chains = chooses && way.isLocal(end) ? way.chainsOf(one) : way.chains;
+      const chains = chooses && isHome ? way.chainsOf(one) : way.chains;
       if (chains === undefined) continue;
-      const rules = this.#groupRules(start, end, chains, one);
+      const rules = this.#groupRules(start, end, chains, isHome ? this.#atHome(one) : this.#away(one));
       const isOutside = hasBit(this.#outside, one);
       const parts = [...rules.frames, ...rules.hooks].map((part) => part?.id ?? "");
       const text = `${rules.family} ${isOutside} ${parts.join(" ")}`;
@@ -115,9 +117,8 @@ export class StageBuilder {
     return made;
   }
 
-  #groupRules(start: Start, end: End, chains: readonly Chain[], one: number): GroupRules {
+  #groupRules(start: Start, end: End, chains: readonly Chain[], known: KnownEnd): GroupRules {
     const residuals = this.#residuals[end];
-    const known = this.#knownEnd(one);
     const hooks: (Residual | undefined)[] = [];
     for (let hook = start.hook; hook < chains.length; hook++) {
       const chain = chains[hook]!;
@@ -131,19 +132,23 @@ export class StageBuilder {
     };
   }
 
-  #knownEnd(one: number): KnownEnd {
-    let known = this.#knownEnds[one];
-    if (known === undefined) {
-      const { space, representative } = this.#partition;
-      const index = representative[one]!;
-      known = {
-        family: this.#partition.familyOf(one),
-        values: this.#partition.valuesOf(one),
-        chosen: (map) => space.valueAt(map, index),
-      };
-      this.#knownEnds[one] = known;
-    }
-    return known;
+  /** Addresses of a class, on their own node. */
+  #atHome(one: number): KnownEnd {
+    const { space, representative } = this.#partition;
+    const index = representative[one]!;
+    this.#homes[one] ??= this.#endOf(one, (map) => space.valueAt(map, index));
+    return this.#homes[one];
+  }
+
+  /** Addresses of a class, on another node: chains are chosen for a node's own alone (`choosesAtHome`). */
+  #away(one: number): KnownEnd {
+    this.#guests[one] ??= this.#endOf(one, () => 0);
+    return this.#guests[one];
+  }
+
+  #endOf(one: number, chosen: KnownEnd["chosen"]): KnownEnd {
+    const family = this.#partition.familyOf(one);
+    return { family, values: this.#partition.valuesOf(one), chosen };
   }
 
   /** Outcomes by atom; atoms that the group does not tell apart share one. */

@@ -125,11 +125,11 @@ function chains(maps: readonly AddressMap[], atHook: boolean, depth: number): fc
   );
 }
 
-/** A hook's chain that chooses for pods of node `node`. */
-function choosing(maps: readonly AddressMap[], node: number): fc.Arbitrary<DecisionChain> {
+/** A hook's chain that chooses for pods of node `node`, between chains that all nodes share. */
+function choosing(pool: readonly DecisionChain[], node: number): fc.Arbitrary<DecisionChain> {
   const home = ends.filter((one) => one.kind === "pod" && one.node === node);
   return fc
-    .tuple(end, fc.array(chains(maps, false, 1), { minLength: 2, maxLength: 2 }), fc.nat(1))
+    .tuple(end, fc.tuple(fc.constantFrom(...pool), fc.constantFrom(...pool)), fc.nat(1))
     .map(([whose, two, offset]) => ({
       name: "choosing",
       atEnd: "accept" as const,
@@ -161,13 +161,20 @@ const allWays = [
   "wire-node",
 ] as const;
 
-const cluster = mapPool.chain((maps) => {
+const worlds = mapPool.chain((maps) =>
+  fc.record({
+    maps: fc.constant(maps),
+    pool: fc.array(chains(maps, false, 1), { minLength: 2, maxLength: 3 }),
+  }),
+);
+
+const cluster = worlds.chain(({ maps, pool }) => {
   const hooks = (node: number): fc.Arbitrary<readonly HookChain[]> =>
     fc
       .array(
         fc.oneof(
           { weight: 3, arbitrary: chains(maps, true, 2) },
-          { weight: 1, arbitrary: choosing(maps, node) },
+          { weight: 1, arbitrary: choosing(pool, node) },
         ),
         {
           maxLength: 3,
@@ -253,5 +260,20 @@ describe("verdict tables", () => {
       { numRuns: 20 },
     );
     expect(told).toBeGreaterThan(asked / 4);
+  });
+
+  it("chains that a node chooses for its own pods are not asked for those of others", () => {
+    const refuse: DecisionChain = { name: "refuse", rules: [], atEnd: "drop" };
+    const pods = ["10.0.0.1", "10.0.0.2"].map((text, node) => ({ kind: "pod" as const, ...ip(text), node }));
+    const node = ({ family, words }: ClassifiedEnd): Questions => {
+      const map: AddressMap = { entries: [[{ family, words, prefix: 32 }, 1]] };
+      const action = { kind: "choose" as const, end: "source" as const, map, chains: new Map([[1, refuse]]) };
+      const chain: DecisionChain = { name: "hook", rules: [{ action }], atEnd: "accept" };
+      return { ways: { "pod-wire": [], "wire-pod": [{ hook: 0, chain }] } };
+    };
+    const table = buildVerdictTable({ nodes: pods.map(node), ends: pods });
+    const [a, b] = ["10.0.0.1", "10.0.0.2"].map(ip) as [Ip, Ip];
+    expect(table.decide(a, b, 6, 80)).toBe(Decision.allow);
+    expect(table.decide(b, a, 6, 80)).toBe(Decision.allow);
   });
 });
