@@ -47,7 +47,7 @@ export function planWays(
   const stagesOf = memo((kind: number, way: Way): readonly Stage[] | undefined => {
     const chains = nodes[firstOfKind[kind] ?? -1]?.ways[way];
     if (chains === undefined || !isUsable[kind]) return undefined;
-    const first = builder.stageOf({
+    return builder.stagesOf({
       name: `${kind} ${way}`,
       chains,
       isLocal: (end) => isAtHome(way, end),
@@ -56,12 +56,10 @@ export function planWays(
         return node?.kind === kind ? node.ways[way] : undefined;
       },
     });
-    const list: Stage[] = [];
-    for (let stage: Stage | undefined = first; stage !== undefined; stage = stage.next) list.push(stage);
-    return list;
   });
   const programs: (readonly Step[] | undefined)[] = [undefined];
   const programOf = new Uint16Array(2 * kinds * kinds);
+  const numbers = new Map<string, number>();
   for (const isNear of [false, true])
     for (let from = 0; from < kinds; from++)
       for (let to = 0; to < kinds; to++) {
@@ -69,8 +67,16 @@ export function planWays(
           passages(endOfKind(from, nodeKinds), endOfKind(to, nodeKinds), isNear),
           stagesOf,
         );
-        if (steps !== undefined)
-          programOf[((isNear ? kinds : 0) + from) * kinds + to] = programs.push(steps) - 1;
+        if (steps === undefined) continue;
+        const text = steps
+          .map(({ stage, sourceIsOwn, destinationIsOwn }) => `${stage.id} ${sourceIsOwn} ${destinationIsOwn}`)
+          .join();
+        let number = numbers.get(text);
+        if (number === undefined) {
+          number = programs.push(steps) - 1;
+          numbers.set(text, number);
+        }
+        programOf[((isNear ? kinds : 0) + from) * kinds + to] = number;
       }
   return { programs, programOf, kinds };
 }

@@ -19,7 +19,6 @@ export interface Stage {
   readonly passing: Int32Array;
   /** As `passing`, of those that the walk must tell; `undefined`: of none. */
   readonly asked: Int32Array | undefined;
-  readonly next: Stage | undefined;
 }
 
 /** One way through nodes that are alike. */
@@ -43,7 +42,7 @@ export class StageBuilder {
   readonly #outside: Bits;
   readonly #returns = new Returns();
   readonly #residuals = { source: new Residuals("source"), destination: new Residuals("destination") };
-  readonly #known = new Map<string, Stage>();
+  readonly #known = new Map<string, readonly Stage[]>();
   readonly #homes: (KnownEnd | undefined)[] = [];
   readonly #guests: (KnownEnd | undefined)[] = [];
   readonly #startsOf = new WeakMap<Residual, readonly ServiceRange[]>();
@@ -60,23 +59,23 @@ export class StageBuilder {
     this.#zero = this.vectors.intern(new Int32Array(atoms.atoms.length));
   }
 
-  /** First stage of a way. */
-  stageOf(way: WayOfNodes): Stage {
+  /** Stages of a way; a connection passes if it passes them all. */
+  stagesOf(way: WayOfNodes): readonly Stage[] {
     return this.#build(beginning, way, "");
   }
 
-  #build(start: Start, way: WayOfNodes, trail: string): Stage {
+  #build(start: Start, way: WayOfNodes, trail: string): readonly Stage[] {
     const end = endOf(start, way.chains);
     const chooses = way.chains.slice(start.hook).some((chain) => chain.chooses);
     const text = `${end} ${chooses ? way.name : ""} ${startText(start, way.chains)}`;
     const known = this.#known.get(text);
     if (known !== undefined) return known;
-    const stage = this.#make(start, end, way, chooses, trail);
-    this.#known.set(text, stage);
-    return stage;
+    const stages = this.#make(start, end, way, chooses, trail);
+    this.#known.set(text, stages);
+    return stages;
   }
 
-  #make(start: Start, end: End, way: WayOfNodes, chooses: boolean, trail: string): Stage {
+  #make(start: Start, end: End, way: WayOfNodes, chooses: boolean, trail: string): readonly Stage[] {
     const { count } = this.#partition;
     const isHome = way.isLocal(end);
     const groupOf = new Int32Array(count).fill(-1);
@@ -108,13 +107,11 @@ export class StageBuilder {
       end,
       passing,
       asked: finished.every((one) => one.asked === this.#zero) ? undefined : asked,
-      next: successor?.stage,
     };
     // what is left of a way by another start may be the same all the same
     const same = this.stages.find((one) => sameStage(one, made));
-    if (same !== undefined) return same;
-    this.stages.push(made);
-    return made;
+    if (same === undefined) this.stages.push(made);
+    return [same ?? made, ...(successor?.stages ?? [])];
   }
 
   #groupRules(start: Start, end: End, chains: readonly Chain[], known: KnownEnd): GroupRules {
@@ -191,21 +188,21 @@ export class StageBuilder {
     }
   }
 
-  /** The stage that follows, and which of the starts that connections are handed to lead to it. */
+  /** The stages that follow, and which of the starts that connections are handed to lead to it. */
   #successor(drafts: readonly (readonly Draft[])[], way: WayOfNodes, trail: string): Successor | undefined {
     const starts = new Map<string, Start>();
     for (const draft of drafts)
       for (const { handed } of draft) for (const [key, { start }] of handed) starts.set(key, start);
-    let stage: Stage | undefined;
+    let stages: readonly Stage[] | undefined;
     const keys = new Set<string>();
     for (const [key, start] of starts) {
       // rules that call each other in circles, or too many of them, are for the walk
       if (trail.split("|").includes(key) || starts.size > startsMax) continue;
       const next = this.#build(start, way, `${trail}|${key}`);
-      stage ??= next;
-      if (next === stage) keys.add(key);
+      stages ??= next;
+      if (next.length === stages.length && next.every((one, i) => one === stages?.[i])) keys.add(key);
     }
-    return stage === undefined ? undefined : { stage, keys };
+    return stages === undefined ? undefined : { stages, keys };
   }
 
   #finish(
@@ -274,13 +271,12 @@ interface Draft {
 }
 
 interface Successor {
-  readonly stage: Stage;
+  readonly stages: readonly Stage[];
   readonly keys: ReadonlySet<string>;
 }
 
 function sameStage(a: Stage, b: Stage): boolean {
-  if (a.end !== b.end || a.next !== b.next || (a.asked === undefined) !== (b.asked === undefined))
-    return false;
+  if (a.end !== b.end || (a.asked === undefined) !== (b.asked === undefined)) return false;
   const { asked } = b;
   return (
     a.passing.every((vector, one) => vector === b.passing[one]) &&

@@ -29,6 +29,11 @@ export interface ClassPair {
   readonly isNear: boolean;
 }
 
+export interface StepRows {
+  readonly passing: readonly number[];
+  readonly asked: readonly number[];
+}
+
 export interface TableSize {
   readonly classes: number;
   readonly stages: number;
@@ -195,6 +200,28 @@ export class VerdictTable {
       if (((passing >>> (peer & 31)) & 1) === 0) return Decision.deny;
     }
     return Decision.allow;
+  }
+
+  /**
+   * Where the rows begin that a program's steps about the rules of one end have for a class: of who passes, and of whom only
+   * the walk knows. Not for programs that know a node as itself.
+   */
+  rowsOf(program: number, ofSource: boolean, one: number, atom: number): StepRows {
+    const passing: number[] = [];
+    const asked: number[] = [];
+    for (let step = this.#stepsFrom[program]!; step < this.#stepsFrom[program + 1]!; step++) {
+      const word = this.#steps[step]!;
+      if (((word & StepBit.ofSource) !== 0) !== ofSource) continue;
+      const key = (word >>> StepBit.shift) + one;
+      passing.push(this.vectors[this.#passing[key]! + atom]!);
+      if ((word & StepBit.asks) !== 0) asked.push(this.vectors[this.#asked[key]! + atom]!);
+    }
+    return { passing, asked };
+  }
+
+  /** Equal for classes that meet the same programs. */
+  kindOf(one: number): number {
+    return this.#kindOf[one]!;
   }
 
   /** Number of the program that tells connections between addresses of two classes. */

@@ -243,7 +243,7 @@ const bench = documented<BenchDocument>()(
       z.strictObject({
         engine: text,
         engineVersion: text,
-        path: z.enum(["decide", "parse+decide", "walk", "walk-traced"]),
+        path: z.enum(["decide", "parse+decide", "slice", "walk", "walk-traced"]),
         connections: z.enum(["new", "established"]),
         nsPerDecision: figure,
         decisionsPerSecond: figure,

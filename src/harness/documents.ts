@@ -283,7 +283,7 @@ export interface BenchResultDocument {
    * By the exact verdict table from header columns, or from frames; the step-faithful walk of one node's tables, or the
    * same with a trace recorder.
    */
-  readonly path: "decide" | "parse+decide" | "walk" | "walk-traced";
+  readonly path: "decide" | "parse+decide" | "slice" | "walk" | "walk-traced";
   /** What the packets are: first packets of connections, or packets of known ones. */
   readonly connections: "new" | "established";
   readonly nsPerDecision: number;

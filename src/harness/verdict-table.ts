@@ -29,6 +29,8 @@ export interface TableAnswer {
 
 export class ClusterTable {
   readonly table: VerdictTable;
+  /** Addresses of pods and nodes, as the table knows them. */
+  readonly ends: readonly ClassifiedEnd[];
   /** Whether any node states what its verdicts depend on. */
   readonly isStated: boolean;
 
@@ -46,6 +48,7 @@ export class ClusterTable {
       return datapath === undefined ? open : datapath.questions();
     });
     this.isStated = stated.some((questions) => questions !== undefined);
+    this.ends = ends;
     this.table = buildVerdictTable({ nodes: stated, ends });
   }
 

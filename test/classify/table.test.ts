@@ -13,7 +13,7 @@ import type {
   Questions,
   Way,
 } from "../../src/base/index.ts";
-import { buildVerdictTable, type ClassifiedEnd, Decision } from "../../src/classify/index.ts";
+import { buildVerdictTable, type ClassifiedEnd, countSlice, Decision } from "../../src/classify/index.ts";
 import { answerOf } from "../questions.ts";
 
 const ip = (text: string): Ip => {
@@ -260,6 +260,36 @@ describe("verdict tables", () => {
       { numRuns: 20 },
     );
     expect(told).toBeGreaterThan(asked / 4);
+  });
+
+  it("law: a slice counts what the table decides pair by pair", () => {
+    const crowd: readonly ClassifiedEnd[] = [
+      ...ends,
+      ...["10.0.3.1", "10.0.3.2", "10.0.3.3"].map((text, node) => ({
+        kind: "pod" as const,
+        ...ip(text),
+        node,
+      })),
+    ];
+    const pods = crowd.filter(({ kind }) => kind === "pod");
+    fc.assert(
+      fc.property(cluster, (nodes) => {
+        const table = buildVerdictTable({ nodes, ends: crowd });
+        for (const [protocol, port] of services) {
+          const counts = { allowed: 0, denied: 0, asked: 0 };
+          for (const from of pods)
+            for (const to of pods) {
+              if (from === to) continue;
+              const decision = table.decide(from, to, protocol, port);
+              counts[
+                decision === Decision.allow ? "allowed" : decision === Decision.deny ? "denied" : "asked"
+              ]++;
+            }
+          expect(countSlice(table, crowd, protocol, port)).toEqual(counts);
+        }
+      }),
+      { numRuns: 15 },
+    );
   });
 
   it("chains that a node chooses for its own pods are not asked for those of others", () => {
