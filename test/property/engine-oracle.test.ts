@@ -18,14 +18,14 @@ equalsOracle([
       "service-ingress-snat",
     ],
   },
-  { engine: "azure-npm@2026-09", clusters: [{ runs: 200, options: {} }] },
+  { engine: "azure-npm@2026-09", clusters: [{ runs: 120, options: {} }] },
   { engine: "azure-npm@2026-08+place-first+on-need", clusters: [{ runs: 100, options: {} }] },
-  { engine: "azure-npm@2026-08+place-first", clusters: [{ runs: 60, options: { servicesMax: 3 } }] },
+  { engine: "azure-npm@2026-08+place-first", clusters: [{ runs: 30, options: { servicesMax: 3 } }] },
   {
     engine: "azure-npm@2022-04",
     clusters: [
-      { runs: 100, options: {} },
-      { runs: 60, options: { servicesMax: 3 } },
+      { runs: 60, options: {} },
+      { runs: 30, options: { servicesMax: 3 } },
     ],
   },
   { engine: "azure-npm@1.5.36", clusters: [{ runs: 50, options: {} }] },

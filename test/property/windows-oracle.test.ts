@@ -8,7 +8,7 @@ equalsOracle([
     engine: "azure-npm-windows",
     clusters: [
       { runs: 100, options: windows },
-      { runs: 250, options: { ...windows, isPlain: true } },
+      { runs: 160, options: { ...windows, isPlain: true } },
       { runs: 60, options: { ...windows, ipv6Blocks: true } },
     ],
     fires: [
@@ -22,14 +22,14 @@ equalsOracle([
       "npm-windows-sctp",
     ],
   },
-  { engine: "azure-npm-windows", clusters: [{ runs: 40, options: { ...windows, servicesMax: 2 } }] },
+  { engine: "azure-npm-windows", clusters: [{ runs: 20, options: { ...windows, servicesMax: 2 } }] },
   { engine: "azure-npm-windows@2026-09", clusters: [{ runs: 30, options: windows }] },
   {
     engine: "azure-npm",
     clusters: [
       { runs: 50, options: mixed },
-      { runs: 100, options: { ...mixed, isPlain: true } },
-      { runs: 50, options: { ...mixed, servicesMax: 2 } },
+      { runs: 70, options: { ...mixed, isPlain: true } },
+      { runs: 25, options: { ...mixed, servicesMax: 2 } },
     ],
   },
   { engine: "azure-npm@2026-09", clusters: [{ runs: 30, options: mixed }] },
