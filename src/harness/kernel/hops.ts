@@ -64,7 +64,8 @@ export class HopRecorder implements HookWatcher, FilterObserver {
 
   after(node: string, hook: number, results: HookResults, row: number): void {
     const [hop, batch] = [this.#hop, this.#batch];
-    if (hop === undefined || batch === undefined) return;
+    // a node further on says nothing of this one
+    if (hop === undefined || batch === undefined || hop.node !== node) return;
     const verdict = results.verdict[row];
     if (verdict === Verdict.reject) hop.fate = `rejected ${results.detail[row]}`;
     else if (verdict !== Verdict.accept) hop.fate = "dropped";
