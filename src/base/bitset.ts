@@ -58,9 +58,3 @@ export function hashBits(bits: Bits): number {
   }
   return hash >>> 0;
 }
-
-export function popcount(word: number): number {
-  let v = word - ((word >>> 1) & 0x5555_5555);
-  v = (v & 0x3333_3333) + ((v >>> 2) & 0x3333_3333);
-  return Math.imul((v + (v >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
-}

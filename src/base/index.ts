@@ -8,7 +8,6 @@ export {
   isNoBit,
   join,
   meet,
-  popcount,
   sameBits,
   setBit,
   without,

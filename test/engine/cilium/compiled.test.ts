@@ -72,7 +72,7 @@ describe("packets of a known connection", () => {
       return (process.memoryUsage().heapUsed - before) / (passes * 64);
     };
     const bytes = Array.from({ length: 6 }, bytesOfPasses).filter((one) => one >= 0);
-    expect(Math.min(...bytes)).toBeLessThan(256); // a frame's copy alone would take it above
+    expect(Math.min(...bytes)).toBeLessThan(256); // coarse: about 50 in plain node, 184 under the test runner
     expect([...out.verdict.subarray(0, 64)]).toEqual(Array(64).fill(Verdict.accept));
     expect(node.datapath.sent).toEqual([]);
     expect(node.datapath.faults).toEqual([]);
